@@ -1,0 +1,248 @@
+package placement
+
+// Machine says whether a pod runs a KubeVirt virtual machine (S8).
+type Machine uint8
+
+const (
+	// NoMachine is any other pod.
+	NoMachine Machine = iota
+	// MachineStarting is a virt-launcher pod without a running sibling.
+	MachineStarting
+	// MachineMigrating is the target of a live migration: another virt-launcher
+	// pod of the same virtual machine runs.
+	MachineMigrating
+)
+
+// Pod is all that placement needs to know of a pod.
+type Pod struct {
+	PodPolicy
+	// Volumes are the bound volumes of the driver, in the order of the pod's spec.
+	Volumes []Volume
+	// StoragePod is set for the storage system's own CSI pods (F11).
+	StoragePod bool
+	Machine    Machine
+}
+
+// TierScores is what a node is worth by its nearest relation to a replica node,
+// each from 0 to 100 and none greater than the one before it.
+type TierScores struct {
+	Local, Rack, Zone, Region, Remote int64
+}
+
+// DefaultTierScores are the scores of rule S2.
+var DefaultTierScores = TierScores{Local: 100, Rack: 50, Zone: 25, Region: 10, Remote: 0}
+
+// Plan is everything that is decided about a pod before a node is looked at. It
+// is immutable; its nodes are those of one view.
+type Plan struct {
+	tiers      TierScores
+	storagePod bool
+	windows    bool
+	machine    Machine
+	off        bool
+
+	strict bool
+	// local are the nodes that a strict pod is confined to (F6).
+	local []*Node
+	// forbidden are the replica nodes of remote-only volumes (F7).
+	forbidden []*Node
+
+	// near are the volumes that count in scores by their tiers.
+	near []*Volume
+	// away are the nodes that hold a replica of some away volume (S5); hasAway
+	// tells an empty list from no away volume.
+	away    []*Node
+	hasAway bool
+}
+
+// NewPlan decides all that does not depend on a single node. A rejection means
+// that no node can take the pod, whatever it is; the plan is then nil.
+//
+// The pod's volumes are kept, not copied, and must not be changed afterwards.
+func NewPlan(pod Pod, tiers TierScores) (*Plan, *Rejection) {
+	p := &Plan{tiers: tiers, storagePod: pod.StoragePod, machine: pod.Machine, off: pod.Off}
+	if p.storagePod {
+		return p, nil
+	}
+	for i := range pod.Volumes {
+		if pod.Volumes[i].Windows {
+			p.windows = true
+		}
+	}
+	if !p.windows {
+		if rejection := p.confine(pod); rejection != nil {
+			return nil, rejection
+		}
+	}
+	if !p.off {
+		p.attract(pod.Volumes)
+	}
+	return p, nil
+}
+
+// confine applies F6, F7, F8 and F10.
+func (p *Plan) confine(pod Pod) *Rejection {
+	for i := range pod.Volumes {
+		if v := &pod.Volumes[i]; !v.usable() {
+			return &Rejection{Reason: ReasonNoOnlineReplica, Blame: v.Name}
+		}
+	}
+	if pod.Strict {
+		if rejection := p.confineToReplicas(pod.Volumes); rejection != nil {
+			return rejection
+		}
+	}
+	if pod.Off {
+		return nil // S1: F7 does not apply
+	}
+	return p.forbidReplicas(pod.Volumes)
+}
+
+// confineToReplicas applies F6.
+func (p *Plan) confineToReplicas(volumes []Volume) *Rejection {
+	for i := range volumes {
+		v := &volumes[i]
+		if v.Kind != Near {
+			continue
+		}
+		if v.Unknown {
+			reason := ReasonStrictUnknown
+			if v.Stale {
+				reason = ReasonStrictStale
+			}
+			return &Rejection{Reason: reason, Blame: v.Name}
+		}
+		if !p.strict {
+			p.strict, p.local = true, v.replicaNodes()
+		} else {
+			p.local = keep(p.local, v.HeldBy)
+		}
+		if len(p.local) == 0 {
+			return &Rejection{Reason: ReasonStrictNowhere, Blame: v.Name}
+		}
+	}
+	return nil
+}
+
+// forbidReplicas applies F7, and F10 where F6 leaves nothing else.
+func (p *Plan) forbidReplicas(volumes []Volume) *Rejection {
+	for i := range volumes {
+		v := &volumes[i]
+		if v.Kind != Away || !v.RemoteOnly {
+			continue
+		}
+		p.forbidden = append(p.forbidden, v.replicaNodes()...)
+		if p.strict {
+			p.local = keep(p.local, func(n *Node) bool { return !contains(p.forbidden, n) })
+			if len(p.local) == 0 {
+				return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
+			}
+		}
+	}
+	return nil
+}
+
+// attract collects what scores need.
+func (p *Plan) attract(volumes []Volume) {
+	for i := range volumes {
+		v := &volumes[i]
+		if v.Unknown || len(v.Sets) == 0 {
+			continue // S7
+		}
+		switch v.Kind {
+		case Near:
+			if p.near == nil {
+				p.near = make([]*Volume, 0, len(volumes)-i)
+			}
+			p.near = append(p.near, v)
+		case Away:
+			p.hasAway = true
+			v.eachHolderNode(func(n *Node) {
+				if !contains(p.away, n) {
+					p.away = append(p.away, n)
+				}
+			})
+		}
+	}
+}
+
+func keep(nodes []*Node, wanted func(*Node) bool) []*Node {
+	kept := nodes[:0]
+	for _, n := range nodes {
+		if wanted(n) {
+			kept = append(kept, n)
+		}
+	}
+	return kept
+}
+
+// Confined returns the only nodes that a strict pod may run on (F6), and false
+// if the pod is not strict or has no near volume.
+func (p *Plan) Confined() ([]*Node, bool) { return p.local, p.strict }
+
+// Indifferent reports whether all nodes would get the same score, so that
+// scoring can be left out: the shared fast path of S1.
+func (p *Plan) Indifferent() bool {
+	return !p.storagePod && len(p.near) == 0 && !p.hasAway
+}
+
+// Preferred returns the nodes to try before all others, best group first: the
+// replica nodes of near volumes, then the nodes that hold only a part of one.
+// Nodes that the filter rules turn down are left out. Strict pods have no
+// groups, they are confined already; nor have virtual machines in migration (S8).
+func (p *Plan) Preferred() [][]*Node {
+	if p.strict || p.machine == MachineMigrating || len(p.near) == 0 {
+		return nil
+	}
+	full := make([]*Node, 0, 2*len(p.near)+1)
+	var partial []*Node
+	for _, v := range p.near {
+		v.eachHolderNode(func(n *Node) {
+			if contains(full, n) || p.Verdict(n) != Feasible {
+				return
+			}
+			if v.HeldBy(n) {
+				full = append(full, n)
+			} else {
+				partial = append(partial, n)
+			}
+		})
+	}
+	partial = keep(partial, func(n *Node) bool { return !contains(full, n) })
+	switch {
+	case len(full) == 0 && len(partial) == 0:
+		return nil
+	case len(partial) == 0:
+		return [][]*Node{full}
+	case len(full) == 0:
+		return [][]*Node{partial}
+	default:
+		return [][]*Node{full, partial}
+	}
+}
+
+// OnData reports whether the node is a replica node of some near volume.
+func (p *Plan) OnData(n *Node) bool {
+	if n == nil {
+		return false
+	}
+	for _, v := range p.near {
+		if v.HeldBy(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// ReplicaNodes returns the replica nodes of the near volumes, each once.
+func (p *Plan) ReplicaNodes() []*Node {
+	var nodes []*Node
+	for _, v := range p.near {
+		for _, n := range v.replicaNodes() {
+			if !contains(nodes, n) {
+				nodes = append(nodes, n)
+			}
+		}
+	}
+	return nodes
+}

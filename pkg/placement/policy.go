@@ -1,0 +1,202 @@
+package placement
+
+import (
+	"strconv"
+)
+
+// Keys that users write (docs/behaviour.md, section 2). Those of Stork keep
+// their names, so that manifests need no edit.
+const (
+	// PodPreferLocalOnly makes a pod strict (F6).
+	PodPreferLocalOnly = "stork.libopenstorage.org/preferLocalNodeOnly"
+	// PodDisableHyperconvergence turns scoring (S1) and F7 off for a pod.
+	PodDisableHyperconvergence = "stork.libopenstorage.org/disableHyperconvergence"
+	// VolumePreferRemote makes a service volume near when false; default true.
+	VolumePreferRemote = "stork.libopenstorage.org/preferRemoteNode"
+	// VolumePreferRemoteOnly keeps the pod off the replica nodes (F7).
+	VolumePreferRemoteOnly = "stork.libopenstorage.org/preferRemoteNodeOnly"
+	// VolumeSkipScoring makes a volume neutral.
+	VolumeSkipScoring = "stork.libopenstorage.org/skipSchedulerScoring"
+	// VolumeWindows marks a Windows volume (F9).
+	VolumeWindows = "winshare"
+	// VolumeWeight is the volume's share in the mean of S4: a whole number from
+	// 1 to MaxVolumeWeight, default 1. Stork has no such key.
+	VolumeWeight = "hyperconverge.dev/volume-weight"
+	// ClaimRestoreInProgress holds every pod of a claim back while true (F2).
+	ClaimRestoreInProgress = "stork.libopenstorage.org/restore-in-progress"
+	// NodeUnschedulable keeps pods with volumes off a node (F4).
+	NodeUnschedulable = "operator.libopenstorage.org/unschedulable"
+)
+
+// MaxVolumeWeight is the greatest weight of a volume.
+const MaxVolumeWeight = 100
+
+// VolumeLabelKeys are the keys that may stand in a volume's labels.
+var VolumeLabelKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight}
+
+// Problem is something that a user wrote and that cannot be taken as written.
+type Problem struct {
+	// Key is the annotation, label or parameter.
+	Key string
+	// Value is what stood there.
+	Value string
+	// Detail is a sentence for the user: what is wrong and what is done instead.
+	Detail string
+}
+
+// PodPolicy is what a pod's annotations ask for.
+type PodPolicy struct {
+	// Strict pods run only on replica nodes of all their near volumes (F6).
+	Strict bool
+	// Off means that locality does not count for this pod (S1).
+	Off bool
+}
+
+// PodPolicyOf reads a pod's annotations.
+func PodPolicyOf(annotations map[string]string) (PodPolicy, []Problem) {
+	if len(annotations) == 0 {
+		return PodPolicy{}, nil
+	}
+	var problems []Problem
+	read := func(key string) bool {
+		value, found := annotations[key]
+		if !found {
+			return false
+		}
+		parsed, problem := parseBool(key, value, false)
+		if problem != nil {
+			problems = append(problems, *problem)
+		}
+		return parsed
+	}
+	policy := PodPolicy{Strict: read(PodPreferLocalOnly), Off: read(PodDisableHyperconvergence)}
+	if policy.Strict && policy.Off {
+		problems = append(problems, Problem{
+			Key:    PodDisableHyperconvergence,
+			Value:  annotations[PodDisableHyperconvergence],
+			Detail: "contradicts " + PodPreferLocalOnly + ": the pod is kept on replica nodes, and all of them count the same",
+		})
+	}
+	return policy, problems
+}
+
+// Policy is what the keys of one volume come to.
+type Policy struct {
+	Kind Kind
+	// RemoteOnly is set for away volumes whose replica nodes are forbidden (F7).
+	RemoteOnly bool
+	// Windows volumes free their pod from F5 to F8 (F9).
+	Windows bool
+	// Weight is the share in the mean of S4, from 1 to MaxVolumeWeight.
+	Weight int32
+}
+
+// Traits are the properties of a volume that the storage system reports.
+type Traits struct {
+	// Service is a sharedv4 volume with a sharedv4 service.
+	Service bool
+	// Direct is a direct access or proxy volume: no replicas by design.
+	Direct bool
+	// Windows is a volume shared with Windows, as its spec says.
+	Windows bool
+}
+
+// Labels is the volume's own labels, locator before spec.
+type Labels interface {
+	Label(key string) (value string, found bool)
+}
+
+// Sources are the places in which the keys of a volume may stand, in the order
+// in which they are asked; the first that has the key wins.
+type Sources struct {
+	// Claim is the annotations of the PVC.
+	Claim map[string]string
+	// Volume is the labels of the volume itself; nil if they are not known.
+	Volume Labels
+	// Class is the parameters of the StorageClass.
+	Class map[string]string
+}
+
+func (s *Sources) find(key string) (string, bool) {
+	if value, found := s.Claim[key]; found {
+		return value, true
+	}
+	if s.Volume != nil {
+		if value, found := s.Volume.Label(key); found {
+			return value, true
+		}
+	}
+	value, found := s.Class[key]
+	return value, found
+}
+
+// PolicyOf tells what a volume wishes, from its traits and the keys that apply.
+func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
+	var problems []Problem
+	read := func(key string, fallback bool) bool {
+		value, found := sources.find(key)
+		if !found {
+			return fallback
+		}
+		parsed, problem := parseBool(key, value, fallback)
+		if problem != nil {
+			problems = append(problems, *problem)
+		}
+		return parsed
+	}
+	policy := Policy{Kind: Near, Weight: 1, Windows: read(VolumeWindows, traits.Windows)}
+	if value, found := sources.find(VolumeWeight); found {
+		weight, err := strconv.ParseInt(value, 10, 32)
+		if err != nil || weight < 1 || weight > MaxVolumeWeight {
+			problems = append(problems, Problem{Key: VolumeWeight, Value: value,
+				Detail: "is not a whole number from 1 to " + strconv.Itoa(MaxVolumeWeight) + ", 1 is used"})
+		} else {
+			policy.Weight = int32(weight)
+		}
+	}
+	if policy.Windows || traits.Direct || read(VolumeSkipScoring, false) {
+		policy.Kind = Neutral
+		return policy, problems
+	}
+	if !traits.Service {
+		return policy, problems
+	}
+	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
+	if remote {
+		policy.Kind, policy.RemoteOnly = Away, remoteOnly
+	} else if remoteOnly {
+		value, _ := sources.find(VolumePreferRemoteOnly)
+		problems = append(problems, Problem{Key: VolumePreferRemoteOnly, Value: value,
+			Detail: "has no effect while " + VolumePreferRemote + " is false"})
+	}
+	return policy, problems
+}
+
+// parseBool is the one way in which boolean keys are read. A value that is no
+// boolean counts as the default and is told to the user.
+func parseBool(key, value string, fallback bool) (bool, *Problem) {
+	parsed, err := strconv.ParseBool(value)
+	if err != nil {
+		return fallback, &Problem{Key: key, Value: value,
+			Detail: "is not a boolean, " + strconv.FormatBool(fallback) + " is used"}
+	}
+	return parsed, nil
+}
+
+// Restoring reports whether a claim waits for a restore (F2).
+func Restoring(claimAnnotations map[string]string) (bool, *Problem) {
+	value, found := claimAnnotations[ClaimRestoreInProgress]
+	if !found {
+		return false, nil
+	}
+	return parseBool(ClaimRestoreInProgress, value, false)
+}
+
+// NodeUnschedulableOf reads the storage operator's annotation of a node (F4).
+func NodeUnschedulableOf(nodeAnnotations map[string]string) (bool, *Problem) {
+	value, found := nodeAnnotations[NodeUnschedulable]
+	if !found {
+		return false, nil
+	}
+	return parseBool(NodeUnschedulable, value, false)
+}

@@ -1,0 +1,184 @@
+package placement
+
+// MaxScore is the score of the best node.
+const MaxScore = 100
+
+// Relation is how near a node is to a replica, from nearest to farthest.
+type Relation uint8
+
+const (
+	Local Relation = iota
+	SameRack
+	SameZone
+	SameRegion
+	Remote
+)
+
+// String returns the word that metrics and messages use.
+func (r Relation) String() string {
+	return [...]string{"local", "rack", "zone", "region", "remote"}[r]
+}
+
+// Relate returns the relation of two nodes (S3). Domains are hierarchical, so
+// one equal level is enough.
+func Relate(n, m *Node) Relation {
+	switch a, b := &n.Topology, &m.Topology; {
+	case n == m:
+		return Local
+	case a.Rack != 0 && a.Rack == b.Rack:
+		return SameRack
+	case a.Zone != 0 && a.Zone == b.Zone:
+		return SameZone
+	case a.Region != 0 && a.Region == b.Region:
+		return SameRegion
+	default:
+		return Remote
+	}
+}
+
+// nearest returns the node's nearest relation to a holder that serves (S2).
+func (s ReplicaSet) nearest(n *Node) Relation {
+	best := Remote
+	for i := range s {
+		m := s[i].Node
+		if m == nil || !m.State.Serves() {
+			continue
+		}
+		if r := Relate(n, m); r < best {
+			if r == Local {
+				return Local
+			}
+			best = r
+		}
+	}
+	return best
+}
+
+// Relation returns the node's nearest relation to any replica of any near
+// volume, and false if no near volume is known.
+func (p *Plan) Relation(n *Node) (Relation, bool) {
+	best := Remote
+	if n != nil {
+		for _, v := range p.near {
+			for _, set := range v.Sets {
+				best = min(best, set.nearest(n))
+			}
+		}
+	}
+	return best, len(p.near) > 0
+}
+
+func (t *TierScores) of(r Relation) int64 {
+	switch r {
+	case Local:
+		return t.Local
+	case SameRack:
+		return t.Rack
+	case SameZone:
+		return t.Zone
+	case SameRegion:
+		return t.Region
+	default:
+		return t.Remote
+	}
+}
+
+// cutSlack makes up for what binary fractions lose, so that a mean of exactly 50
+// is not cut to 49. Real fractions are multiples of 1/(2·sets·weights) and far
+// larger.
+const cutSlack = 1e-9
+
+// Score returns 0..100 for one node; higher is nearer (S1 to S8, F11). Safe for
+// concurrent use.
+func (p *Plan) Score(n *Node) int64 {
+	if n == nil {
+		return 0
+	}
+	if p.storagePod {
+		return storagePodScore(n.State)
+	}
+	if !n.State.Serves() {
+		return 0 // S6
+	}
+	var sum, weights float64
+	if p.hasAway { // S5
+		if contains(p.away, n) {
+			return 0
+		}
+		if n.State == Online {
+			sum = MaxScore
+		}
+		weights = 1
+	}
+	for _, v := range p.near { // S4
+		w := float64(v.Weight)
+		sum += w * p.volumeScore(v, n)
+		weights += w
+	}
+	if weights == 0 {
+		return 0
+	}
+	return int64(sum/weights + cutSlack)
+}
+
+// storagePodScore is F11.
+func storagePodScore(s StorageState) int64 {
+	switch s {
+	case Online:
+		return MaxScore
+	case StorageDown:
+		return MaxScore / 2
+	default:
+		return 0
+	}
+}
+
+// volumeScore is S2, or S8 for virtual machines, for one near volume.
+func (p *Plan) volumeScore(v *Volume, n *Node) float64 {
+	switch p.machine {
+	case MachineStarting:
+		if v.Attached != nil && v.HeldBy(v.Attached) {
+			if n == v.Attached {
+				return halvedIfDown(MaxScore, n)
+			}
+			return p.tierScore(v, n) / 2
+		}
+	case MachineMigrating:
+		return halvedIfDown(migrationScore(v, n), n)
+	}
+	return p.tierScore(v, n)
+}
+
+// migrationScore orders nodes for a live migration (S8): the replica node that
+// the volume is attached to, then nodes without a replica, then the others.
+func migrationScore(v *Volume, n *Node) float64 {
+	if n == v.Attached && v.HeldBy(n) {
+		return MaxScore
+	}
+	for _, set := range v.Sets {
+		if set.heldBy(n) {
+			return 0
+		}
+	}
+	return MaxScore / 2
+}
+
+// tierScore is S2: the mean over the replica sets.
+func (p *Plan) tierScore(v *Volume, n *Node) float64 {
+	var sum int64
+	for _, set := range v.Sets {
+		r := set.nearest(n)
+		if r == Local && n.State == StorageDown {
+			r = SameRack
+		}
+		sum += p.tiers.of(r)
+	}
+	return halvedIfDown(float64(sum)/float64(len(v.Sets)), n)
+}
+
+func halvedIfDown(score float64, n *Node) float64 {
+	if n.State == StorageDown {
+		return score / 2
+	}
+	return score
+}

@@ -1,0 +1,136 @@
+package placement
+
+// Reasons that a single node can be turned down for. They are constant, so that
+// the scheduler can count nodes with the same reason in one message.
+const (
+	// ReasonNodeUnschedulable is F4.
+	ReasonNodeUnschedulable = "node(s) are closed to pods with volumes by the storage operator"
+	// ReasonNoDriver is F5 for a node without the driver.
+	ReasonNoDriver = "node(s) do not run the storage driver"
+	// ReasonDegraded is F5 for a node whose storage is degraded.
+	ReasonDegraded = "node(s) have degraded storage"
+	// ReasonOffline is F5 for a node whose storage is offline.
+	ReasonOffline = "node(s) have offline storage"
+	// ReasonNotLocal is F6.
+	ReasonNotLocal = "node(s) do not hold a replica of every volume of a pod with preferLocalNodeOnly"
+	// ReasonRemoteOnly is F7.
+	ReasonRemoteOnly = "node(s) hold a replica of a volume with preferRemoteNodeOnly"
+)
+
+// Reasons that a pod can be turned down for on all nodes. The name of the claim
+// or volume that is to blame follows after a colon.
+const (
+	// ReasonRestoring is F2.
+	ReasonRestoring = "claim waits for its restore to finish"
+	// ReasonClaimMissing is F3 for a claim that does not exist.
+	ReasonClaimMissing = "claim does not exist"
+	// ReasonClaimNotOwned is F3 for a generic ephemeral volume whose claim
+	// belongs to something else.
+	ReasonClaimNotOwned = "claim of an ephemeral volume was not made for this pod"
+	// ReasonClaimLost is F3 for a claim that has lost its volume.
+	ReasonClaimLost = "claim is bound to a volume that does not exist"
+	// ReasonVolumeUnknown holds a pod back while the replicas of a volume that
+	// was bound a moment ago are not known.
+	ReasonVolumeUnknown = "replicas of the volume are not known yet"
+	// ReasonStrictUnknown is F6 for a volume whose replicas are not known.
+	ReasonStrictUnknown = "preferLocalNodeOnly: replicas of the volume are not known yet"
+	// ReasonStrictStale is F6 for a volume whose replicas were known, but too
+	// long ago.
+	ReasonStrictStale = "preferLocalNodeOnly: what is known of the volume's replicas is too old"
+	// ReasonStrictNowhere is F6 when no node holds all near volumes.
+	ReasonStrictNowhere = "preferLocalNodeOnly: no node holds a replica of every volume, ruled out by"
+	// ReasonNoOnlineReplica is F8.
+	ReasonNoOnlineReplica = "no node that holds a replica of the volume is online"
+	// ReasonStrictRemoteOnly is F10.
+	ReasonStrictRemoteOnly = "preferLocalNodeOnly and preferRemoteNodeOnly leave no node"
+)
+
+// Verdict is what the filter rules say of one node.
+type Verdict uint8
+
+const (
+	// Feasible nodes may run the pod.
+	Feasible Verdict = iota
+	// RejectedUnschedulable is F4.
+	RejectedUnschedulable
+	// RejectedNoDriver is F5.
+	RejectedNoDriver
+	// RejectedDegraded is F5.
+	RejectedDegraded
+	// RejectedOffline is F5.
+	RejectedOffline
+	// RejectedNotLocal is F6.
+	RejectedNotLocal
+	// RejectedRemoteOnly is F7.
+	RejectedRemoteOnly
+
+	// VerdictCount is the number of verdicts, for tables indexed by verdict.
+	VerdictCount = int(RejectedRemoteOnly) + 1
+)
+
+// Reason returns the constant text of a rejection; it is empty for Feasible.
+func (v Verdict) Reason() string {
+	switch v {
+	case RejectedUnschedulable:
+		return ReasonNodeUnschedulable
+	case RejectedNoDriver:
+		return ReasonNoDriver
+	case RejectedDegraded:
+		return ReasonDegraded
+	case RejectedOffline:
+		return ReasonOffline
+	case RejectedNotLocal:
+		return ReasonNotLocal
+	case RejectedRemoteOnly:
+		return ReasonRemoteOnly
+	default:
+		return ""
+	}
+}
+
+// Rejection turns a pod down on every node.
+type Rejection struct {
+	// Reason is one of the constants above.
+	Reason string
+	// Blame names the claims or volumes that the reason speaks of.
+	Blame string
+}
+
+// Message is the text for the pod's condition.
+func (r *Rejection) Message() string { return r.Reason + ": " + r.Blame }
+
+// Verdict applies F4 to F7 to one node, in that order. A nil node is one that
+// storage knows nothing about: no driver. Safe for concurrent use.
+func (p *Plan) Verdict(n *Node) Verdict {
+	if p.storagePod {
+		return Feasible // F11: nothing is rejected
+	}
+	if n == nil {
+		n = &absentNode
+	}
+	if n.Unschedulable {
+		return RejectedUnschedulable
+	}
+	if p.windows {
+		return Feasible // F9
+	}
+	switch n.State {
+	case Online, StorageDown:
+	case NoDriver:
+		return RejectedNoDriver
+	case Degraded:
+		return RejectedDegraded
+	default:
+		return RejectedOffline
+	}
+	if p.strict && !contains(p.local, n) {
+		return RejectedNotLocal
+	}
+	if contains(p.forbidden, n) {
+		return RejectedRemoteOnly
+	}
+	return Feasible
+}
+
+// absentNode stands for a node that storage knows nothing about.
+var absentNode = Node{State: NoDriver}

@@ -1,0 +1,119 @@
+package placement
+
+// Kind says what a volume wishes of the node that runs its pod.
+type Kind uint8
+
+const (
+	// Neutral volumes have no say in scores and no replica wishes: direct access
+	// and proxy volumes, skipSchedulerScoring, Windows.
+	Neutral Kind = iota
+	// Near volumes want their pod on a replica node.
+	Near
+	// Away volumes want their pod off their replica nodes.
+	Away
+)
+
+// Holder is one member of a replica set.
+type Holder struct {
+	// Node is the Kubernetes node that holds the replica; nil if no Kubernetes
+	// node is that storage node. It belongs to the same view as all other nodes
+	// of the plan.
+	Node *Node
+	// State is the state of the storage node, also where Node is nil.
+	State StorageState
+}
+
+// ReplicaSet is one stripe of a volume: the nodes that each hold a copy of it.
+type ReplicaSet []Holder
+
+// Volume is one bound volume of a pod. Unbound volumes have no replicas yet and
+// do not appear here; Pod.HasVolumes tells of them.
+type Volume struct {
+	// Name is what messages call the volume: namespace/claim, or the handle of
+	// an in-tree volume that has no claim.
+	Name string
+	Policy
+	// Unknown is a volume whose replicas are not known, or too old to be believed.
+	Unknown bool
+	// Stale tells of an unknown volume that it was known, but too long ago.
+	Stale bool
+	// Sets are the replica sets; empty for volumes without replicas.
+	Sets []ReplicaSet
+	// Attached is the node that the volume is attached to, nil if none. Only
+	// virtual machines are judged by it (S8).
+	Attached *Node
+}
+
+// eachHolderNode calls visit for every Kubernetes node that holds a replica of
+// some replica set; a node that holds several is visited several times.
+func (v *Volume) eachHolderNode(visit func(*Node)) {
+	for _, set := range v.Sets {
+		for _, h := range set {
+			if h.Node != nil {
+				visit(h.Node)
+			}
+		}
+	}
+}
+
+// replicaNodes returns the Kubernetes nodes that hold a replica of every replica
+// set, each once, in the order of the first set.
+func (v *Volume) replicaNodes() []*Node {
+	if len(v.Sets) == 0 {
+		return nil
+	}
+	nodes := make([]*Node, 0, len(v.Sets[0]))
+	for _, h := range v.Sets[0] {
+		if h.Node != nil && !contains(nodes, h.Node) && v.HeldBy(h.Node) {
+			nodes = append(nodes, h.Node)
+		}
+	}
+	return nodes
+}
+
+// HeldBy reports whether the node is a replica node of the volume: it holds a
+// replica of every replica set.
+func (v *Volume) HeldBy(n *Node) bool {
+	for _, set := range v.Sets {
+		if !set.heldBy(n) {
+			return false
+		}
+	}
+	return len(v.Sets) > 0
+}
+
+func (s ReplicaSet) heldBy(n *Node) bool {
+	for i := range s {
+		if s[i].Node == n {
+			return true
+		}
+	}
+	return false
+}
+
+// usable is the opposite of rule F8: the replicas are unknown, there are none by
+// design, or at least one holder is Online.
+func (v *Volume) usable() bool {
+	if v.Unknown || len(v.Sets) == 0 {
+		return true
+	}
+	for _, set := range v.Sets {
+		for i := range set {
+			if set[i].State == Online {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// contains is a linear search: replica sets are short, and a map would cost more
+// than it saves on the scheduling path.
+func contains(nodes []*Node, n *Node) bool {
+	for _, m := range nodes {
+		if m == n {
+			return true
+		}
+	}
+	return false
+}
