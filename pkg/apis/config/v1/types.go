@@ -1,0 +1,181 @@
+package v1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// HyperconvergeArgs are the arguments of the Hyperconverge plugin in one
+// profile.
+//
+// Without any arguments the plugin works against a plain Portworx installation
+// in kube-system: no authorization, no encryption.
+//
+// One process has one view of one storage system, however many profiles it
+// runs. So topologyKeys, drivers, unknownVolumeGracePeriod, maxStaleness and
+// openStorage are the same in all profiles that enable the plugin; preference
+// and tierScores may differ.
+type HyperconvergeArgs struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// preference says how pods are brought to the nodes that hold their volumes.
+	// LocalFirst: those nodes are tried first, the others only when none of them
+	// is feasible; this holds at any cluster size. Score: the plugin only scores
+	// the nodes that the scheduler looks at, which in clusters over 100 nodes is
+	// a sample.
+	// Default: LocalFirst.
+	// +optional
+	Preference string `json:"preference,omitempty"`
+
+	// tierScores are the scores of a node by its nearest relation to a replica of
+	// the volume.
+	// +optional
+	TierScores TierScores `json:"tierScores,omitzero"`
+
+	// topologyKeys are the node labels that say where a node stands.
+	// +optional
+	TopologyKeys TopologyKeys `json:"topologyKeys,omitzero"`
+
+	// drivers are the names under which the storage driver appears: as CSI
+	// driver of a volume or node, and as provisioner of a storage class. Volumes
+	// of other drivers are none of the plugin's business. Not empty.
+	// Default: [pxd.portworx.com, com.openstorage.pxd, kubernetes.io/portworx-volume].
+	// +optional
+	Drivers []string `json:"drivers,omitzero"`
+
+	// unknownVolumeGracePeriod is the longest time that a pod waits for a volume
+	// that was bound moments ago and whose replicas are not known yet. Then the
+	// pod is scheduled as if the volume had no say. Pods that insist on local
+	// nodes wait until the volume is known. More than zero.
+	// Default: 5s.
+	// +optional
+	UnknownVolumeGracePeriod *metav1.Duration `json:"unknownVolumeGracePeriod,omitempty"`
+
+	// maxStaleness is for how long the last good data is used while the storage
+	// system does not answer. After it the volumes count as unknown. More than
+	// openStorage.nodePollInterval.
+	// Default: 10m.
+	// +optional
+	MaxStaleness *metav1.Duration `json:"maxStaleness,omitempty"`
+
+	// openStorage is how the storage system is reached and how often it is asked.
+	// +optional
+	OpenStorage OpenStorage `json:"openStorage,omitzero"`
+}
+
+// TierScores are scores, each 0 to 100. From local to remote they do not rise.
+type TierScores struct {
+	// local is the score of a node that holds a replica.
+	// Default: 100.
+	// +optional
+	Local *int64 `json:"local,omitempty"`
+
+	// rack is the score of a node in the rack of a replica.
+	// Default: 50.
+	// +optional
+	Rack *int64 `json:"rack,omitempty"`
+
+	// zone is the score of a node in the zone of a replica.
+	// Default: 25.
+	// +optional
+	Zone *int64 `json:"zone,omitempty"`
+
+	// region is the score of a node in the region of a replica.
+	// Default: 10.
+	// +optional
+	Region *int64 `json:"region,omitempty"`
+
+	// remote is the score of every other node of the storage cluster.
+	// Default: 0.
+	// +optional
+	Remote *int64 `json:"remote,omitempty"`
+}
+
+// TopologyKeys are lists of node label keys. The first key of a list that a node
+// carries counts. An empty list turns its level off.
+type TopologyKeys struct {
+	// region lists the labels that hold a node's region.
+	// Default: [topology.kubernetes.io/region, failure-domain.beta.kubernetes.io/region, px/region].
+	// +optional
+	Region []string `json:"region,omitzero"`
+
+	// zone lists the labels that hold a node's zone.
+	// Default: [topology.kubernetes.io/zone, failure-domain.beta.kubernetes.io/zone, px/zone].
+	// +optional
+	Zone []string `json:"zone,omitzero"`
+
+	// rack lists the labels that hold a node's rack.
+	// Default: [px/rack, topology.portworx.io/rack].
+	// +optional
+	Rack []string `json:"rack,omitzero"`
+}
+
+// OpenStorage is the connection to the OpenStorage SDK of the storage system.
+type OpenStorage struct {
+	// endpoint is the gRPC address of the SDK: host:port, or one of the gRPC
+	// targets dns:///host:port and unix:///path.
+	// Default: portworx-api.kube-system.svc:9020.
+	// +optional
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// tokenFile is the path of a file with the JWT that is sent with every
+	// request. It is read again when it changes. The token needs the role
+	// system.view and the group *. Without encryption it is sent only when
+	// allowPlaintextToken is true.
+	// Default: none, requests carry no token.
+	// +optional
+	TokenFile string `json:"tokenFile,omitempty"`
+
+	// tls is how the storage system proves who it is.
+	// +optional
+	TLS TLS `json:"tls,omitzero"`
+
+	// nodePollInterval is the time between two requests for the list of storage
+	// nodes and their states. More than zero.
+	// Default: 10s.
+	// +optional
+	NodePollInterval *metav1.Duration `json:"nodePollInterval,omitempty"`
+
+	// resyncInterval is the time between two passes over all volumes, which find
+	// what the watch has lost. At least nodePollInterval.
+	// Default: 15m.
+	// +optional
+	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
+
+	// requestTimeout is the longest time that one request may take. It does not
+	// bound the watch, which stays open. More than zero.
+	// Default: 10s.
+	// +optional
+	RequestTimeout *metav1.Duration `json:"requestTimeout,omitempty"`
+
+	// watchBackoff is the least time between two attempts to open the watch.
+	// Storage servers do not take well to watches that come and go. At least 1s.
+	// Default: 30s.
+	// +optional
+	WatchBackoff *metav1.Duration `json:"watchBackoff,omitempty"`
+
+	// allowPlaintextToken allows the token to go over an unencrypted connection,
+	// where everyone on the way can read it.
+	// Default: false.
+	// +optional
+	AllowPlaintextToken *bool `json:"allowPlaintextToken,omitempty"`
+}
+
+// TLS is the encryption of the connection. There is no way to skip verification
+// of the server's certificate.
+type TLS struct {
+	// enabled turns encryption on. The other fields need it.
+	// Default: false.
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// caFile is the path of a PEM file with certificates of authorities that are
+	// trusted in addition to those of the system.
+	// Default: none, only those of the system are trusted.
+	// +optional
+	CAFile string `json:"caFile,omitempty"`
+
+	// serverName is the name that the server's certificate must carry.
+	// Default: none, the host of the endpoint.
+	// +optional
+	ServerName string `json:"serverName,omitempty"`
+}

@@ -1,0 +1,138 @@
+// Package validation checks the arguments of the Hyperconverge plugin after they
+// have been defaulted.
+package validation
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	apivalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/hyperconverge/scheduler/pkg/apis/config"
+)
+
+// minWatchBackoff keeps a typo such as 30ms from hammering the storage servers,
+// which do not survive watches that come and go.
+const minWatchBackoff = time.Second
+
+// ValidateHyperconvergeArgs reports everything that is wrong with the arguments,
+// each error with the path of its field below path. It does no I/O: whether
+// files exist and the endpoint answers shows when the plugin starts.
+func ValidateHyperconvergeArgs(path *field.Path, args *config.HyperconvergeArgs) error {
+	var errs field.ErrorList
+	errs = append(errs, validatePreference(path.Child("preference"), args.Preference)...)
+	errs = append(errs, validateTierScores(path.Child("tierScores"), &args.TierScores)...)
+	errs = append(errs, validateTopologyKeys(path.Child("topologyKeys"), &args.TopologyKeys)...)
+	errs = append(errs, validateDrivers(path.Child("drivers"), args.Drivers)...)
+	errs = append(errs, validatePositive(path.Child("unknownVolumeGracePeriod"), args.UnknownVolumeGracePeriod)...)
+	errs = append(errs, validateMaxStaleness(path.Child("maxStaleness"), args)...)
+	errs = append(errs, validateOpenStorage(path.Child("openStorage"), &args.OpenStorage)...)
+	return errs.ToAggregate()
+}
+
+func validatePreference(path *field.Path, preference config.Preference) field.ErrorList {
+	switch preference {
+	case config.PreferenceLocalFirst, config.PreferenceScore:
+		return nil
+	default:
+		return field.ErrorList{field.NotSupported(path, preference,
+			[]config.Preference{config.PreferenceLocalFirst, config.PreferenceScore})}
+	}
+}
+
+// validateTierScores wants every score in the range of the scheduler, and none
+// that makes a farther node look better than a nearer one.
+func validateTierScores(path *field.Path, scores *config.TierScores) field.ErrorList {
+	tiers := []struct {
+		name  string
+		score int64
+	}{
+		{"local", scores.Local},
+		{"rack", scores.Rack},
+		{"zone", scores.Zone},
+		{"region", scores.Region},
+		{"remote", scores.Remote},
+	}
+	var errs field.ErrorList
+	for i, tier := range tiers {
+		if tier.score < fwk.MinNodeScore || tier.score > fwk.MaxNodeScore {
+			errs = append(errs, field.Invalid(path.Child(tier.name), tier.score,
+				fmt.Sprintf("must be %d to %d", fwk.MinNodeScore, fwk.MaxNodeScore)))
+			continue
+		}
+		if i == 0 {
+			continue
+		}
+		if nearer := tiers[i-1]; tier.score > nearer.score {
+			errs = append(errs, field.Invalid(path.Child(tier.name), tier.score,
+				fmt.Sprintf("must not be more than %s, which is nearer and scores %d; scores that are left out have their defaults", nearer.name, nearer.score)))
+		}
+	}
+	return errs
+}
+
+func validateTopologyKeys(path *field.Path, keys *config.TopologyKeys) field.ErrorList {
+	var errs field.ErrorList
+	for _, level := range []struct {
+		name string
+		keys []string
+	}{
+		{"region", keys.Region},
+		{"zone", keys.Zone},
+		{"rack", keys.Rack},
+	} {
+		errs = append(errs, validateNames(path.Child(level.name), level.keys)...)
+	}
+	return errs
+}
+
+func validateDrivers(path *field.Path, drivers []string) field.ErrorList {
+	if len(drivers) == 0 {
+		return field.ErrorList{field.Required(path, "without a driver no volume is ours; leave the field out for the default names")}
+	}
+	return validateNames(path, drivers)
+}
+
+// validateNames wants names of the form [prefix/]name, each of them once. Label
+// keys, CSI driver names and in-tree provisioner names are all of that form.
+func validateNames(path *field.Path, names []string) field.ErrorList {
+	var errs field.ErrorList
+	seen := sets.New[string]()
+	for i, name := range names {
+		switch problems := apivalidation.IsQualifiedName(name); {
+		case name == "":
+			errs = append(errs, field.Required(path.Index(i), "must not be empty"))
+		case len(problems) > 0:
+			for _, problem := range problems {
+				errs = append(errs, field.Invalid(path.Index(i), name, problem))
+			}
+		case seen.Has(name):
+			errs = append(errs, field.Duplicate(path.Index(i), name))
+		}
+		seen.Insert(name)
+	}
+	return errs
+}
+
+func validatePositive(path *field.Path, duration metav1.Duration) field.ErrorList {
+	if duration.Duration <= 0 {
+		return field.ErrorList{field.Invalid(path, duration.Duration.String(), "must be more than zero")}
+	}
+	return nil
+}
+
+// validateMaxStaleness wants the data of one node poll to live until the next.
+func validateMaxStaleness(path *field.Path, args *config.HyperconvergeArgs) field.ErrorList {
+	if errs := validatePositive(path, args.MaxStaleness); errs != nil {
+		return errs
+	}
+	if poll := args.OpenStorage.NodePollInterval; args.MaxStaleness.Duration <= poll.Duration {
+		return field.ErrorList{field.Invalid(path, args.MaxStaleness.Duration.String(),
+			fmt.Sprintf("must be more than openStorage.nodePollInterval (%s), or data goes stale between two polls", poll.Duration))}
+	}
+	return nil
+}
