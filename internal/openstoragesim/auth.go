@@ -1,0 +1,160 @@
+package openstoragesim
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libopenstorage/openstorage/api"
+	"github.com/libopenstorage/openstorage/pkg/auth"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Roles that every server knows.
+const (
+	RoleAdmin = "system.admin"
+	RoleView  = "system.view"
+	RoleUser  = "system.user"
+	roleGuest = "system.guest"
+)
+
+// AdminGroup is the group whose members see the volumes of every owner. A token
+// without it gets short or empty lists, and no error.
+const AdminGroup = api.AdminGroup
+
+// Token is what a bearer token stands for.
+type Token struct {
+	User   string   `json:"user"`
+	Roles  []string `json:"roles"`
+	Groups []string `json:"groups,omitempty"`
+	// Expires is when the token stops to be valid; zero means never.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// Tokens are the bearer tokens that a Server accepts. They can be changed while
+// it runs, as when tokens are rotated. The zero value accepts none, so that
+// every caller is a guest or refused.
+type Tokens struct {
+	// Now decides expiry; default time.Now. Set it before the first use.
+	Now func() time.Time
+
+	mu     sync.RWMutex
+	tokens map[string]Token
+}
+
+// Set makes the bearer text valid.
+func (t *Tokens) Set(bearer string, token Token) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tokens == nil {
+		t.tokens = map[string]Token{}
+	}
+	t.tokens[bearer] = token
+}
+
+// Revoke makes the bearer text unknown.
+func (t *Tokens) Revoke(bearer string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.tokens, bearer)
+}
+
+// authorize authenticates the caller and checks that its roles allow the call.
+// The returned context carries the user, for the ownership checks of volumes.
+func (t *Tokens) authorize(ctx context.Context, method string) (context.Context, error) {
+	user, err := t.authenticate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service, call, _ := strings.Cut(strings.ToLower(method), ".")
+	for _, role := range user.Claims.Roles {
+		for _, rule := range roleRules[role] {
+			if matchesAny(rule.services, service) && matchesAny(rule.calls, call) {
+				return auth.ContextSaveUserInfo(ctx, user), nil
+			}
+		}
+	}
+	if user.IsGuest() {
+		return nil, status.Errorf(codes.PermissionDenied, "access to %s denied without authentication token", method)
+	}
+	return nil, status.Errorf(codes.PermissionDenied, "access to %s denied to roles %q", method, user.Claims.Roles)
+}
+
+func (t *Tokens) authenticate(ctx context.Context) (*auth.UserInfo, error) {
+	header := strings.Join(metadata.ValueFromIncomingContext(ctx, "authorization"), "")
+	if header == "" {
+		return auth.NewGuestUser(), nil
+	}
+	scheme, bearer, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return nil, status.Error(codes.Unauthenticated, "invalid or missing authentication token")
+	}
+	t.mu.RLock()
+	token, known := t.tokens[bearer]
+	t.mu.RUnlock()
+	if !known {
+		return nil, status.Error(codes.Unauthenticated, "unable to obtain token issuer from authorization token")
+	}
+	now := time.Now
+	if t.Now != nil {
+		now = t.Now
+	}
+	if !token.Expires.IsZero() && !now().Before(token.Expires) {
+		return nil, status.Error(codes.PermissionDenied, "unable to authenticate token")
+	}
+	return &auth.UserInfo{
+		Username: token.User,
+		Claims:   auth.Claims{Subject: token.User, Roles: token.Roles, Groups: token.Groups},
+	}, nil
+}
+
+// roleRule allows calls of services, both in lower case, with * before or after
+// as wildcard.
+type roleRule struct {
+	services, calls []string
+}
+
+// roleRules are the built-in roles of real servers, reduced to the services
+// that are simulated.
+var roleRules = map[string][]roleRule{
+	RoleAdmin: {{services: []string{"*"}, calls: []string{"*"}}},
+	RoleView: {
+		{services: []string{"*"}, calls: []string{"*enumerate*", "inspect*", "watch"}},
+		{services: []string{"identity"}, calls: []string{"*"}},
+	},
+	RoleUser: {
+		{services: []string{"volume"}, calls: []string{"*"}},
+		{services: []string{"cluster", "node"}, calls: []string{"inspect*", "enumerate*"}},
+		{services: []string{"identity"}, calls: []string{"*"}},
+	},
+	roleGuest: {
+		{services: []string{"volume"}, calls: []string{"*"}},
+		{services: []string{"cluster", "node"}, calls: []string{"inspect*", "enumerate*"}},
+		{services: []string{"identity"}, calls: []string{"version"}},
+	},
+}
+
+// KnownRoles returns the names of the roles that tokens can have.
+func KnownRoles() []string { return slices.Sorted(maps.Keys(roleRules)) }
+
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		text := strings.Trim(pattern, "*")
+		before, after := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*")
+		switch {
+		case before && after:
+			return strings.Contains(name, text)
+		case before:
+			return strings.HasSuffix(name, text)
+		case after:
+			return strings.HasPrefix(name, text)
+		default:
+			return name == text
+		}
+	})
+}

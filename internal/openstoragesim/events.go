@@ -1,0 +1,50 @@
+package openstoragesim
+
+import (
+	"sync/atomic"
+
+	"github.com/libopenstorage/openstorage/api"
+)
+
+// Subscription receives every volume that is created, changed or deleted (then
+// with VOLUME_STATE_DELETED). It never holds the cluster up: what does not fit
+// into its buffer is lost, as on real servers.
+type Subscription struct {
+	cluster *Cluster
+	events  chan *api.Volume
+	lost    atomic.Int64
+}
+
+// Subscribe starts a subscription with a buffer of that many events, at least
+// one. It must be closed.
+func (c *Cluster) Subscribe(buffer int) *Subscription {
+	s := &Subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1))}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watchers[s] = struct{}{}
+	return s
+}
+
+// Events returns the channel of changed volumes. It is never closed.
+func (s *Subscription) Events() <-chan *api.Volume { return s.events }
+
+// Lost returns how many events did not fit into the buffer.
+func (s *Subscription) Lost() int64 { return s.lost.Load() }
+
+// Close ends the subscription. Events that are in the buffer stay there.
+func (s *Subscription) Close() {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	delete(s.cluster.watchers, s)
+}
+
+// publish needs c.mu for writing, so that subscribers see changes in order.
+func (c *Cluster) publish(v *api.Volume) {
+	for s := range c.watchers {
+		select {
+		case s.events <- v:
+		default:
+			s.lost.Add(1)
+		}
+	}
+}

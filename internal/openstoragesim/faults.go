@@ -1,0 +1,203 @@
+package openstoragesim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Faults are what is wrong with a server at the moment. The zero value is a
+// healthy server. They are set as a whole with Server.SetFaults.
+type Faults struct {
+	// Calls go wrong by method: "Volume.Inspect" (see MethodName), all methods
+	// of a service "Volume.*", or all "*". The most specific one counts, alone.
+	// For Watch.Watch it is the opening of the stream that goes wrong.
+	Calls map[string]CallFault `json:"calls,omitempty"`
+	// HideVolumes is the share of volumes, 0 to 1, that are missing from every
+	// list and from the dump of a watch, always the same ones. Inspect still
+	// finds them.
+	HideVolumes float64 `json:"hideVolumes,omitempty"`
+	// HideNodes is the share of nodes that are missing from every list.
+	HideNodes float64 `json:"hideNodes,omitempty"`
+	// LoseVolumes is the share of volumes, always the same ones, for which
+	// Inspect answers NotFound.
+	LoseVolumes float64 `json:"loseVolumes,omitempty"`
+	// Watch disturbs events on open streams.
+	Watch WatchFaults `json:"watch,omitzero"`
+}
+
+// CallFault is how a call goes wrong.
+type CallFault struct {
+	// Latency is waited for before anything else.
+	Latency time.Duration
+	// Hang holds the call until its context ends or the server stops.
+	Hang bool
+	// Code, when it is not OK, is the answer: Unavailable is an outage,
+	// Unimplemented an older server.
+	Code codes.Code
+}
+
+// WatchFaults disturb the events of a watch, but not its dump.
+type WatchFaults struct {
+	// Drop is the share of events, 0 to 1, that are lost.
+	Drop float64 `json:"drop,omitempty"`
+	// Duplicate is the share of events that are sent twice.
+	Duplicate float64 `json:"duplicate,omitempty"`
+	// Reorder, when it is 2 or more, holds events back until that many have
+	// gathered and sends them newest first. What is held when the fault ends
+	// is sent then.
+	Reorder int `json:"reorder,omitempty"`
+	// HideDeletes keeps deletions from being sent.
+	HideDeletes bool `json:"hideDeletes,omitempty"`
+	// CutAfter, when it is not zero, ends a stream with Unavailable once it has
+	// sent that many messages, dump included.
+	CutAfter int `json:"cutAfter,omitempty"`
+}
+
+// Outage is every call answered with Unavailable.
+func Outage() Faults {
+	return Faults{Calls: map[string]CallFault{"*": {Code: codes.Unavailable}}}
+}
+
+// Validate reports what makes no sense in f.
+func (f Faults) Validate() error {
+	var problems []error
+	for name, share := range map[string]float64{
+		"hideVolumes":     f.HideVolumes,
+		"hideNodes":       f.HideNodes,
+		"loseVolumes":     f.LoseVolumes,
+		"watch.drop":      f.Watch.Drop,
+		"watch.duplicate": f.Watch.Duplicate,
+	} {
+		if math.IsNaN(share) || share < 0 || share > 1 {
+			problems = append(problems, fmt.Errorf("%s is %v, must be from 0 to 1", name, share))
+		}
+	}
+	if f.Watch.Reorder < 0 {
+		problems = append(problems, fmt.Errorf("watch.reorder is %d, must not be negative", f.Watch.Reorder))
+	}
+	if f.Watch.CutAfter < 0 {
+		problems = append(problems, fmt.Errorf("watch.cutAfter is %d, must not be negative", f.Watch.CutAfter))
+	}
+	for method, fault := range f.Calls {
+		if !knownMethod(method) {
+			problems = append(problems, fmt.Errorf("calls[%s] is no method; use *, Service.* or one of %s", method, strings.Join(Methods, " ")))
+		}
+		if fault.Latency < 0 {
+			problems = append(problems, fmt.Errorf("calls[%s].latency is %v, must not be negative", method, fault.Latency))
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("faults: %w: %w", ErrInvalid, errors.Join(problems...))
+	}
+	return nil
+}
+
+// call returns the fault of a method; the zero value if it has none.
+func (f *Faults) call(method string) CallFault {
+	if len(f.Calls) == 0 {
+		return CallFault{}
+	}
+	if fault, ok := f.Calls[method]; ok {
+		return fault
+	}
+	service, _, _ := strings.Cut(method, ".")
+	if fault, ok := f.Calls[service+".*"]; ok {
+		return fault
+	}
+	return f.Calls["*"]
+}
+
+// apply goes wrong as asked. It returns nil if the call may go on.
+func (f CallFault) apply(ctx context.Context, stopping <-chan struct{}) error {
+	if f.Latency > 0 {
+		timer := time.NewTimer(f.Latency)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		case <-stopping:
+			return errStopping
+		}
+	}
+	if f.Hang {
+		select {
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		case <-stopping:
+			return errStopping
+		}
+	}
+	if f.Code != codes.OK {
+		return status.Errorf(f.Code, "injected fault: %s", f.Code)
+	}
+	return nil
+}
+
+// chosen picks a share of all ids, always the same ones for the same purpose,
+// and more of them the bigger the share.
+func chosen(id, purpose string, share float64) bool {
+	if share <= 0 {
+		return false
+	}
+	h := fnv.New64a()
+	h.Write([]byte(purpose))
+	h.Write([]byte(id))
+	// FNV's high bits are uneven for ids that differ in their ends only.
+	mixed := h.Sum64() * 0x9e3779b97f4a7c15
+	mixed ^= mixed >> 32
+	return float64(mixed&math.MaxUint32)/(1<<32) < share
+}
+
+// callFaultJSON is a CallFault as people write it.
+type callFaultJSON struct {
+	Latency string `json:"latency,omitempty"`
+	Hang    bool   `json:"hang,omitempty"`
+	Code    string `json:"code,omitempty"`
+}
+
+// MarshalJSON writes latency as "250ms" and code as "UNAVAILABLE".
+func (f CallFault) MarshalJSON() ([]byte, error) {
+	text := callFaultJSON{Hang: f.Hang}
+	if f.Latency != 0 {
+		text.Latency = f.Latency.String()
+	}
+	if f.Code != codes.OK {
+		text.Code = codeName(f.Code)
+	}
+	return json.Marshal(text)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (f *CallFault) UnmarshalJSON(data []byte) error {
+	var text callFaultJSON
+	if err := strictJSON(data, &text); err != nil {
+		return err
+	}
+	parsed := CallFault{Hang: text.Hang}
+	if text.Latency != "" {
+		latency, err := time.ParseDuration(text.Latency)
+		if err != nil {
+			return fmt.Errorf("latency: %w", err)
+		}
+		parsed.Latency = latency
+	}
+	if text.Code != "" {
+		code, err := parseCode(text.Code)
+		if err != nil {
+			return err
+		}
+		parsed.Code = code
+	}
+	*f = parsed
+	return nil
+}

@@ -1,0 +1,115 @@
+package openstoragesim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+)
+
+// Methods are the calls that a Server answers, as faults and counts name them.
+// All others are Unimplemented.
+var Methods = []string{
+	"Identity.Capabilities",
+	"Identity.Version",
+	"Cluster.InspectCurrent",
+	"Node.Enumerate",
+	"Node.EnumerateWithFilters",
+	"Node.Inspect",
+	"Volume.Create",
+	"Volume.Delete",
+	"Volume.Update",
+	"Volume.Inspect",
+	"Volume.InspectWithFilters",
+	"Volume.Enumerate",
+	"Volume.EnumerateWithFilters",
+	"Watch.Watch",
+}
+
+// MethodName shortens a full gRPC method name:
+// "/openstorage.api.OpenStorageVolume/Inspect" is "Volume.Inspect".
+func MethodName(full string) string {
+	service, method, _ := strings.Cut(strings.TrimPrefix(full, "/"), "/")
+	return strings.TrimPrefix(service, "openstorage.api.OpenStorage") + "." + method
+}
+
+func knownMethod(pattern string) bool {
+	if pattern == "*" || slices.Contains(Methods, pattern) {
+		return true
+	}
+	service, isService := strings.CutSuffix(pattern, "*")
+	return isService && strings.HasSuffix(service, ".") &&
+		slices.ContainsFunc(Methods, func(m string) bool { return strings.HasPrefix(m, service) })
+}
+
+// callCounts counts calls by method, refused ones included.
+type callCounts struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (c *callCounts) add(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = map[string]int{}
+	}
+	c.counts[method]++
+}
+
+func (c *callCounts) snapshot(reset bool) map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	copied := make(map[string]int, len(c.counts))
+	for method, n := range c.counts {
+		copied[method] = n
+	}
+	if reset {
+		clear(c.counts)
+	}
+	return copied
+}
+
+// codeName writes a gRPC code as the protocol's documentation does.
+func codeName(code codes.Code) string {
+	for name, value := range codeNames {
+		if value == code {
+			return name
+		}
+	}
+	return fmt.Sprintf("CODE(%d)", uint32(code))
+}
+
+func parseCode(name string) (codes.Code, error) {
+	if code, ok := codeNames[strings.ToUpper(name)]; ok {
+		return code, nil
+	}
+	return 0, fmt.Errorf("code %q is not a gRPC code such as UNAVAILABLE", name)
+}
+
+var codeNames = func() map[string]codes.Code {
+	names := map[string]codes.Code{}
+	for code := codes.OK; code <= codes.Unauthenticated; code++ {
+		var name strings.Builder
+		for i, r := range code.String() {
+			if i > 0 && r >= 'A' && r <= 'Z' && code != codes.OK {
+				name.WriteByte('_')
+			}
+			name.WriteRune(r)
+		}
+		names[strings.ToUpper(name.String())] = code
+	}
+	return names
+}()
+
+// strictJSON refuses fields that it does not know, so that a typo is not taken
+// for the default.
+func strictJSON(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
+}

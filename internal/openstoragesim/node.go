@@ -1,0 +1,267 @@
+package openstoragesim
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/libopenstorage/openstorage/api"
+)
+
+// Labels under which a node's place is reported, both as node labels and as
+// scheduler topology.
+const (
+	LabelRegion = "topology.kubernetes.io/region"
+	LabelZone   = "topology.kubernetes.io/zone"
+	LabelRack   = "px/rack"
+)
+
+// Pool is a storage pool of a node.
+type Pool struct {
+	// UUID is generated when it is empty.
+	UUID string `json:"uuid,omitempty"`
+	// Labels of the pool, as placement strategies match them.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Node is one storage node. Only SchedulerNodeName or Hostname must be given;
+// AddNode fills in the rest.
+type Node struct {
+	// ID is a UUID; by default it is derived from the seed and the name.
+	ID string `json:"id,omitempty"`
+	// SchedulerNodeName is the name of the Kubernetes node. Real servers leave
+	// it empty when they could not ask the scheduler.
+	SchedulerNodeName string `json:"schedulerNodeName,omitempty"`
+	// Hostname defaults to SchedulerNodeName.
+	Hostname string `json:"hostname,omitempty"`
+	// MgmtIP and DataIP default to addresses of 10.0.0.0/8, counted up.
+	MgmtIP string `json:"mgmtIP,omitempty"`
+	DataIP string `json:"dataIP,omitempty"`
+	// Status is OK for nodes that are added with STATUS_NONE.
+	Status api.Status `json:"status"`
+	// Pools default to one pool, unless the node is Storageless.
+	Pools []Pool `json:"pools,omitempty"`
+	// Storageless nodes have no pools: they use volumes and hold none.
+	Storageless bool `json:"storageless,omitempty"`
+	// Labels of the node, besides those of its place.
+	Labels map[string]string `json:"labels,omitempty"`
+	Region string            `json:"region,omitempty"`
+	Zone   string            `json:"zone,omitempty"`
+	Rack   string            `json:"rack,omitempty"`
+}
+
+// node is a Node and what placement needs to know of it.
+type node struct {
+	Node
+	replicas     int            // replicas on this node
+	poolReplicas map[string]int // pool uuid -> replicas in it
+	zone, rack   int            // dense numbers of the place, hierarchical
+}
+
+// AddNode adds a storage node and returns it as it was completed. Several nodes
+// may share a name (a re-installed node leaves its old record behind) as long
+// as they are given different ids.
+func (c *Cluster) AddNode(n Node) (Node, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if n.Hostname == "" {
+		n.Hostname = n.SchedulerNodeName
+	}
+	name := n.SchedulerNodeName
+	if name == "" {
+		name = n.Hostname
+	}
+	if name == "" && n.ID == "" {
+		return Node{}, fmt.Errorf("storage node without id, scheduler node name and hostname: %w", ErrInvalid)
+	}
+	if n.Storageless && len(n.Pools) > 0 {
+		return Node{}, fmt.Errorf("storage node %q is storageless and has pools: %w", name, ErrInvalid)
+	}
+	if n.ID == "" {
+		n.ID = c.derivedUUID("node", name)
+	}
+	if _, ok := c.nodesByID[n.ID]; ok {
+		return Node{}, fmt.Errorf("storage node %q with id %s: %w", name, n.ID, ErrExists)
+	}
+	c.nextNodeIP++
+	if n.MgmtIP == "" {
+		n.MgmtIP = address(c.nextNodeIP)
+	}
+	if n.DataIP == "" {
+		n.DataIP = address(dataNet | c.nextNodeIP)
+	}
+	if n.Status == api.Status_STATUS_NONE {
+		n.Status = api.Status_STATUS_OK
+	}
+	if len(n.Pools) == 0 && !n.Storageless {
+		n.Pools = []Pool{{}}
+	}
+	n = n.clone()
+	entry := &node{Node: n, poolReplicas: map[string]int{}}
+	for i := range n.Pools {
+		if n.Pools[i].UUID == "" {
+			n.Pools[i].UUID = c.derivedUUID("pool", fmt.Sprintf("%s/%d", n.ID, i))
+		}
+		entry.poolReplicas[n.Pools[i].UUID] = 0
+	}
+	entry.zone = c.domain(n.Region, n.Zone)
+	entry.rack = c.domain(n.Region, n.Zone, n.Rack)
+	c.nodes = append(c.nodes, entry)
+	c.nodesByID[n.ID] = entry
+	return n.clone(), nil
+}
+
+// RemoveNode takes a node out of the cluster. Volumes keep naming it in their
+// replica sets, as they do after a decommission that went wrong.
+func (c *Cluster) RemoveNode(idOrName string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.findNode(idOrName)
+	if err != nil {
+		return err
+	}
+	delete(c.nodesByID, n.ID)
+	c.nodes = slices.DeleteFunc(c.nodes, func(other *node) bool { return other == n })
+	return nil
+}
+
+// SetNodeState sets the status that the SDK reports for a node, which is named
+// by its id, scheduler node name, hostname or address.
+func (c *Cluster) SetNodeState(idOrName string, status api.Status) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.findNode(idOrName)
+	if err != nil {
+		return err
+	}
+	n.Status = status
+	return nil
+}
+
+// Nodes returns all nodes in the order in which they were added.
+func (c *Cluster) Nodes() []Node {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	nodes := make([]Node, len(c.nodes))
+	for i, n := range c.nodes {
+		nodes[i] = n.clone()
+	}
+	return nodes
+}
+
+// Node returns the node with this id, scheduler node name, hostname or address.
+func (c *Cluster) Node(idOrName string) (Node, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	n, err := c.findNode(idOrName)
+	if err != nil {
+		return Node{}, err
+	}
+	return n.clone(), nil
+}
+
+// findNode needs c.mu. A name that several records share is refused: which one
+// is meant only the caller knows.
+func (c *Cluster) findNode(idOrName string) (*node, error) {
+	if n, ok := c.nodesByID[idOrName]; ok {
+		return n, nil
+	}
+	var found *node
+	for _, n := range c.nodes {
+		if idOrName == "" || (n.SchedulerNodeName != idOrName && n.Hostname != idOrName && n.MgmtIP != idOrName && n.DataIP != idOrName) {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("storage nodes %s and %s are both called %q, use an id: %w", found.ID, n.ID, idOrName, ErrInvalid)
+		}
+		found = n
+	}
+	if found == nil {
+		return nil, fmt.Errorf("storage node %q: %w", idOrName, ErrNotFound)
+	}
+	return found, nil
+}
+
+// domain numbers a place. It needs c.mu for writing.
+func (c *Cluster) domain(path ...string) int {
+	key := strings.Join(path, "\x00")
+	number, ok := c.domains[key]
+	if !ok {
+		number = len(c.domains)
+		c.domains[key] = number
+	}
+	return number
+}
+
+func (n Node) clone() Node {
+	n.Labels = maps.Clone(n.Labels)
+	n.Pools = slices.Clone(n.Pools)
+	for i := range n.Pools {
+		n.Pools[i].Labels = maps.Clone(n.Pools[i].Labels)
+	}
+	return n
+}
+
+// holdsReplicas reports whether new replicas may be put on the node.
+func (n *Node) holdsReplicas() bool { return n.online() && len(n.Pools) > 0 }
+
+func (n *Node) online() bool {
+	return n.Status == api.Status_STATUS_OK || n.Status == api.Status_STATUS_NONE
+}
+
+// storageNode is the node as the SDK reports it.
+func (n *Node) storageNode() *api.StorageNode {
+	place := map[string]string{}
+	for key, value := range map[string]string{LabelRegion: n.Region, LabelZone: n.Zone, LabelRack: n.Rack} {
+		if value != "" {
+			place[key] = value
+		}
+	}
+	labels := maps.Clone(place)
+	maps.Copy(labels, n.Labels)
+	pools := make([]*api.StoragePool, len(n.Pools))
+	for i, p := range n.Pools {
+		pools[i] = &api.StoragePool{
+			ID:        int32(i),
+			Uuid:      p.UUID,
+			TotalSize: 1 << 40,
+			Labels:    p.Labels,
+		}
+	}
+	return &api.StorageNode{
+		Id:                n.ID,
+		Status:            n.Status,
+		MgmtIp:            n.MgmtIP,
+		DataIp:            n.DataIP,
+		Hostname:          n.Hostname,
+		SchedulerNodeName: n.SchedulerNodeName,
+		Pools:             pools,
+		NodeLabels:        labels,
+		SchedulerTopology: &api.SchedulerTopology{Labels: place},
+	}
+}
+
+// ParseStatus reads a node status as people write it: OFFLINE, offline and
+// STATUS_OFFLINE are the same.
+func ParseStatus(text string) (api.Status, error) {
+	name := strings.ToUpper(strings.TrimSpace(text))
+	if !strings.HasPrefix(name, "STATUS_") {
+		name = "STATUS_" + name
+	}
+	value, ok := api.Status_value[name]
+	if !ok || api.Status(value) == api.Status_STATUS_MAX {
+		return 0, fmt.Errorf("node status %q is not one of OK, OFFLINE, STORAGE_DOWN, STORAGE_DEGRADED, ...: %w", text, ErrInvalid)
+	}
+	return api.Status(value), nil
+}
+
+// dataNet is the bit that tells data addresses (10.128.0.0/9) from management
+// addresses (10.0.0.0/9).
+const dataNet = 1 << 23
+
+func address(number uint32) string {
+	return netip.AddrFrom4([4]byte{10, byte(number >> 16), byte(number >> 8), byte(number)}).String()
+}

@@ -1,0 +1,186 @@
+package openstoragesim
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/libopenstorage/openstorage/api"
+)
+
+// demand is what a volume asks of its replicas.
+type demand struct {
+	replicas int      // per replica set
+	stripes  int      // replica sets
+	nodes    []string // only these, if any: ids, names or addresses
+	zones    []string // only these, if any
+	racks    []string // only these, if any
+	// bestEffort lets zones and racks go when they cannot be had.
+	bestEffort bool
+}
+
+// newDemand reads spec and labels, which is all that the storage system gets.
+func newDemand(spec *api.VolumeSpec, labels map[string]string) (demand, error) {
+	d := demand{
+		replicas:   max(int(spec.GetHaLevel()), 1),
+		stripes:    max(int(spec.GetAggregationLevel()), 1),
+		nodes:      spec.GetReplicaSet().GetNodes(),
+		zones:      splitList(labels[api.SpecZones]),
+		racks:      splitList(labels[api.SpecRacks]),
+		bestEffort: labels[api.SpecBestEffortLocationProvisioning] == "true",
+	}
+	if spec.GetAggregationLevel() == api.AutoAggregation {
+		d.stripes = 1
+	}
+	if d.replicas > maxReplicas {
+		return demand{}, fmt.Errorf("%d replicas asked for, at most %d are possible: %w", d.replicas, maxReplicas, ErrInvalid)
+	}
+	if d.stripes > maxStripes {
+		return demand{}, fmt.Errorf("aggregation level %d asked for, at most %d is possible: %w", d.stripes, maxStripes, ErrInvalid)
+	}
+	return d, nil
+}
+
+// hasReplicas is false for volumes whose data is not in this cluster: direct
+// access and proxy volumes.
+func hasReplicas(spec *api.VolumeSpec) bool {
+	return spec.GetProxySpec().GetProxyProtocol() == api.ProxyProtocol_PROXY_PROTOCOL_INVALID
+}
+
+// place chooses nodes and pools. The replicas of a set are on distinct nodes,
+// always; the rest is preference, in this order: nodes that no other set of the
+// volume uses, zones and then racks with fewest replicas of the set, nodes with
+// fewest replicas of any volume, nodes that were added first. It needs c.mu.
+func (c *Cluster) place(d demand) ([]*api.ReplicaSet, error) {
+	candidates, err := c.candidates(d)
+	if err != nil {
+		return nil, err
+	}
+	if len(candidates) < d.replicas && d.bestEffort {
+		d.zones, d.racks = nil, nil
+		if candidates, err = c.candidates(d); err != nil {
+			return nil, err
+		}
+	}
+	if len(candidates) < d.replicas {
+		return nil, c.exhausted(d, len(candidates))
+	}
+
+	sets := make([]*api.ReplicaSet, d.stripes)
+	usedByVolume := map[*node]int{}
+	for i := range sets {
+		set := &api.ReplicaSet{Id: uint32(i), Nodes: make([]string, 0, d.replicas), PoolUuids: make([]string, 0, d.replicas)}
+		var members []*node
+		for range d.replicas {
+			n := cheapest(candidates, members, usedByVolume)
+			members = append(members, n)
+			set.Nodes = append(set.Nodes, n.ID)
+			set.PoolUuids = append(set.PoolUuids, n.emptiestPool())
+		}
+		for _, n := range members {
+			usedByVolume[n]++
+		}
+		sets[i] = set
+	}
+	return sets, nil
+}
+
+// cheapest returns the best candidate that is no member of the set yet. There
+// always is one: candidates are more than members.
+func cheapest(candidates, members []*node, usedByVolume map[*node]int) *node {
+	var best *node
+	bestCost := uint64(math.MaxUint64)
+	for _, n := range candidates {
+		if slices.Contains(members, n) {
+			continue
+		}
+		var zone, rack uint64
+		for _, m := range members {
+			if m.zone == n.zone {
+				zone++
+			}
+			if m.rack == n.rack {
+				rack++
+			}
+		}
+		// Most significant first; members and stripes are few, so no field
+		// runs over into the next.
+		cost := zone<<48 | rack<<40 | uint64(n.replicas)&(1<<40-1)
+		if len(usedByVolume) > 0 {
+			cost |= uint64(usedByVolume[n]) << 56
+		}
+		if cost < bestCost {
+			best, bestCost = n, cost
+		}
+	}
+	return best
+}
+
+// candidates returns the nodes that may hold a replica. It needs c.mu.
+func (c *Cluster) candidates(d demand) ([]*node, error) {
+	named := c.nodes
+	if len(d.nodes) > 0 {
+		named = nil
+		for _, name := range d.nodes {
+			n, err := c.findNode(name)
+			if err != nil {
+				return nil, fmt.Errorf("nodes that the volume asks for: %w", err)
+			}
+			if !slices.Contains(named, n) {
+				named = append(named, n)
+			}
+		}
+	}
+	fitting := make([]*node, 0, len(named))
+	for _, n := range named {
+		if n.holdsReplicas() && d.allows(n) {
+			fitting = append(fitting, n)
+		}
+	}
+	return fitting, nil
+}
+
+// allows reports whether the node stands where the volume wants to be.
+func (d demand) allows(n *node) bool {
+	return (len(d.zones) == 0 || slices.Contains(d.zones, n.Zone)) &&
+		(len(d.racks) == 0 || slices.Contains(d.racks, n.Rack))
+}
+
+// exhausted says what was asked for and why so few nodes are left.
+func (c *Cluster) exhausted(d demand, fitting int) error {
+	var storageless, down, elsewhere int
+	for _, n := range c.nodes {
+		switch {
+		case len(n.Pools) == 0:
+			storageless++
+		case !n.online():
+			down++
+		case !d.allows(n):
+			elsewhere++
+		}
+	}
+	asked := fmt.Sprintf("%d replicas", d.replicas)
+	if len(d.nodes) > 0 {
+		asked += " on nodes " + strings.Join(d.nodes, ",")
+	}
+	if len(d.zones) > 0 {
+		asked += " in zones " + strings.Join(d.zones, ",")
+	}
+	if len(d.racks) > 0 {
+		asked += " in racks " + strings.Join(d.racks, ",")
+	}
+	return fmt.Errorf("%s asked for, %d node(s) qualify (of %d: %d without pools, %d not online, %d elsewhere): %w",
+		asked, fitting, len(c.nodes), storageless, down, elsewhere, ErrExhausted)
+}
+
+// emptiestPool returns the pool with the fewest replicas, the first of equals.
+func (n *node) emptiestPool() string {
+	best := n.Pools[0].UUID
+	for _, p := range n.Pools[1:] {
+		if n.poolReplicas[p.UUID] < n.poolReplicas[best] {
+			best = p.UUID
+		}
+	}
+	return best
+}

@@ -1,0 +1,192 @@
+package openstoragesim
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// DefaultVolumeSize is the size in bytes of volumes that ask for none.
+const DefaultVolumeSize = 1 << 30
+
+// CreateRequest describes a volume to be made in-process.
+type CreateRequest struct {
+	// Name is unique; provisioners use pvc-<uid of the claim>.
+	Name string `json:"name"`
+	// Size in bytes; default DefaultVolumeSize.
+	Size uint64 `json:"size,omitempty"`
+	// Parameters are those of a StorageClass.
+	Parameters map[string]string `json:"parameters,omitempty"`
+	// Labels are added to those that come from Parameters, and win.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// CreateVolume makes a volume and places its replicas. A volume of that name
+// and size that exists already is returned as it is; of another size, it is
+// ErrExists. Placement that is not possible is ErrExhausted or ErrInvalid, and
+// never a volume with fewer replicas.
+func (c *Cluster) CreateVolume(request CreateRequest) (*api.Volume, error) {
+	spec, labels, err := ParseParameters(request.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(labels, request.Labels)
+	spec.Size = request.Size
+	spec.Ownership = &api.Ownership{Owner: c.options.Owner}
+	return c.create(request.Name, spec, labels)
+}
+
+// create owns spec and labels from here on.
+func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]string) (*api.Volume, error) {
+	if name == "" {
+		return nil, fmt.Errorf("volume without a name: %w", ErrInvalid)
+	}
+	if spec.Size == 0 {
+		spec.Size = DefaultVolumeSize
+	}
+	demand, err := newDemand(spec, labels)
+	if err != nil {
+		return nil, fmt.Errorf("volume %q: %w", name, err)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.byName[name]; ok {
+		return r.volume, sameVolume(r.volume, spec)
+	}
+	var sets []*api.ReplicaSet
+	if hasReplicas(spec) {
+		if sets, err = c.place(demand); err != nil {
+			return nil, fmt.Errorf("volume %q: %w", name, err)
+		}
+	}
+	v := &api.Volume{
+		Id:            c.newVolumeID(),
+		Locator:       &api.VolumeLocator{Name: name, VolumeLabels: labels},
+		Ctime:         timestamppb.New(c.options.Now()),
+		Spec:          c.shared(spec),
+		Format:        spec.GetFormat(),
+		Status:        api.VolumeStatus_VOLUME_STATUS_UP,
+		State:         api.VolumeState_VOLUME_STATE_DETACHED,
+		AttachedState: api.AttachState_ATTACH_STATE_INTERNAL,
+		ReplicaSets:   sets,
+		RuntimeState:  cleanRuntimeState,
+	}
+	c.insert(v)
+	return v, nil
+}
+
+// cleanRuntimeState is shared by all volumes: nothing reads more than that it
+// is there.
+var cleanRuntimeState = []*api.RuntimeStateMap{{RuntimeState: map[string]string{"RuntimeState": "clean"}}}
+
+// sameVolume makes creation idempotent by name, with the checks of real servers.
+func sameVolume(existing *api.Volume, asked *api.VolumeSpec) error {
+	name := existing.GetLocator().GetName()
+	if existing.GetSpec().GetSize() != asked.GetSize() {
+		return fmt.Errorf("volume %q has %d bytes, %d were asked for: %w",
+			name, existing.GetSpec().GetSize(), asked.GetSize(), ErrExists)
+	}
+	if existing.GetSpec().GetShared() != asked.GetShared() {
+		return fmt.Errorf("volume %q has shared=%t, shared=%t was asked for: %w",
+			name, existing.GetSpec().GetShared(), asked.GetShared(), ErrExists)
+	}
+	return nil
+}
+
+// DeleteVolume forgets a volume. One that does not exist is ErrNotFound, one
+// that is attached is ErrConflict.
+func (c *Cluster) DeleteVolume(idOrName string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := c.find(idOrName)
+	if err != nil {
+		return err
+	}
+	if on := r.volume.GetAttachedOn(); on != "" {
+		return fmt.Errorf("volume %q is attached on %s, detach it first: %w", idOrName, on, ErrConflict)
+	}
+	c.remove(r)
+	return nil
+}
+
+// SetLabels adds labels to a volume. An empty value removes the label.
+func (c *Cluster) SetLabels(idOrName string, labels map[string]string) error {
+	return c.change(idOrName, func(v *api.Volume) error {
+		v.Locator = withLabels(v.GetLocator(), labels)
+		return nil
+	})
+}
+
+func withLabels(old *api.VolumeLocator, labels map[string]string) *api.VolumeLocator {
+	locator := shallow(old)
+	locator.VolumeLabels = make(map[string]string, len(old.GetVolumeLabels())+len(labels))
+	maps.Copy(locator.VolumeLabels, old.GetVolumeLabels())
+	for key, value := range labels {
+		if value == "" {
+			delete(locator.VolumeLabels, key)
+		} else {
+			locator.VolumeLabels[key] = value
+		}
+	}
+	return locator
+}
+
+// change replaces a volume by an edited copy and tells subscribers. The edit
+// runs with c.mu held and may set fields of the copy, but must not write to
+// anything that those fields point to.
+func (c *Cluster) change(idOrName string, edit func(*api.Volume) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := c.find(idOrName)
+	if err != nil {
+		return err
+	}
+	v := shallow(r.volume)
+	if err := edit(v); err != nil {
+		return fmt.Errorf("volume %q: %w", idOrName, err)
+	}
+	c.replace(r, v)
+	return nil
+}
+
+// newVolumeID returns an unused id of the whole uint64 range, as real ones are.
+// It needs c.mu for writing.
+func (c *Cluster) newVolumeID() string {
+	for {
+		id := strconv.FormatUint(c.random.Uint64(), 10)
+		if _, taken := c.byID[id]; !taken && id != "0" {
+			return id
+		}
+	}
+}
+
+// shared returns the one copy of a spec. Volumes of a StorageClass and size
+// have equal specs, and a spec is the biggest part of a volume. It needs c.mu
+// for writing.
+func (c *Cluster) shared(spec *api.VolumeSpec) *api.VolumeSpec {
+	wire, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
+	if err != nil { // text that is not UTF-8: it cannot be shared by its wire form
+		return spec
+	}
+	if known, ok := c.specs[string(wire)]; ok {
+		return known
+	}
+	c.specs[string(wire)] = spec
+	return spec
+}
+
+// shallow copies a message whose fields are then shared with the original.
+func shallow[M proto.Message](m M) M {
+	copied := m.ProtoReflect().New()
+	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		copied.Set(field, value)
+		return true
+	})
+	return copied.Interface().(M)
+}

@@ -1,0 +1,156 @@
+package openstoragesim
+
+import (
+	"context"
+	"maps"
+
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// volumeService answers for volumes.
+type volumeService struct {
+	api.UnimplementedOpenStorageVolumeServer
+	server *Server
+}
+
+// Create places the replicas as spec and labels ask. Like real servers it
+// returns the existing volume of that name, and moves spec labels to the
+// locator.
+func (s volumeService) Create(ctx context.Context, request *api.SdkVolumeCreateRequest) (*api.SdkVolumeCreateResponse, error) {
+	if request.GetName() == "" {
+		return nil, status.Error(codes.InvalidArgument, "must supply a unique name")
+	}
+	if request.GetSpec() == nil {
+		return nil, status.Error(codes.InvalidArgument, "must supply spec object")
+	}
+	spec := proto.CloneOf(request.GetSpec())
+	labels := map[string]string{}
+	maps.Copy(labels, request.GetLabels())
+	maps.Copy(labels, spec.GetVolumeLabels())
+	if existing, err := s.server.cluster.Volume(request.GetName()); err == nil && !existing.IsPermitted(ctx, api.Ownership_Admin) {
+		return nil, status.Errorf(codes.PermissionDenied, "volume %s already exists and is owned by another user", request.GetName())
+	}
+	spec.Ownership = api.OwnershipSetUsernameFromContext(ctx, spec.GetOwnership())
+	v, err := s.server.cluster.create(request.GetName(), spec, labels)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &api.SdkVolumeCreateResponse{VolumeId: v.GetId()}, nil
+}
+
+// Delete of a volume that does not exist is a success.
+func (s volumeService) Delete(ctx context.Context, request *api.SdkVolumeDeleteRequest) (*api.SdkVolumeDeleteResponse, error) {
+	v, err := s.permitted(ctx, request.GetVolumeId(), api.Ownership_Admin)
+	if status.Code(err) == codes.NotFound {
+		return &api.SdkVolumeDeleteResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.server.cluster.DeleteVolume(v.GetId()); err != nil && status.Code(statusOf(err)) != codes.NotFound {
+		return nil, statusOf(err)
+	}
+	return &api.SdkVolumeDeleteResponse{}, nil
+}
+
+// Inspect takes an id or a name.
+func (s volumeService) Inspect(ctx context.Context, request *api.SdkVolumeInspectRequest) (*api.SdkVolumeInspectResponse, error) {
+	v, err := s.permitted(ctx, request.GetVolumeId(), api.Ownership_Read)
+	if err != nil {
+		return nil, err
+	}
+	return inspected(v), nil
+}
+
+// InspectWithFilters answers in one message, however big.
+func (s volumeService) InspectWithFilters(ctx context.Context, request *api.SdkVolumeInspectWithFiltersRequest) (*api.SdkVolumeInspectWithFiltersResponse, error) {
+	response := &api.SdkVolumeInspectWithFiltersResponse{}
+	for _, v := range s.server.visibleVolumes(ctx) {
+		if matches(v, request) {
+			response.Volumes = append(response.Volumes, inspected(v))
+		}
+	}
+	return response, nil
+}
+
+func (s volumeService) Enumerate(ctx context.Context, _ *api.SdkVolumeEnumerateRequest) (*api.SdkVolumeEnumerateResponse, error) {
+	response := &api.SdkVolumeEnumerateResponse{}
+	for _, v := range s.server.visibleVolumes(ctx) {
+		response.VolumeIds = append(response.VolumeIds, v.GetId())
+	}
+	return response, nil
+}
+
+func (s volumeService) EnumerateWithFilters(ctx context.Context, request *api.SdkVolumeEnumerateWithFiltersRequest) (*api.SdkVolumeEnumerateWithFiltersResponse, error) {
+	response := &api.SdkVolumeEnumerateWithFiltersResponse{}
+	for _, v := range s.server.visibleVolumes(ctx) {
+		if matches(v, request) {
+			response.VolumeIds = append(response.VolumeIds, v.GetId())
+		}
+	}
+	return response, nil
+}
+
+// permitted finds a volume that the caller may access in this way.
+func (s volumeService) permitted(ctx context.Context, idOrName string, access api.Ownership_AccessType) (*api.Volume, error) {
+	if idOrName == "" {
+		return nil, status.Error(codes.InvalidArgument, "must supply volume id")
+	}
+	v, err := s.server.cluster.Volume(idOrName)
+	if err != nil || chosen(v.GetId(), "lose", s.server.faults.Load().LoseVolumes) {
+		return nil, status.Errorf(codes.NotFound, "volume id %s not found", idOrName)
+	}
+	if !v.IsPermitted(ctx, access) {
+		return nil, status.Errorf(codes.PermissionDenied, "access denied to volume %s", v.GetId())
+	}
+	return v, nil
+}
+
+// visibleVolumes are those that lists show: the caller's, less what faults hide.
+func (s *Server) visibleVolumes(ctx context.Context) []*api.Volume {
+	share := s.faults.Load().HideVolumes
+	volumes := s.cluster.snapshot()
+	visible := volumes[:0]
+	for _, v := range volumes {
+		if v.IsPermitted(ctx, api.Ownership_Read) && !chosen(v.GetId(), "hide", share) {
+			visible = append(visible, v)
+		}
+	}
+	return visible
+}
+
+// volumeFilter is what list requests have in common. Their group field is
+// ignored, as on real servers.
+type volumeFilter interface {
+	GetName() string
+	GetLabels() map[string]string
+	GetOwnership() *api.Ownership
+}
+
+func matches(v *api.Volume, filter volumeFilter) bool {
+	if name := filter.GetName(); name != "" && name != v.GetLocator().GetName() {
+		return false
+	}
+	if owner := filter.GetOwnership(); owner != nil {
+		if has := v.GetSpec().GetOwnership(); has == nil || !has.IsMatch(owner) {
+			return false
+		}
+	}
+	for key, value := range filter.GetLabels() {
+		if has, ok := v.GetLocator().GetVolumeLabels()[key]; !ok || has != value {
+			return false
+		}
+	}
+	return true
+}
+
+func inspected(v *api.Volume) *api.SdkVolumeInspectResponse {
+	return &api.SdkVolumeInspectResponse{
+		Volume: v,
+		Name:   v.GetLocator().GetName(),
+		Labels: v.GetLocator().GetVolumeLabels(),
+	}
+}

@@ -1,0 +1,173 @@
+package openstoragesim
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// watchService streams volumes: all of them once, then every one that changes.
+// There is no marker between the two, no event type and no resume token, and
+// the label filter of the request is ignored, all as on real servers.
+type watchService struct {
+	api.UnimplementedOpenStorageWatchServer
+	server *Server
+}
+
+var errCut = status.Error(codes.Unavailable, "injected fault: watch cut")
+
+func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorageWatch_WatchServer) error {
+	if request.GetVolumeEvent() == nil {
+		return status.Error(codes.InvalidArgument, "only volume events can be watched")
+	}
+	ctx, number, done := s.server.watches.open(stream.Context())
+	defer done()
+	// Subscribing comes before the dump, so that nothing that happens meanwhile
+	// is missed; what the buffer cannot hold until the dump is out, is.
+	events := s.server.cluster.Subscribe(s.server.options.WatchBuffer)
+	defer events.Close()
+
+	w := &watch{
+		server: s.server,
+		stream: stream,
+		ctx:    ctx,
+		random: rand.New(rand.NewPCG(s.server.options.Seed, number)),
+	}
+	for _, v := range s.server.visibleVolumes(ctx) {
+		if err := w.send(v); err != nil {
+			return err
+		}
+	}
+	for {
+		faults := s.server.faults.Load()
+		select {
+		case v := <-events.Events():
+			if !v.IsPermitted(ctx, api.Ownership_Read) {
+				continue
+			}
+			if err := w.disturbed(v, faults.Watch); err != nil {
+				return err
+			}
+		case <-faults.replaced:
+			if err := w.flush(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return w.ended()
+		case <-s.server.stopping:
+			return errStopping
+		}
+	}
+}
+
+// watch is one open stream.
+type watch struct {
+	server *Server
+	stream api.OpenStorageWatch_WatchServer
+	ctx    context.Context
+	random *rand.Rand
+	sent   int
+	held   []*api.Volume // by WatchFaults.Reorder
+}
+
+// disturbed sends an event the way the faults want it.
+func (w *watch) disturbed(v *api.Volume, faults WatchFaults) error {
+	if faults.HideDeletes && v.GetState() == api.VolumeState_VOLUME_STATE_DELETED {
+		return nil
+	}
+	if w.random.Float64() < faults.Drop {
+		return nil
+	}
+	w.held = append(w.held, v)
+	if w.random.Float64() < faults.Duplicate {
+		w.held = append(w.held, v)
+	}
+	if len(w.held) < faults.Reorder {
+		return nil
+	}
+	if faults.Reorder > 1 {
+		slices.Reverse(w.held)
+	}
+	return w.flush()
+}
+
+func (w *watch) flush() error {
+	for _, v := range w.held {
+		if err := w.send(v); err != nil {
+			return err
+		}
+	}
+	w.held = w.held[:0]
+	return nil
+}
+
+// send blocks while the client does not read.
+func (w *watch) send(v *api.Volume) error {
+	if w.ctx.Err() != nil {
+		return w.ended()
+	}
+	err := w.stream.Send(&api.SdkWatchResponse{EventType: &api.SdkWatchResponse_VolumeEvent{
+		VolumeEvent: &api.SdkVolumeWatchResponse{Volume: v, Name: v.GetLocator().GetName()},
+	}})
+	if err != nil {
+		return err
+	}
+	w.sent++
+	if limit := w.server.faults.Load().Watch.CutAfter; limit > 0 && w.sent >= limit {
+		return errCut
+	}
+	return nil
+}
+
+func (w *watch) ended() error {
+	if cause := context.Cause(w.ctx); cause == errCut {
+		return errCut
+	}
+	return status.FromContextError(w.ctx.Err()).Err()
+}
+
+// watchSet knows the open streams.
+type watchSet struct {
+	mu     sync.Mutex
+	opened uint64
+	cuts   map[uint64]context.CancelCauseFunc // number of the stream -> its end
+}
+
+// open registers a stream. Its number counts all streams ever opened.
+func (s *watchSet) open(parent context.Context) (ctx context.Context, number uint64, done func()) {
+	ctx, cut := context.WithCancelCause(parent)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cuts == nil {
+		s.cuts = map[uint64]context.CancelCauseFunc{}
+	}
+	s.opened++
+	number = s.opened
+	s.cuts[number] = cut
+	return ctx, number, func() {
+		cut(nil)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.cuts, number)
+	}
+}
+
+func (s *watchSet) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.cuts)
+}
+
+func (s *watchSet) cut() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cut := range s.cuts {
+		cut(errCut)
+	}
+	return len(s.cuts)
+}
