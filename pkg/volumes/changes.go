@@ -1,0 +1,85 @@
+package volumes
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// Change says what may now be decided otherwise than before. It is delivered
+// after the new state is visible to Lookup and View.
+type Change struct {
+	// Volumes are followed handles whose answer changed: content, being known or
+	// stale, or the Kubernetes node behind one of their holders.
+	Volumes []string
+	// Nodes are the Kubernetes nodes that changed, in the order of their names.
+	Nodes []NodeChange
+	// Cluster says that the storage API has been reached for the first time, has
+	// been out of reach for longer than MaxStaleness, or has come back.
+	Cluster bool
+	// Problems are those that the view before did not have.
+	Problems []NodeProblem
+}
+
+// NodeChange is one Kubernetes node before and after. Old is nil for a new node,
+// New for one that is gone. Their topology domains can be compared.
+type NodeChange struct {
+	Old, New *placement.Node
+}
+
+// changes collects what subscribers have not been told yet.
+type changes struct {
+	mu      sync.Mutex
+	volumes map[key]struct{}
+
+	subscribers map[int]func(Change)
+	last        int // number of the last subscriber
+}
+
+func newChanges() *changes {
+	return &changes{volumes: map[key]struct{}{}, subscribers: map[int]func(Change){}}
+}
+
+func (c *changes) subscribe(f func(Change)) (unsubscribe func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	number := c.last
+	c.subscribers[number] = f
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.subscribers, number)
+	}
+}
+
+// volume notes a changed volume and reports whether anyone wants to know.
+func (c *changes) volume(k key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.subscribers) == 0 {
+		return false
+	}
+	c.volumes[k] = struct{}{}
+	return true
+}
+
+// take empties the collection. The subscribers come in the order in which they
+// subscribed.
+func (c *changes) take() (volumes []string, subscribers []func(Change)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.volumes {
+		volumes = append(volumes, k.handle())
+	}
+	if len(c.volumes) > 0 {
+		// A map never shrinks; a burst must not be paid for for ever.
+		c.volumes = map[key]struct{}{}
+	}
+	for _, number := range slices.Sorted(maps.Keys(c.subscribers)) {
+		subscribers = append(subscribers, c.subscribers[number])
+	}
+	return volumes, subscribers
+}

@@ -1,0 +1,86 @@
+package volumes
+
+import (
+	"time"
+)
+
+// Freshness says how far an entry can be trusted (behaviour.md §7).
+type Freshness uint8
+
+const (
+	// Unknown: the replicas have not been learned yet.
+	Unknown Freshness = iota
+	// Fresh: as good as storage's own word.
+	Fresh
+	// Suspect: the last answer did not mention the volume, or named no replicas,
+	// although Kubernetes still has it. The last good replicas stand.
+	Suspect
+	// Stale: not verified for longer than MaxStaleness. Counts as unknown.
+	Stale
+)
+
+// String returns the name used in logs, metrics and the debug view.
+func (f Freshness) String() string {
+	switch f {
+	case Fresh:
+		return "fresh"
+	case Suspect:
+		return "suspect"
+	case Stale:
+		return "stale"
+	default:
+		return "unknown"
+	}
+}
+
+// Entry is what the index answers about one handle.
+type Entry struct {
+	// Volume is the last good content; nil when Freshness is Unknown.
+	Volume    *Volume
+	Freshness Freshness
+	// FirstSeen is when the index first heard of the handle from Kubernetes. It is
+	// the zero time for a handle that nobody follows.
+	FirstSeen time.Time
+	// Verified is when storage last confirmed the content; zero if it never did.
+	Verified time.Time
+}
+
+// record is the entry of one followed handle. All times are index times.
+type record struct {
+	volume     *Volume
+	firstSeen  int64
+	verified   int64
+	dirtySince int64 // 0 unless there is reason to doubt the content
+	wantedAt   int64 // 0 once a PV names the handle
+	refs       int32 // PVs that name the handle
+	suspect    bool
+	overdue    bool // dirty for longer than MaxStaleness
+	redirtied  bool // became dirty again while an inspect was under way
+}
+
+// freshness judges the record as the view's time has it.
+func (r *record) freshness(v *View) Freshness {
+	switch {
+	case r.volume == nil:
+		return Unknown
+	case v.stale || r.overdue || r.verified < v.verifiedSince:
+		return Stale
+	case r.suspect:
+		return Suspect
+	default:
+		return Fresh
+	}
+}
+
+// key names a followed handle without keeping the text of a numeric one.
+type key struct {
+	number uint64
+	text   string // where the handle is no decimal number
+}
+
+func keyOf(handle string) key {
+	if number, ok := parseID(handle); ok {
+		return key{number: number}
+	}
+	return key{text: handle}
+}

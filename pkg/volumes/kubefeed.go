@@ -1,0 +1,220 @@
+package volumes
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	storageinformers "k8s.io/client-go/informers/storage/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// AnnotationUnschedulable is the storage operator's wish to keep pods with
+// volumes away from a node (F4).
+const AnnotationUnschedulable = "operator.libopenstorage.org/unschedulable"
+
+// AddEventHandlers has the index fed by the informers. It is called once, before
+// or after they are started.
+func (ix *Index) AddEventHandlers(nodes coreinformers.NodeInformer, csiNodes storageinformers.CSINodeInformer,
+	pvs coreinformers.PersistentVolumeInformer) error {
+	if ix.registrations.Load() != nil {
+		return errors.New("the volume index has its event handlers already")
+	}
+	var registrations []cache.ResourceEventHandlerRegistration
+	for _, feed := range []struct {
+		what     string
+		informer cache.SharedIndexInformer
+		handler  cache.ResourceEventHandler
+	}{
+		{"nodes", nodes.Informer(), ix.nodeHandler()},
+		{"CSINodes", csiNodes.Informer(), ix.csiNodeHandler()},
+		{"PersistentVolumes", pvs.Informer(), ix.pvHandler()},
+	} {
+		registration, err := feed.informer.AddEventHandler(feed.handler)
+		if err != nil {
+			return fmt.Errorf("feed the volume index with %s: %w", feed.what, err)
+		}
+		registrations = append(registrations, registration)
+	}
+	ix.registrations.Store(&registrations)
+	return nil
+}
+
+func (ix *Index) nodeHandler() cache.ResourceEventHandler {
+	set := func(node *v1.Node) {
+		if ix.nodes.setNode(node.Name, ix.newKubeNode(node)) {
+			ix.signal()
+		}
+	}
+	return handler[*v1.Node]{
+		add:    func(node *v1.Node, _ bool) { set(node) },
+		update: func(_, node *v1.Node) { set(node) },
+		remove: func(node *v1.Node) {
+			if ix.nodes.setNode(node.Name, nil) {
+				ix.signal()
+			}
+		},
+	}
+}
+
+func (ix *Index) csiNodeHandler() cache.ResourceEventHandler {
+	set := func(name string, ids []string) {
+		if ix.nodes.setCSINode(name, ids) {
+			ix.signal()
+		}
+	}
+	return handler[*storagev1.CSINode]{
+		add:    func(node *storagev1.CSINode, _ bool) { set(node.Name, ix.storageNodeIDs(node)) },
+		update: func(_, node *storagev1.CSINode) { set(node.Name, ix.storageNodeIDs(node)) },
+		remove: func(node *storagev1.CSINode) { set(node.Name, nil) },
+	}
+}
+
+// pvHandler follows the handle of every PV of the driver, bound or not: a volume
+// that is known before its claim is costs nothing. A handle is forgotten with the
+// last PV that names it.
+func (ix *Index) pvHandler() cache.ResourceEventHandler {
+	handleOf := func(pv *v1.PersistentVolume) string {
+		_, handle := HandleOf(pv, ix.drivers)
+		return handle
+	}
+	return handler[*v1.PersistentVolume]{
+		// The initial list comes to the source with the watch's dump of all volumes.
+		// Only a PV that is new is worth a question of its own.
+		add: func(pv *v1.PersistentVolume, initial bool) { ix.follow(handleOf(pv), !initial) },
+		update: func(old, pv *v1.PersistentVolume) {
+			if before, now := handleOf(old), handleOf(pv); before != now {
+				ix.forget(before)
+				ix.follow(now, true)
+			}
+		},
+		remove: func(pv *v1.PersistentVolume) { ix.forget(handleOf(pv)) },
+	}
+}
+
+// Want follows a handle that a pod needs and that the index does not know, and
+// has it inspected at once. It never waits.
+func (ix *Index) Want(handle string) {
+	if handle == "" {
+		return
+	}
+	now := ix.now()
+	ix.volumes.mu.Lock()
+	r := ix.volumes.ensure(keyOf(handle), now)
+	if r.refs == 0 {
+		r.wantedAt = now
+		ix.volumes.sweepAt(now + wantedFor)
+	}
+	ix.volumes.mu.Unlock()
+	ix.wanted.add(handle)
+}
+
+// follow counts one more PV with the handle.
+func (ix *Index) follow(handle string, inspect bool) {
+	if handle == "" {
+		return
+	}
+	ix.volumes.mu.Lock()
+	r := ix.volumes.ensure(keyOf(handle), ix.now())
+	r.refs++
+	r.wantedAt = 0
+	inspect = inspect && r.volume == nil
+	ix.volumes.mu.Unlock()
+	if inspect {
+		ix.wanted.add(handle)
+	}
+}
+
+// forget counts one PV less.
+func (ix *Index) forget(handle string) {
+	if handle == "" {
+		return
+	}
+	k := keyOf(handle)
+	ix.volumes.mu.Lock()
+	defer ix.volumes.mu.Unlock()
+	r := ix.volumes.get(k)
+	if r == nil || r.refs == 0 {
+		return
+	}
+	r.refs--
+	if r.refs == 0 {
+		ix.volumes.remove(k)
+	}
+}
+
+func (ix *Index) newKubeNode(node *v1.Node) *kubeNode {
+	n := &kubeNode{
+		hostnames: []string{strings.ToLower(node.Name)},
+		place:     ix.topologyKeys.of(node.Labels),
+	}
+	for _, address := range node.Status.Addresses {
+		switch address.Type {
+		case v1.NodeHostName:
+			if hostname := strings.ToLower(address.Address); !slices.Contains(n.hostnames, hostname) {
+				n.hostnames = append(n.hostnames, hostname)
+			}
+		case v1.NodeInternalIP:
+			if ip, ok := nodeIP(address.Address); ok {
+				n.internalIPs = append(n.internalIPs, ip)
+			}
+		}
+	}
+	if text, found := node.Annotations[AnnotationUnschedulable]; found {
+		unschedulable, err := strconv.ParseBool(text)
+		n.unschedulable = unschedulable
+		if err != nil {
+			n.unparsable, n.annotation = true, text
+		}
+	}
+	return n
+}
+
+// storageNodeIDs returns the ids by which the driver goes on a node, sorted.
+func (ix *Index) storageNodeIDs(node *storagev1.CSINode) []string {
+	var ids []string
+	for i := range node.Spec.Drivers {
+		driver := &node.Spec.Drivers[i]
+		if driver.NodeID != "" && ix.drivers.Has(driver.Name) && !slices.Contains(ids, driver.NodeID) {
+			ids = append(ids, driver.NodeID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// handler is a cache.ResourceEventHandler for objects of one type. A deletion
+// that was missed counts as one.
+type handler[T any] struct {
+	add    func(obj T, initial bool)
+	update func(old, obj T)
+	remove func(obj T)
+}
+
+func (h handler[T]) OnAdd(obj any, initial bool) {
+	if o, ok := obj.(T); ok {
+		h.add(o, initial)
+	}
+}
+
+func (h handler[T]) OnUpdate(old, obj any) {
+	before, ok := old.(T)
+	after, ok2 := obj.(T)
+	if ok && ok2 {
+		h.update(before, after)
+	}
+}
+
+func (h handler[T]) OnDelete(obj any) {
+	if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = tombstone.Obj
+	}
+	if o, ok := obj.(T); ok {
+		h.remove(o)
+	}
+}

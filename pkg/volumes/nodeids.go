@@ -1,0 +1,60 @@
+package volumes
+
+import (
+	"strings"
+	"sync"
+)
+
+// nodeIDs interns the ids of storage nodes. An id is kept for the life of the
+// process, about 100 bytes each.
+type nodeIDs struct {
+	mu   sync.RWMutex
+	refs map[string]NodeRef // storage node id -> ref
+	ids  []string           // ref -> storage node id; ids[0] is unused
+}
+
+func newNodeIDs() *nodeIDs {
+	return &nodeIDs{refs: map[string]NodeRef{}, ids: []string{""}}
+}
+
+// ref returns the number of a storage node id, a new one if need be. The empty
+// id has number 0.
+func (n *nodeIDs) ref(id string) NodeRef {
+	if id == "" {
+		return 0
+	}
+	n.mu.RLock()
+	ref, found := n.refs[id]
+	n.mu.RUnlock()
+	if found {
+		return ref
+	}
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if ref, found = n.refs[id]; found {
+		return ref
+	}
+	// The id may be a piece of a large message: do not keep that alive.
+	id = strings.Clone(id)
+	ref = NodeRef(len(n.ids))
+	n.ids = append(n.ids, id)
+	n.refs[id] = ref
+	return ref
+}
+
+// id returns the storage node id of a ref, or "" for a ref that is none.
+func (n *nodeIDs) id(ref NodeRef) string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if int(ref) >= len(n.ids) {
+		return ""
+	}
+	return n.ids[ref]
+}
+
+func (n *nodeIDs) len() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.ids)
+}

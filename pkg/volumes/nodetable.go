@@ -1,0 +1,270 @@
+package volumes
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// StorageNode is one record of the storage system's node list, reduced to what
+// placement needs.
+type StorageNode struct {
+	// ID is the id that replica sets use.
+	ID string
+	// SchedulerNodeName is the Kubernetes node's name where storage knows it.
+	SchedulerNodeName string
+	Hostname          string
+	MgmtIP, DataIP    string
+	// State is how storage stands there. NoDriver counts as Offline: a record is
+	// evidence of a driver.
+	State placement.StorageState
+}
+
+// kubeNode is one Kubernetes node, reduced to what the view needs. Whatever else
+// changes on the node, heartbeats above all, is no reason to build a new view.
+type kubeNode struct {
+	hostnames     []string // lower case; the node's name is one of them
+	internalIPs   []netip.Addr
+	place         place
+	unschedulable bool
+	// unparsable says that the annotation's value is no boolean.
+	unparsable bool
+	annotation string // the value
+}
+
+func (n *kubeNode) equal(o *kubeNode) bool {
+	return n.place == o.place && n.unschedulable == o.unschedulable && n.unparsable == o.unparsable &&
+		n.annotation == o.annotation &&
+		slices.Equal(n.hostnames, o.hostnames) && slices.Equal(n.internalIPs, o.internalIPs)
+}
+
+// storageRecord is a record that storage has listed once.
+type storageRecord struct {
+	StorageNode
+	// listed says that the last list had it. A record that is missing is kept as
+	// long as a CSINode names it.
+	listed bool
+}
+
+// nodeTable is the working copy from which views are built.
+type nodeTable struct {
+	mu      sync.Mutex
+	nodes   map[string]*kubeNode     // Kubernetes node name -> node
+	csi     map[string][]string      // Kubernetes node name -> storage node ids in its CSINode
+	records map[string]storageRecord // storage node id -> record
+
+	// generation grows with every change that a view would show.
+	generation uint64
+	domains    domains
+}
+
+func newNodeTable() *nodeTable {
+	return &nodeTable{
+		nodes:   map[string]*kubeNode{},
+		csi:     map[string][]string{},
+		records: map[string]storageRecord{},
+	}
+}
+
+// setNode takes a Kubernetes node; nil removes it. It reports whether that
+// changes anything.
+func (t *nodeTable) setNode(name string, node *kubeNode) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.nodes[name]
+	switch {
+	case node == nil && old == nil, node != nil && old != nil && node.equal(old):
+		return false
+	case node == nil:
+		delete(t.nodes, name)
+	default:
+		t.nodes[name] = node
+	}
+	t.generation++
+	return true
+}
+
+// setCSINode takes the storage node ids of a CSINode; none removes it.
+func (t *nodeTable) setCSINode(name string, ids []string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if slices.Equal(t.csi[name], ids) {
+		return false
+	}
+	if len(ids) == 0 {
+		delete(t.csi, name)
+	} else {
+		t.csi[name] = ids
+	}
+	t.generation++
+	return true
+}
+
+// setRecords takes the storage system's node list. Records that it misses stay
+// until build finds that no CSINode names them; an empty list says nothing, as a
+// token without rights gets one.
+func (t *nodeTable) setRecords(list []StorageNode) bool {
+	if len(list) == 0 {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fresh := make(map[string]storageRecord, len(list))
+	for _, s := range list {
+		if s.ID == "" {
+			continue
+		}
+		if s.State == placement.NoDriver {
+			s.State = placement.Offline
+		}
+		if twin, found := fresh[s.ID]; found && !better(&s, &twin.StorageNode) {
+			continue
+		}
+		fresh[s.ID] = storageRecord{StorageNode: s, listed: true}
+	}
+	if len(fresh) == 0 {
+		return false
+	}
+	changed := false
+	for id, record := range fresh {
+		if t.records[id] != record {
+			t.records[id] = record
+			changed = true
+		}
+	}
+	for id, record := range t.records {
+		if _, found := fresh[id]; !found && record.listed {
+			record.listed = false
+			t.records[id] = record
+			changed = true
+		}
+	}
+	if changed {
+		t.generation++
+	}
+	return changed
+}
+
+// better orders two records of one id, so that the order of a list that has an
+// id twice does not matter.
+func better(a, b *StorageNode) bool {
+	return cmp.Or(
+		cmp.Compare(a.State, b.State),
+		cmp.Compare(a.SchedulerNodeName, b.SchedulerNodeName),
+		cmp.Compare(a.Hostname, b.Hostname),
+		cmp.Compare(a.MgmtIP, b.MgmtIP),
+		cmp.Compare(a.DataIP, b.DataIP)) < 0
+}
+
+// build makes the view of the table's present content. Nodes that are as they
+// were in the old view are shared with it.
+func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	who := newIdentity(t.nodes)
+	claimed := map[string]bool{} // storage node ids that some CSINode names
+	for name, nodeIDs := range t.csi {
+		for _, id := range nodeIDs {
+			claimed[id] = true
+			if _, found := t.nodes[name]; found {
+				who.byID[id] = append(who.byID[id], name)
+			}
+		}
+	}
+	for _, names := range who.byID {
+		slices.Sort(names)
+	}
+
+	// The best state of a node's records is the node's: an Online record wins over
+	// a stale duplicate, whichever comes first.
+	states := make(map[string]placement.StorageState, len(t.nodes))
+	raise := func(name string, state placement.StorageState) {
+		if best := states[name]; best == placement.NoDriver || state < best {
+			states[name] = state
+		}
+	}
+	nodeOfRecord := make(map[string]string, len(t.records))
+	for id, record := range t.records {
+		if !record.listed && !claimed[id] {
+			delete(t.records, id)
+			continue
+		}
+		state := record.State
+		if !contact.fresh {
+			state = placement.Online
+		}
+		if name := who.nodeOf(&record.StorageNode); name != "" {
+			nodeOfRecord[id] = name
+			raise(name, state)
+		}
+	}
+	// Without a record, or without one that is young enough, the driver's presence
+	// decides.
+	for id, names := range who.byID {
+		record, found := t.records[id]
+		for _, name := range names {
+			if found && contact.fresh {
+				raise(name, record.State)
+			} else {
+				raise(name, placement.Online)
+			}
+		}
+	}
+
+	v := &View{
+		nodes:         make(map[string]*placement.Node, len(t.nodes)),
+		ids:           ids,
+		generation:    t.generation,
+		reached:       contact.reached,
+		fresh:         contact.fresh,
+		stale:         contact.reached && !contact.fresh,
+		verifiedSince: contact.verifiedSince,
+	}
+	t.domains.begin()
+	for name, node := range t.nodes {
+		n := placement.Node{
+			Name:          name,
+			State:         states[name],
+			Unschedulable: node.unschedulable,
+			Topology:      t.domains.topology(node.place),
+		}
+		if before := old.nodes[name]; before != nil && *before == n {
+			v.nodes[name] = before
+		} else {
+			v.nodes[name] = &n
+		}
+		if node.unparsable {
+			v.problems = append(v.problems, NodeProblem{
+				Node: name, Annotation: AnnotationUnschedulable, Value: node.annotation})
+		}
+	}
+	t.domains.commit()
+	slices.SortFunc(v.problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })
+
+	for id := range t.records {
+		ids.ref(id)
+	}
+	for id := range who.byID {
+		ids.ref(id)
+	}
+	v.holders = make([]holder, ids.len())
+	for id, record := range t.records {
+		h := holder{state: record.State}
+		if node := v.nodes[nodeOfRecord[id]]; node != nil {
+			h = holder{node: node, state: node.State}
+		}
+		v.holders[ids.ref(id)] = h
+	}
+	for id := range who.byID {
+		if _, found := t.records[id]; found {
+			continue
+		}
+		node := v.nodes[who.nodeOfID(id, "")]
+		v.holders[ids.ref(id)] = holder{node: node, state: node.State}
+	}
+	return v
+}

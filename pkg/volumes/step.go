@@ -1,0 +1,178 @@
+package volumes
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// contactState is how the storage API stood when a view was built.
+type contactState struct {
+	reached, fresh bool
+	verifiedSince  int64
+}
+
+const (
+	// wantedFor is how long a handle that no PV names is followed after a pod
+	// asked for it. In-tree volumes that stand in the pod itself have no PV.
+	wantedFor = int64(time.Hour)
+	// sweepGap is the least time between two walks over all records.
+	sweepGap = int64(time.Second)
+)
+
+// step brings the view up to date and tells the subscribers what changed. It
+// returns the index time at which time alone will change something, 0 if never.
+// Only Run calls it, so that changes are delivered in order.
+func (ix *Index) step() (next int64) {
+	now := ix.now()
+	old := ix.view.Load()
+	contact, contactDue := ix.contactAt(now, old)
+	sweepDue := ix.sweep(now)
+
+	change := Change{Cluster: contact.reached != old.reached || contact.fresh != old.fresh}
+	ix.nodes.mu.Lock()
+	outdated := ix.nodes.generation != old.generation
+	ix.nodes.mu.Unlock()
+	if outdated || change.Cluster {
+		view := ix.nodes.build(old, ix.ids, contact)
+		ix.view.Store(view)
+		change.Nodes = changedNodes(old, view)
+		change.Problems = newProblems(old, view)
+		ix.noteMovedHolders(old, view)
+	}
+
+	var subscribers []func(Change)
+	change.Volumes, subscribers = ix.changes.take()
+	if len(change.Volumes) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
+		for _, tell := range subscribers {
+			tell(change)
+		}
+	}
+
+	if contactDue == 0 || sweepDue != 0 && sweepDue < contactDue {
+		return sweepDue
+	}
+	return contactDue
+}
+
+// contactAt judges the contact with storage, and says when it will be too old.
+func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64) {
+	last := ix.contact.Load()
+	if last == 0 {
+		return contactState{}, 0
+	}
+	state = contactState{reached: true, verifiedSince: old.verifiedSince}
+	if now-last <= ix.maxStaleness {
+		state.fresh = true
+		return state, last + ix.maxStaleness + 1
+	}
+	if old.fresh {
+		// What was learned until now counts no more, even when storage is back,
+		// until each volume has been verified.
+		state.verifiedSince = now
+	}
+	return state, 0
+}
+
+// sweep finds the records that have been in doubt for too long, and those that
+// nobody wants any more. It returns when it has to run again, 0 if never.
+func (ix *Index) sweep(now int64) (due int64) {
+	t := ix.volumes
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.nextSweep == 0 || now < t.nextSweep {
+		return t.nextSweep
+	}
+	t.nextSweep = 0
+	for k, r := range t.all() {
+		if r.refs == 0 {
+			if expiry := r.wantedAt + wantedFor; now >= expiry {
+				t.remove(k)
+				continue
+			} else {
+				t.sweepAt(max(expiry, now+sweepGap))
+			}
+		}
+		if r.dirtySince == 0 || r.overdue {
+			continue
+		}
+		if now-r.dirtySince <= ix.maxStaleness {
+			t.sweepAt(max(r.dirtySince+ix.maxStaleness+1, now+sweepGap))
+			continue
+		}
+		r.overdue = true
+		if r.volume != nil {
+			ix.changes.volume(k)
+		}
+	}
+	return t.nextSweep
+}
+
+func changedNodes(old, view *View) []NodeChange {
+	var changed []NodeChange
+	for name, node := range view.nodes {
+		if before := old.nodes[name]; before != node {
+			changed = append(changed, NodeChange{Old: before, New: node})
+		}
+	}
+	for name, node := range old.nodes {
+		if _, found := view.nodes[name]; !found {
+			changed = append(changed, NodeChange{Old: node})
+		}
+	}
+	slices.SortFunc(changed, func(a, b NodeChange) int {
+		return cmp.Compare(a.name(), b.name())
+	})
+	return changed
+}
+
+func (c NodeChange) name() string {
+	if c.New != nil {
+		return c.New.Name
+	}
+	return c.Old.Name
+}
+
+func newProblems(old, view *View) []NodeProblem {
+	var added []NodeProblem
+	for _, problem := range view.problems {
+		if !slices.Contains(old.problems, problem) {
+			added = append(added, problem)
+		}
+	}
+	return added
+}
+
+// noteMovedHolders marks the volumes with a replica on a storage node that is
+// another Kubernetes node than before, or that is none and changed its state. A
+// change of state of a Kubernetes node is told as such.
+func (ix *Index) noteMovedHolders(old, view *View) {
+	moved := map[NodeRef]struct{}{}
+	for i := range max(len(old.holders), len(view.holders)) {
+		ref := NodeRef(i)
+		nodeBefore, stateBefore := old.Holder(ref)
+		node, state := view.Holder(ref)
+		if nameOf(nodeBefore) != nameOf(node) || node == nil && stateBefore != state {
+			moved[ref] = struct{}{}
+		}
+	}
+	if len(moved) == 0 {
+		return
+	}
+	ix.volumes.mu.RLock()
+	defer ix.volumes.mu.RUnlock()
+	for k, r := range ix.volumes.all() {
+		if r.volume != nil && r.volume.holds(moved) && !ix.changes.volume(k) {
+			return // nobody listens
+		}
+	}
+}
+
+func nameOf(node *placement.Node) string {
+	if node == nil {
+		return ""
+	}
+	return node.Name
+}

@@ -1,0 +1,228 @@
+package volumes
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// ErrNoReplicas says that an answer names no holder of a volume that must have
+// some. The last good content stands.
+var ErrNoReplicas = errors.New("storage names no replica of the volume")
+
+// The methods of this file are for the one storage source of the index, and for
+// tests. Each of them stands for an answer from storage.
+
+// MarkContact notes that storage has answered something.
+func (ix *Index) MarkContact() { ix.markContact(ix.now()) }
+
+func (ix *Index) markContact(now int64) {
+	ix.contact.Store(now)
+	if !ix.view.Load().fresh {
+		ix.signal()
+	}
+}
+
+// SetStorageNodes takes the node list of storage. A node that it misses keeps its
+// last state as long as a CSINode names it, and an empty list is not believed at
+// all: a token without rights gets one.
+func (ix *Index) SetStorageNodes(list []StorageNode) {
+	ix.MarkContact()
+	if ix.nodes.setRecords(list) {
+		ix.signal()
+	}
+}
+
+// Notice takes what a watch message says about a volume. Messages may be old,
+// doubled or out of order, so they teach only what is not known at all. One that
+// confirms what is held verifies it; one that differs puts the volume in doubt.
+// Notice reports whether the volume is followed, and which handles of it should
+// be inspected.
+func (ix *Index) Notice(o *Observation) (followed bool, inspect []string) {
+	now := ix.now()
+	ix.markContact(now)
+	t := ix.volumes
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k, r := range t.named(o.ID, o.Name) {
+		followed = true
+		volume, ok := newVolume(o, ix.ids)
+		switch {
+		case ok && r.volume == nil:
+			ix.set(k, r, volume, now)
+		case ok && r.volume.sameContent(&volume):
+			if r.dirtySince == 0 {
+				ix.set(k, r, volume, now)
+			}
+		default:
+			ix.doubt(r, now)
+			inspect = append(inspect, k.handle())
+		}
+	}
+	return followed, inspect
+}
+
+// MarkDirty puts the volume of this id and name in doubt, and returns the handles
+// of it that should be inspected. Either may be empty.
+func (ix *Index) MarkDirty(id, name string) (inspect []string) {
+	now := ix.now()
+	ix.volumes.mu.Lock()
+	defer ix.volumes.mu.Unlock()
+	for k, r := range ix.volumes.named(id, name) {
+		ix.doubt(r, now)
+		inspect = append(inspect, k.handle())
+	}
+	return inspect
+}
+
+// BeginInspect is called before a volume is inspected, so that doubts that come
+// up meanwhile outlive the answer. It returns false if the handle is not followed
+// any more. Of one handle, only one inspect may be under way.
+func (ix *Index) BeginInspect(handle string) bool {
+	ix.volumes.mu.Lock()
+	defer ix.volumes.mu.Unlock()
+	r := ix.volumes.get(keyOf(handle))
+	if r == nil {
+		return false
+	}
+	r.redirtied = false
+	return true
+}
+
+// Resolve takes the answer to an inspect of a handle. It returns an error that
+// wraps ErrNoReplicas, or one that says that the answer is about another volume;
+// such answers make the entry suspect, and change nothing else.
+func (ix *Index) Resolve(handle string, o *Observation) error {
+	now := ix.now()
+	ix.markContact(now)
+	k := keyOf(handle)
+	ix.volumes.mu.Lock()
+	defer ix.volumes.mu.Unlock()
+	r := ix.volumes.get(k)
+	if r == nil {
+		return nil
+	}
+	if handle != o.ID && handle != o.Name {
+		r.suspect = true
+		return fmt.Errorf("asked for volume %q, storage answered about id %q, name %q", handle, o.ID, o.Name)
+	}
+	volume, ok := newVolume(o, ix.ids)
+	if !ok {
+		r.suspect = true
+		return fmt.Errorf("volume %q: %w", handle, ErrNoReplicas)
+	}
+	ix.set(k, r, volume, now)
+	return nil
+}
+
+// MarkMissing takes the answer that there is no such volume. What was known
+// stands, as suspect.
+func (ix *Index) MarkMissing(handle string) {
+	now := ix.now()
+	ix.markContact(now)
+	ix.volumes.mu.Lock()
+	defer ix.volumes.mu.Unlock()
+	if r := ix.volumes.get(keyOf(handle)); r != nil {
+		r.suspect = true
+	}
+}
+
+// Followed returns all handles that Kubernetes has, in no order. It holds about
+// 16 bytes per handle while it is iterated.
+func (ix *Index) Followed() func(yield func(handle string) bool) {
+	ix.volumes.mu.RLock()
+	numbers := make([]uint64, 0, len(ix.volumes.byNumber))
+	for number := range ix.volumes.byNumber {
+		numbers = append(numbers, number)
+	}
+	texts := make([]string, 0, len(ix.volumes.byText))
+	for text := range ix.volumes.byText {
+		texts = append(texts, text)
+	}
+	ix.volumes.mu.RUnlock()
+
+	return func(yield func(string) bool) {
+		for _, number := range numbers {
+			if !yield(key{number: number}.handle()) {
+				return
+			}
+		}
+		slices.Values(texts)(yield)
+	}
+}
+
+// Wanted returns a channel that is readable when TakeWanted has something.
+func (ix *Index) Wanted() <-chan struct{} { return ix.wanted.ready }
+
+// TakeWanted returns the handles that are to be inspected before all others,
+// because a PV or a pod has just come up with them, each once, oldest first.
+func (ix *Index) TakeWanted() []string { return ix.wanted.take() }
+
+// set gives a record new content, or verifies the one it has.
+func (ix *Index) set(k key, r *record, volume Volume, now int64) {
+	before := r.freshness(ix.view.Load())
+	changed := r.volume == nil || !r.volume.sameContent(&volume)
+	if changed {
+		stored := volume
+		stored.Revision = ix.revision.Add(1)
+		r.volume = &stored
+	}
+	r.verified = now
+	r.suspect, r.overdue = false, false
+	r.dirtySince = 0
+	if r.redirtied {
+		ix.doubt(r, now)
+	}
+	if (changed || before == Stale) && ix.changes.volume(k) {
+		ix.signal()
+	}
+}
+
+// doubt marks a record as in need of an inspect.
+func (ix *Index) doubt(r *record, now int64) {
+	r.redirtied = true
+	if r.dirtySince == 0 {
+		r.dirtySince = now
+		due := now + ix.maxStaleness + 1
+		if ix.volumes.nextSweep == 0 || due < ix.volumes.nextSweep {
+			ix.volumes.sweepAt(due)
+			ix.signal()
+		}
+	}
+}
+
+// wantList is the handles to be inspected at once.
+type wantList struct {
+	mu      sync.Mutex
+	handles []string
+	queued  map[string]struct{}
+	ready   chan struct{}
+}
+
+func newWantList() *wantList {
+	return &wantList{queued: map[string]struct{}{}, ready: make(chan struct{}, 1)}
+}
+
+func (w *wantList) add(handle string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, found := w.queued[handle]; found {
+		return
+	}
+	w.queued[handle] = struct{}{}
+	w.handles = append(w.handles, handle)
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (w *wantList) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	handles := w.handles
+	w.handles = nil
+	w.queued = map[string]struct{}{}
+	return handles
+}

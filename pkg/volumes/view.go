@@ -1,0 +1,68 @@
+package volumes
+
+import (
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// View is an immutable picture of all nodes. A scheduling cycle loads it once
+// and sees one state of the cluster to its end.
+type View struct {
+	nodes   map[string]*placement.Node // Kubernetes node name -> node
+	holders []holder                   // NodeRef -> what is known about the storage node
+	ids     *nodeIDs
+	// problems are sorted by node.
+	problems []NodeProblem
+
+	generation uint64 // of the node table that this was built from
+	reached    bool
+	fresh      bool
+	stale      bool // reached once, but not within MaxStaleness
+	// verifiedSince is the index time since which an entry must have been
+	// verified to count as fresh: the end of the last outage that was longer than
+	// MaxStaleness.
+	verifiedSince int64
+}
+
+// holder is one storage node.
+type holder struct {
+	node  *placement.Node // nil if no Kubernetes node is this storage node
+	state placement.StorageState
+}
+
+// NodeProblem is something a user wrote on a Kubernetes node that cannot be
+// understood, and that therefore counts as its default.
+type NodeProblem struct {
+	Node, Annotation, Value string
+}
+
+// Node returns the Kubernetes node of that name, or nil if Kubernetes has none.
+func (v *View) Node(name string) *placement.Node { return v.nodes[name] }
+
+// NumNodes returns the number of Kubernetes nodes.
+func (v *View) NumNodes() int { return len(v.nodes) }
+
+// Holder returns the Kubernetes node that a storage node runs on and how storage
+// stands there. The node is nil when no Kubernetes node is that storage node; the
+// state is then that of the storage record, or NoDriver if there is none either.
+func (v *View) Holder(ref NodeRef) (*placement.Node, placement.StorageState) {
+	if int(ref) >= len(v.holders) {
+		return nil, placement.NoDriver
+	}
+	h := v.holders[ref]
+	return h.node, h.state
+}
+
+// StorageNodeID returns the storage system's id of a node, for messages.
+func (v *View) StorageNodeID(ref NodeRef) string { return v.ids.id(ref) }
+
+// Reached reports whether the storage API has answered since the start.
+func (v *View) Reached() bool { return v.reached }
+
+// Fresh reports whether the storage API has answered within MaxStaleness. When
+// it has not, the states of the nodes are what CSINode says: Online with the
+// driver, NoDriver without.
+func (v *View) Fresh() bool { return v.fresh }
+
+// Problems lists what cannot be understood on the nodes, sorted by node. The
+// slice must not be changed.
+func (v *View) Problems() []NodeProblem { return v.problems }
