@@ -103,13 +103,12 @@ func validateNames(path *field.Path, names []string) field.ErrorList {
 	var errs field.ErrorList
 	seen := sets.New[string]()
 	for i, name := range names {
-		switch problems := apivalidation.IsQualifiedName(name); {
+		switch {
 		case name == "":
 			errs = append(errs, field.Required(path.Index(i), "must not be empty"))
-		case len(problems) > 0:
-			for _, problem := range problems {
-				errs = append(errs, field.Invalid(path.Index(i), name, problem))
-			}
+		case len(apivalidation.IsQualifiedName(name)) > 0:
+			errs = append(errs, field.Invalid(path.Index(i), name,
+				"must be [prefix/]name: letters, digits, '-', '_' and '.', the prefix a DNS name, the name at most 63 characters"))
 		case seen.Has(name):
 			errs = append(errs, field.Duplicate(path.Index(i), name))
 		}
