@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // Machine says whether a pod runs a KubeVirt virtual machine (S8).
 type Machine uint8
 
@@ -128,12 +130,12 @@ func (p *Plan) confineToReplicas(volumes []Volume) *Rejection {
 func (p *Plan) forbidReplicas(volumes []Volume) *Rejection {
 	for i := range volumes {
 		v := &volumes[i]
-		if v.Kind != Away || !v.RemoteOnly {
+		if v.Kind != Away || !v.RemoteOnly || v.Unknown {
 			continue
 		}
 		p.forbidden = append(p.forbidden, v.replicaNodes()...)
 		if p.strict {
-			p.local = keep(p.local, func(n *Node) bool { return !contains(p.forbidden, n) })
+			p.local = keep(p.local, func(n *Node) bool { return !slices.Contains(p.forbidden, n) })
 			if len(p.local) == 0 {
 				return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
 			}
@@ -158,7 +160,7 @@ func (p *Plan) attract(volumes []Volume) {
 		case Away:
 			p.hasAway = true
 			v.eachHolderNode(func(n *Node) {
-				if !contains(p.away, n) {
+				if !slices.Contains(p.away, n) {
 					p.away = append(p.away, n)
 				}
 			})
@@ -198,17 +200,16 @@ func (p *Plan) Preferred() [][]*Node {
 	var partial []*Node
 	for _, v := range p.near {
 		v.eachHolderNode(func(n *Node) {
-			if contains(full, n) || p.Verdict(n) != Feasible {
-				return
-			}
-			if v.HeldBy(n) {
+			switch {
+			case slices.Contains(full, n) || p.Verdict(n) != Feasible:
+			case v.HeldBy(n):
 				full = append(full, n)
-			} else {
+			case !slices.Contains(partial, n):
 				partial = append(partial, n)
 			}
 		})
 	}
-	partial = keep(partial, func(n *Node) bool { return !contains(full, n) })
+	partial = keep(partial, func(n *Node) bool { return !slices.Contains(full, n) })
 	switch {
 	case len(full) == 0 && len(partial) == 0:
 		return nil
@@ -234,15 +235,26 @@ func (p *Plan) OnData(n *Node) bool {
 	return false
 }
 
-// ReplicaNodes returns the replica nodes of the near volumes, each once.
+// ReplicaNodes returns the replica nodes of the near volumes, each once: the
+// nodes that the pod would run on best. A virtual machine in migration has none,
+// since it avoids them (S8).
 func (p *Plan) ReplicaNodes() []*Node {
+	if p.machine == MachineMigrating {
+		return nil
+	}
 	var nodes []*Node
 	for _, v := range p.near {
 		for _, n := range v.replicaNodes() {
-			if !contains(nodes, n) {
+			if !slices.Contains(nodes, n) {
 				nodes = append(nodes, n)
 			}
 		}
 	}
 	return nodes
 }
+
+// Migrating reports whether the pod is the target of a live migration (S8).
+func (p *Plan) Migrating() bool { return p.machine == MachineMigrating }
+
+// Forbidden returns the nodes that F7 rules out.
+func (p *Plan) Forbidden() []*Node { return p.forbidden }

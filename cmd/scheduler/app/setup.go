@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"k8s.io/client-go/informers"
+	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
+	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
+	"k8s.io/kubernetes/pkg/scheduler"
+	"sigs.k8s.io/scheduler-plugins/pkg/capacityscheduling"
+	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
+	"sigs.k8s.io/scheduler-plugins/pkg/noderesources"
+	"sigs.k8s.io/scheduler-plugins/pkg/noderesourcetopology"
+
+	"github.com/hyperconverge/scheduler/pkg/localfirst"
+	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+)
+
+// Setup makes the scheduler of kube-scheduler's options: our plugins registered,
+// every profile wrapped for the prefer-first pass, and the start held until the
+// volume index knows what the informers know.
+func Setup(ctx context.Context, opts *options.Options) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
+	factory := hyperconverge.NewFactory()
+	config, sched, err := kubescheduler.Setup(ctx, opts,
+		kubescheduler.WithPlugin(hyperconverge.Name, factory.New),
+		kubescheduler.WithPlugin(coscheduling.Name, coscheduling.New),
+		kubescheduler.WithPlugin(capacityscheduling.Name, capacityscheduling.New),
+		kubescheduler.WithPlugin(noderesources.AllocatableName, noderesources.NewAllocatable),
+		kubescheduler.WithPlugin(noderesourcetopology.Name, noderesourcetopology.New),
+	)
+	if err != nil {
+		return nil, nil, err
+	}
+	localfirst.Wrap(sched.Profiles)
+	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
+	return config, sched, nil
+}
+
+// syncGate makes kube-scheduler wait for the plugin's own event handlers: it
+// waits only for its own. The call it is hung on stands before the first
+// scheduling cycle and before /readyz says yes.
+type syncGate struct {
+	informers.SharedInformerFactory
+	hasSynced func() bool
+}
+
+// syncPoll is how often the gate looks. The informers have synced by then, so
+// that what is left is a matter of milliseconds.
+const syncPoll = 5 * time.Millisecond
+
+// WaitForCacheSync waits for the informers, and then for the plugin.
+func (g *syncGate) WaitForCacheSync(stop <-chan struct{}) map[reflect.Type]bool {
+	synced := g.SharedInformerFactory.WaitForCacheSync(stop)
+	ticker := time.NewTicker(syncPoll)
+	defer ticker.Stop()
+	for !g.hasSynced() {
+		select {
+		case <-stop:
+			return synced
+		case <-ticker.C:
+		}
+	}
+	return synced
+}

@@ -1,0 +1,119 @@
+// Package localfirst lets a plugin name nodes that are to be tried before all
+// others. kube-scheduler looks at a sample of the nodes of a large cluster, so a
+// score alone cannot bring a pod to one of a few nodes; here they are looked at
+// first, and the sample only when none of them is feasible
+// (docs/behaviour.md, section 6).
+package localfirst
+
+import (
+	"context"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/profile"
+)
+
+// OfferKey is where a plugin's PreFilter leaves its Offer in the cycle state.
+const OfferKey fwk.StateKey = "localfirst/offer"
+
+// Offer is what a plugin knows of the nodes that a pod should get.
+type Offer interface {
+	fwk.StateData
+	// PreferredNodes returns groups of node names. The first group of which any
+	// node is feasible becomes the node set of the cycle. The result is not
+	// changed.
+	PreferredNodes() [][]string
+}
+
+// Wrap puts the prefer-first pass around every profile. It must happen before
+// the scheduler runs.
+func Wrap(profiles profile.Map) {
+	for name, inner := range profiles {
+		profiles[name] = &pass{Framework: inner}
+	}
+}
+
+// pass is a profile whose PreFilter ends with a look at the preferred nodes.
+type pass struct {
+	framework.Framework
+}
+
+// RunPreFilterPlugins runs all PreFilter plugins and then, if one of them offers
+// preferred nodes, every plugin's Filter on these. It cannot happen inside the
+// PreFilter of the offering plugin: which Filter plugins the pod skips is known
+// only after the last PreFilter.
+//
+// The plugins that narrowed the node set are returned as the inner profile has
+// named them. The pass is none of them: a set of feasible nodes rejects nobody.
+func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
+	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
+	if !status.IsSuccess() {
+		return result, status, narrowing
+	}
+	data, err := state.Read(OfferKey)
+	if err != nil {
+		return result, status, narrowing
+	}
+	offer, ok := data.(Offer)
+	if !ok {
+		return result, status, narrowing
+	}
+	for _, group := range offer.PreferredNodes() {
+		if feasible := p.feasible(ctx, state, pod, group, result); len(feasible) > 0 {
+			return &fwk.PreFilterResult{NodeNames: feasible}, status, narrowing
+		}
+	}
+	return result, status, narrowing
+}
+
+// feasible returns the nodes that the pod can have: they are in the node set of
+// the PreFilter plugins, and pass all Filter plugins and extenders.
+func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) sets.Set[string] {
+	var passed []fwk.NodeInfo
+	for _, name := range names {
+		if !allowed.AllNodes() && !allowed.NodeNames.Has(name) {
+			continue
+		}
+		node, err := p.SnapshotSharedLister().NodeInfos().Get(name)
+		if err != nil {
+			continue // not a node, or gone since the offer was made
+		}
+		if p.RunFilterPluginsWithNominatedPods(ctx, state, pod, node).IsSuccess() {
+			passed = append(passed, node)
+		}
+	}
+	passed = p.passExtenders(ctx, pod, passed)
+	feasible := make(sets.Set[string], len(passed))
+	for _, node := range passed {
+		feasible.Insert(node.Node().Name)
+	}
+	return feasible
+}
+
+// passExtenders asks the extenders of the scheduler, which the cycle asks only
+// after the node set is fixed: without this, a pod whose preferred nodes an
+// extender turns down would go nowhere.
+func (p *pass) passExtenders(ctx context.Context, pod *v1.Pod, nodes []fwk.NodeInfo) []fwk.NodeInfo {
+	for _, extender := range p.Extenders() {
+		if len(nodes) == 0 {
+			return nil
+		}
+		if !extender.IsFilter() || !extender.IsInterested(pod) {
+			continue
+		}
+		passed, _, _, err := extender.Filter(pod, nodes)
+		if err != nil {
+			if extender.IsIgnorable() {
+				continue
+			}
+			// The cycle will meet the same error and report it.
+			klog.FromContext(ctx).V(4).Info("An extender failed on the preferred nodes", "extender", extender.Name(), "pod", klog.KObj(pod), "err", err)
+			return nil
+		}
+		nodes = passed
+	}
+	return nodes
+}

@@ -1,0 +1,57 @@
+// Package metrics holds the metrics of the scheduler's own plugin and of its
+// volume index. They appear at /metrics beside those of kube-scheduler.
+package metrics
+
+import (
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+)
+
+// Subsystem begins the names of all metrics of this project.
+const Subsystem = "scheduler_hyperconverge"
+
+var (
+	// PodsBound counts pods with near volumes by how near to a replica they were
+	// bound: local, rack, zone, region or remote.
+	PodsBound = metrics.NewCounterVec(&metrics.CounterOpts{
+		Subsystem:      Subsystem,
+		Name:           "pods_bound_total",
+		Help:           "Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica: local, rack, zone, region or remote.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"profile", "relation"})
+
+	// HeldPods is the number of pods that a storage reason holds back on all nodes.
+	HeldPods = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Subsystem:      Subsystem,
+		Name:           "held_pods",
+		Help:           "Pending pods that are held back on all nodes for a storage reason, by reason.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"reason"})
+
+	// WokenPods counts the activations of pods by changes in storage.
+	WokenPods = metrics.NewCounter(&metrics.CounterOpts{
+		Subsystem:      Subsystem,
+		Name:           "woken_pods_total",
+		Help:           "Pods put back into the active queue because a change in storage helps them.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	// UnknownVolumes counts volumes that pods were scheduled without regard to.
+	UnknownVolumes = metrics.NewCounterVec(&metrics.CounterOpts{
+		Subsystem:      Subsystem,
+		Name:           "unknown_volumes_total",
+		Help:           "Volumes that a pod was scheduled without regard to, because their replicas were unknown or last known too long ago (stale).",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"cause"})
+)
+
+var registerScheduling sync.Once
+
+// RegisterScheduling registers the plugin's metrics, once per process.
+func RegisterScheduling() {
+	registerScheduling.Do(func() {
+		legacyregistry.MustRegister(PodsBound, HeldPods, WokenPods, UnknownVolumes)
+	})
+}

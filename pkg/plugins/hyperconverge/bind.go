@@ -1,0 +1,102 @@
+package hyperconverge
+
+import (
+	"context"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// outcomeKey is where Reserve leaves what PostBind tells.
+const outcomeKey fwk.StateKey = Name + "/outcome"
+
+// outcome is how near to its data a pod has come.
+type outcome struct {
+	relation placement.Relation
+	// elsewhere says for each replica node why the pod is not there; empty if it
+	// is on one of them, or if there is none.
+	elsewhere string
+}
+
+// Clone returns the outcome itself: it is immutable.
+func (o *outcome) Clone() fwk.StateData { return o }
+
+// Reserve takes the pod off the list of those that wait, and finds out why a pod
+// that does not come onto its data could not: later, nobody can tell any more.
+// It rejects nothing.
+func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) *fwk.Status {
+	d, err := decisionOf(state)
+	if err != nil {
+		return nil // none of our pods
+	}
+	pl.waiting.leave(pod.UID)
+	node := d.view.Node(nodeName)
+	relation, known := d.plan.Relation(node)
+	if !known {
+		return nil
+	}
+	o := &outcome{relation: relation}
+	if !d.plan.OnData(node) && !d.plan.Migrating() {
+		o.elsewhere = pl.whyElsewhere(ctx, state, pod, d)
+	}
+	state.Write(outcomeKey, o)
+	return nil
+}
+
+// Unreserve has nothing to undo: a pod that failed to bind comes through
+// PreFilter again.
+func (pl *Hyperconverge) Unreserve(context.Context, fwk.CycleState, *v1.Pod, string) {}
+
+// PostBind counts how near the pod has come, and warns once, on the pod, if it
+// came on none of the nodes that hold its data.
+func (pl *Hyperconverge) PostBind(_ context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) {
+	data, err := state.Read(outcomeKey)
+	if err != nil {
+		return
+	}
+	o, ok := data.(*outcome)
+	if !ok {
+		return
+	}
+	metrics.PodsBound.WithLabelValues(pl.handle.ProfileName(), o.relation.String()).Inc()
+	if o.elsewhere != "" {
+		pl.notices.warn(pod, EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which holds no replica of its volumes. "+o.elsewhere)
+	}
+}
+
+// whyElsewhere says for each replica node why the pod cannot be there. There are
+// few of them, so the filters are asked once more.
+func (pl *Hyperconverge) whyElsewhere(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision) string {
+	var lines []string
+	for _, n := range d.plan.ReplicaNodes() {
+		lines = append(lines, n.Name+": "+pl.whyNot(ctx, state, pod, d, n))
+	}
+	return strings.Join(lines, "; ")
+}
+
+func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision, n *placement.Node) string {
+	switch d.plan.Verdict(n) {
+	case placement.Feasible:
+	case placement.RejectedUnschedulable:
+		return "closed to pods with volumes by the storage operator"
+	case placement.RejectedNoDriver, placement.RejectedDegraded, placement.RejectedOffline:
+		return "storage " + n.State.String()
+	default:
+		return d.plan.Verdict(n).Reason()
+	}
+	nodeInfo, err := pl.handle.SnapshotSharedLister().NodeInfos().Get(n.Name)
+	if err != nil {
+		klog.FromContext(ctx).V(4).Info("A replica node is not in the scheduler's snapshot", "node", n.Name, "err", err)
+		return "not known to the scheduler"
+	}
+	status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, pod, nodeInfo)
+	if status.IsSuccess() {
+		return "feasible, but another node scored higher"
+	}
+	return strings.Join(status.Reasons(), ", ")
+}

@@ -1,0 +1,234 @@
+package hyperconverge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/informers"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
+
+	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/apis/config/validation"
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
+)
+
+// Factory makes the plugins of all profiles of one process. They share one index
+// of volumes, and one connection to the storage API.
+type Factory struct {
+	mu     sync.Mutex
+	shared *shared
+	// users is the number of plugins that are not closed.
+	users int
+}
+
+// NewFactory returns a factory that has started nothing yet.
+func NewFactory() *Factory { return &Factory{} }
+
+// shared is what the plugins of a process have in common.
+type shared struct {
+	settings config.StorageSettings
+	index    *volumes.Index
+	claims   *volumes.Claims
+	machines *machines
+	nodes    corelisters.NodeLister
+	// given remembers the notices of all profiles: a user is told once.
+	given *lru.Cache
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+}
+
+// New makes the plugin of one profile. It fails on arguments that are wrong, or
+// whose storage settings differ from those of another profile.
+func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+	args, err := argsOf(object)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	settings := args.StorageSettings()
+	if f.shared == nil {
+		if f.shared, err = newShared(ctx, settings, handle); err != nil {
+			return nil, err
+		}
+	} else if path := f.shared.settings.FirstDifference(&settings); path != nil {
+		return nil, fmt.Errorf("profile %q: %s of %s differs from another profile: all profiles of one scheduler share one storage system, give it the same value in each",
+			handle.ProfileName(), path, Name)
+	}
+
+	pl, err := newPlugin(ctx, args, f.shared, handle)
+	if err != nil {
+		f.closeUnused()
+		return nil, err
+	}
+	stopPlugin := pl.close
+	f.users++
+	pl.close = sync.OnceValue(func() error {
+		err := stopPlugin()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.users--
+		f.closeUnused()
+		return err
+	})
+	return pl, nil
+}
+
+// closeUnused stops the shared parts when no plugin uses them. The caller holds
+// the lock.
+func (f *Factory) closeUnused() {
+	if f.users == 0 && f.shared != nil {
+		f.shared.stop()
+		f.shared.done.Wait()
+		f.shared = nil
+	}
+}
+
+// HasSynced reports whether the index has taken in what the informers had to
+// tell at the start. It does not depend on the storage API. Without any plugin
+// there is nothing to wait for.
+func (f *Factory) HasSynced() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shared == nil || f.shared.index.HasSynced()
+}
+
+func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
+	args, ok := object.(*config.HyperconvergeArgs)
+	if !ok {
+		return nil, fmt.Errorf("arguments of %s are of type %T, want HyperconvergeArgs", Name, object)
+	}
+	return args, validation.ValidateHyperconvergeArgs(field.NewPath("pluginConfig").Key(Name).Child("args"), args)
+}
+
+// newShared makes the index, feeds it from the informers, and starts it and the
+// source of replicas. Nothing here waits for the storage API.
+func newShared(ctx context.Context, settings config.StorageSettings, handle fwk.Handle) (*shared, error) {
+	metrics.RegisterScheduling()
+	factory := handle.SharedInformerFactory()
+	machines, err := newMachines(factory)
+	if err != nil {
+		return nil, err
+	}
+	index := volumes.NewIndex(volumes.Options{
+		Drivers:      settings.Drivers,
+		TopologyKeys: volumes.TopologyKeys(settings.TopologyKeys),
+		MaxStaleness: settings.MaxStaleness.Duration,
+	})
+	core, storage := factory.Core().V1(), factory.Storage().V1()
+	if err := index.AddEventHandlers(core.Nodes(), storage.CSINodes(), core.PersistentVolumes()); err != nil {
+		return nil, err
+	}
+	source, err := openstorage.New(sourceConfig(settings.OpenStorage), index)
+	if err != nil {
+		return nil, fmt.Errorf("storage API %s: %w", settings.OpenStorage.Endpoint, err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s := &shared{
+		settings: settings,
+		index:    index,
+		claims: volumes.NewClaims(core.PersistentVolumeClaims().Lister(), core.PersistentVolumes().Lister(),
+			storage.StorageClasses().Lister(), settings.Drivers),
+		machines: machines,
+		nodes:    core.Nodes().Lister(),
+		given:    lru.New(noticesKept),
+		stop:     stop,
+	}
+	s.done.Go(func() { index.Run(ctx) })
+	s.done.Go(func() { source.Run(ctx) })
+	return s, nil
+}
+
+func sourceConfig(o config.OpenStorage) openstorage.Config {
+	return openstorage.Config{
+		Endpoint:            o.Endpoint,
+		TokenFile:           o.TokenFile,
+		TLS:                 openstorage.TLS(o.TLS),
+		NodePollInterval:    o.NodePollInterval.Duration,
+		ResyncInterval:      o.ResyncInterval.Duration,
+		RequestTimeout:      o.RequestTimeout.Duration,
+		WatchBackoff:        o.WatchBackoff.Duration,
+		AllowPlaintextToken: o.AllowPlaintextToken,
+	}
+}
+
+// newPlugin makes the plugin of one profile on the shared index.
+func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
+	j := &judge{
+		claims: s.claims, index: s.index, machines: s.machines, clock: clock.RealClock{},
+		grace: s.settings.UnknownVolumeGracePeriod.Duration,
+		tiers: placement.TierScores(args.TierScores),
+	}
+	decide := func(pod *v1.Pod) *decision { return j.decide(pod, j.claims.Of(pod)) }
+	pl := &Hyperconverge{
+		handle:     handle,
+		judge:      j,
+		waiting:    newWaitingPods(clock.RealClock{}, decide, handle.Activate),
+		notices:    &notices{recorder: handle.EventRecorder(), given: s.given},
+		localFirst: args.Preference == config.PreferenceLocalFirst,
+	}
+	logger := klog.FromContext(ctx).WithName(Name)
+	unsubscribe := s.index.Subscribe(func(change volumes.Change) {
+		pl.waiting.changed(change)
+		pl.notices.tellOfNodes(s.nodes, change.Problems)
+	})
+	removeHandler, err := followPods(handle.SharedInformerFactory(), pl.waiting)
+	if err != nil {
+		unsubscribe()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(klog.NewContext(ctx, logger))
+	var done sync.WaitGroup
+	done.Go(func() { pl.waiting.run(ctx) })
+	pl.close = func() error {
+		stop()
+		unsubscribe()
+		err := removeHandler()
+		done.Wait()
+		return err
+	}
+	return pl, nil
+}
+
+// followPods keeps the list of waiting pods true to what happens to pods outside
+// of this scheduler: they are deleted, bound by another, or annotated anew.
+func followPods(factory informers.SharedInformerFactory, waiting *waitingPods) (remove func() error, err error) {
+	informer := factory.Core().V1().Pods().Informer()
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(oldObj, newObj any) {
+			old, isPod := oldObj.(*v1.Pod)
+			pod, isPodToo := newObj.(*v1.Pod)
+			switch {
+			case !isPod || !isPodToo || old.Spec.NodeName != "":
+			case pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil:
+				waiting.leave(pod.UID)
+			case old.ResourceVersion != pod.ResourceVersion:
+				waiting.refresh(pod)
+			}
+		},
+		DeleteFunc: func(obj any) {
+			if gone, unseen := obj.(cache.DeletedFinalStateUnknown); unseen {
+				obj = gone.Obj
+			}
+			if pod, isPod := obj.(*v1.Pod); isPod {
+				waiting.leave(pod.UID)
+			}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("following pods: %w", err)
+	}
+	return func() error { return informer.RemoveEventHandler(registration) }, nil
+}

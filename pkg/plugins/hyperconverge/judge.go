@@ -1,0 +1,204 @@
+package hyperconverge
+
+import (
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// storagePodPrefix begins the names of the storage system's own CSI pods (F11).
+const storagePodPrefix = "px-csi-ext"
+
+// judge turns a pod into a decision. It reads listers and the index, waits for
+// nothing and changes nothing but the index's list of handles to ask for.
+type judge struct {
+	claims   *volumes.Claims
+	index    *volumes.Index
+	machines *machines
+	clock    clock.PassiveClock
+	// grace is how long a pod is held back for a volume that was bound a moment
+	// ago (docs/behaviour.md, section 7).
+	grace time.Duration
+	tiers placement.TierScores
+}
+
+// decision is what is decided about a pod before any node is looked at. It is
+// immutable, and everything in it belongs to one view of the nodes.
+type decision struct {
+	view *volumes.View
+	// concerned is false for pods that are none of our business unless they are
+	// rejected (F1).
+	concerned bool
+	// plan is nil when the pod is rejected on all nodes, or not concerned.
+	plan      *placement.Plan
+	rejection *placement.Rejection
+	// heldUntil is set when the rejection lasts only until then (unknown volumes).
+	heldUntil time.Time
+	// handles are the volumes that the decision depends on.
+	handles []string
+	// unknown are the names of volumes that were left out of the plan because
+	// their replicas are not known; stale tells that they once were.
+	unknown []string
+	stale   bool
+	// complaints are what users wrote and cannot be taken as written.
+	complaints []complaint
+}
+
+// complaint is a problem with the object on which it was found.
+type complaint struct {
+	object  runtime.Object
+	problem placement.Problem
+}
+
+func (d *decision) complain(object runtime.Object, problems ...placement.Problem) {
+	for _, p := range problems {
+		d.complaints = append(d.complaints, complaint{object: object, problem: p})
+	}
+}
+
+func (d *decision) reject(reason, blame string) *decision {
+	d.rejection = &placement.Rejection{Reason: reason, Blame: blame}
+	return d
+}
+
+// verdict is what the filter rules say of a node, by its name.
+func (d *decision) verdict(node string) placement.Verdict {
+	return d.plan.Verdict(d.view.Node(node))
+}
+
+// concerned reports whether the pod has a volume of the driver, or is one of the
+// storage system's own pods (F11). All other pods are skipped (F1), unless F2 or
+// F3 turns them down.
+func concerned(pod *v1.Pod, claims []volumes.Claim) bool {
+	for i := range claims {
+		if claims[i].Driver != "" {
+			return true
+		}
+	}
+	return isStoragePod(pod)
+}
+
+func isStoragePod(pod *v1.Pod) bool { return strings.HasPrefix(pod.Name, storagePodPrefix) }
+
+// broken returns the reason of F3, or nothing. A lost claim of another driver is
+// left to that driver; where the driver cannot be told, the pod cannot run.
+func broken(c *volumes.Claim) string {
+	switch c.State {
+	case volumes.ClaimMissing:
+		return placement.ReasonClaimMissing
+	case volumes.ClaimNotOwned:
+		return placement.ReasonClaimNotOwned
+	case volumes.ClaimLost:
+		if c.Driver != "" || c.Class == nil {
+			return placement.ReasonClaimLost
+		}
+	}
+	return ""
+}
+
+// decide judges a pod by its claims.
+func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
+	d := &decision{view: j.index.View(), concerned: concerned(pod, claims)}
+	for i := range claims {
+		c := &claims[i]
+		if reason := broken(c); reason != "" {
+			return d.reject(reason, c.String())
+		}
+		restoring, problem := placement.Restoring(c.Annotations())
+		if problem != nil {
+			d.complain(c.PVC, *problem)
+		}
+		if restoring {
+			return d.reject(placement.ReasonRestoring, c.String())
+		}
+	}
+	if !d.concerned {
+		return d
+	}
+
+	policy, problems := placement.PodPolicyOf(pod.Annotations)
+	d.complain(pod, problems...)
+	p := placement.Pod{
+		PodPolicy:  policy,
+		StoragePod: isStoragePod(pod),
+		Machine:    j.machines.of(pod),
+		Volumes:    make([]placement.Volume, 0, len(claims)),
+	}
+	d.handles = make([]string, 0, len(claims))
+	for i := range claims {
+		if claims[i].Handle == "" {
+			continue // unbound, or of another driver
+		}
+		if held := j.addVolume(d, &p, &claims[i]); held {
+			return d.reject(placement.ReasonVolumeUnknown, claims[i].String())
+		}
+	}
+	d.plan, d.rejection = placement.NewPlan(p, j.tiers)
+	return d
+}
+
+// addVolume adds one bound volume to the pod. It reports true when the pod is to
+// be held back because the volume's replicas will be known in a moment.
+func (j *judge) addVolume(d *decision, p *placement.Pod, c *volumes.Claim) (held bool) {
+	d.handles = append(d.handles, c.Handle)
+	entry := j.index.Lookup(c.Handle)
+	v := placement.Volume{Name: c.String()}
+	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
+	var traits placement.Traits
+	v.Stale = entry.Freshness == volumes.Stale
+	v.Unknown = v.Stale || entry.Volume == nil
+	if !v.Unknown {
+		stored := entry.Volume
+		sources.Volume = stored
+		traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
+		v.Sets = replicaSets(d.view, stored)
+		if ref, attached := stored.Attached(); attached {
+			v.Attached, _ = d.view.Holder(ref)
+		}
+	}
+	var problems []placement.Problem
+	v.Policy, problems = placement.PolicyOf(traits, sources)
+	if len(problems) > 0 && c.PVC != nil {
+		d.complain(c.PVC, problems...)
+	}
+	p.Volumes = append(p.Volumes, v)
+	if !v.Unknown {
+		return false
+	}
+	if entry.FirstSeen.IsZero() {
+		j.index.Want(c.Handle)
+		entry.FirstSeen = j.clock.Now()
+	}
+	if v.Kind == placement.Neutral || p.StoragePod || (p.Off && !p.Strict) {
+		return false // its replicas have no say
+	}
+	if !p.Strict && !v.Stale {
+		if until := entry.FirstSeen.Add(j.grace); j.clock.Now().Before(until) {
+			d.heldUntil = until
+			return true
+		}
+	}
+	d.unknown = append(d.unknown, v.Name)
+	d.stale = d.stale || v.Stale
+	return false
+}
+
+// replicaSets resolves the replicas of a volume to nodes of the view.
+func replicaSets(view *volumes.View, stored *volumes.Volume) []placement.ReplicaSet {
+	sets := make([]placement.ReplicaSet, stored.NumSets())
+	for i := range sets {
+		refs := stored.Set(i)
+		set := make(placement.ReplicaSet, len(refs))
+		for k, ref := range refs {
+			set[k].Node, set[k].State = view.Holder(ref)
+		}
+		sets[i] = set
+	}
+	return sets
+}

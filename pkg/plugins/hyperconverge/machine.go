@@ -1,0 +1,71 @@
+package hyperconverge
+
+import (
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// Labels that KubeVirt puts on the pods that run virtual machines.
+const (
+	kubevirtLabel        = "kubevirt.io"
+	kubevirtLauncher     = "virt-launcher"
+	kubevirtCreatedLabel = "kubevirt.io/created-by" // UID of the VirtualMachineInstance
+)
+
+// machineIndex names the index of virt-launcher pods by their virtual machine.
+const machineIndex = "hyperconverge/virtual-machine"
+
+// machines tells which pods are launchers of a virtual machine, and whether the
+// machine runs elsewhere already.
+type machines struct {
+	pods cache.Indexer
+}
+
+// newMachines adds an index to the pod informer, which must not have started.
+func newMachines(factory informers.SharedInformerFactory) (*machines, error) {
+	informer := factory.Core().V1().Pods().Informer()
+	err := informer.AddIndexers(cache.Indexers{machineIndex: func(obj any) ([]string, error) {
+		if pod, ok := obj.(*v1.Pod); ok {
+			if key := machineKey(pod); key != "" {
+				return []string{key}, nil
+			}
+		}
+		return nil, nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("indexing virt-launcher pods: %w", err)
+	}
+	return &machines{pods: informer.GetIndexer()}, nil
+}
+
+// machineKey is namespace and virtual machine of a virt-launcher pod, and empty
+// for all other pods.
+func machineKey(pod *v1.Pod) string {
+	if pod.Labels[kubevirtLabel] != kubevirtLauncher || pod.Labels[kubevirtCreatedLabel] == "" {
+		return ""
+	}
+	return pod.Namespace + "/" + pod.Labels[kubevirtCreatedLabel]
+}
+
+// of tells what the pod is to its virtual machine (S8).
+func (m *machines) of(pod *v1.Pod) placement.Machine {
+	key := machineKey(pod)
+	if key == "" {
+		return placement.NoMachine
+	}
+	siblings, err := m.pods.ByIndex(machineIndex, key)
+	if err != nil { // only an index that does not exist
+		return placement.MachineStarting
+	}
+	for _, obj := range siblings {
+		if sibling, ok := obj.(*v1.Pod); ok && sibling.UID != pod.UID && sibling.Status.Phase == v1.PodRunning {
+			return placement.MachineMigrating
+		}
+	}
+	return placement.MachineStarting
+}

@@ -1,0 +1,90 @@
+package hyperconverge
+
+import (
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/lru"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// Reasons of the events that users see. All of them are warnings.
+const (
+	// EventNonOptimumScheduling: the pod runs on no replica node of its near
+	// volumes although there is one. The message says for each node why.
+	EventNonOptimumScheduling = "NonOptimumScheduling"
+	// EventInvalidValue: an annotation, label or parameter cannot be taken as
+	// written. It is on the object that bears it, or on the claim.
+	EventInvalidValue = "InvalidValue"
+	// EventVolumeUnknown: a pod is scheduled without regard to a volume whose
+	// replicas are not known, or were last known too long ago.
+	EventVolumeUnknown = "VolumeUnknown"
+)
+
+// noticesKept bounds what is remembered of the notices given. A notice that is
+// forgotten may be given again.
+const noticesKept = 8192
+
+// notices tells users things once per object.
+type notices struct {
+	recorder events.EventRecorder
+	given    *lru.Cache
+}
+
+type notice struct {
+	uid          types.UID
+	reason, text string
+}
+
+// tell gives the notices that a decision calls for.
+func (n *notices) tell(pod *v1.Pod, d *decision) {
+	for _, c := range d.complaints {
+		n.warn(c.object, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q %s", c.problem.Key, c.problem.Value, c.problem.Detail))
+	}
+	if len(d.unknown) == 0 || d.rejection != nil {
+		return
+	}
+	cause, text := "unknown", "its replicas are not known"
+	if d.stale {
+		cause, text = "stale", "what is known of its replicas is too old"
+	}
+	for _, volume := range d.unknown {
+		if n.warn(pod, EventVolumeUnknown, "Scheduling", "Scheduling without regard to the volume of "+volume+": "+text) {
+			metrics.UnknownVolumes.WithLabelValues(cause).Inc()
+		}
+	}
+}
+
+// tellOfNodes warns about annotations of nodes that cannot be understood.
+func (n *notices) tellOfNodes(nodes corelisters.NodeLister, problems []volumes.NodeProblem) {
+	for _, p := range problems {
+		node, err := nodes.Get(p.Node)
+		if err != nil {
+			continue // gone, and its problem with it
+		}
+		n.warn(node, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q is not a boolean, false is used", p.Annotation, p.Value))
+	}
+}
+
+// warn records a warning unless the same was said of the object before, and
+// reports whether it did. It does not block.
+func (n *notices) warn(object runtime.Object, reason, action, text string) bool {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return false // only objects of the API come here
+	}
+	key := notice{uid: accessor.GetUID(), reason: reason, text: text}
+	if _, given := n.given.Get(key); given {
+		return false
+	}
+	n.given.Add(key, nil)
+	n.recorder.Eventf(object, nil, v1.EventTypeWarning, reason, action, "%s", text)
+	return true
+}

@@ -1,0 +1,78 @@
+// Package hyperconverge is the scheduler-framework plugin that brings pods to
+// the nodes that hold the replicas of their volumes. It is glue: what a pod may
+// and should get is decided in package placement, what is known of volumes and
+// nodes comes from package volumes. Each extension point has a file.
+package hyperconverge
+
+import (
+	"errors"
+	"io"
+
+	fwk "k8s.io/kube-scheduler/framework"
+)
+
+// Name is the plugin's name in a KubeSchedulerConfiguration.
+const Name = "Hyperconverge"
+
+// Hyperconverge is the plugin of one profile. All profiles of a process share
+// one volume index.
+type Hyperconverge struct {
+	handle  fwk.Handle
+	judge   *judge
+	waiting *waitingPods
+	notices *notices
+	// localFirst offers the replica nodes to the prefer-first pass.
+	localFirst bool
+	close      func() error
+}
+
+var (
+	_ fwk.PreFilterPlugin   = &Hyperconverge{}
+	_ fwk.FilterPlugin      = &Hyperconverge{}
+	_ fwk.PreScorePlugin    = &Hyperconverge{}
+	_ fwk.ScorePlugin       = &Hyperconverge{}
+	_ fwk.ReservePlugin     = &Hyperconverge{}
+	_ fwk.PostBindPlugin    = &Hyperconverge{}
+	_ fwk.EnqueueExtensions = &Hyperconverge{}
+	_ fwk.SignPlugin        = &Hyperconverge{}
+	_ io.Closer             = &Hyperconverge{}
+)
+
+// Name returns the plugin's name.
+func (pl *Hyperconverge) Name() string { return Name }
+
+// Close ends what the plugin has started, and waits for it.
+func (pl *Hyperconverge) Close() error { return pl.close() }
+
+// stateKey is where PreFilter leaves the pod's decision in the cycle state.
+const stateKey fwk.StateKey = Name
+
+// Clone returns the decision itself: it is immutable.
+func (d *decision) Clone() fwk.StateData { return d }
+
+// PreferredNodes offers the replica nodes to the prefer-first pass.
+func (d *decision) PreferredNodes() [][]string {
+	groups := d.plan.Preferred()
+	names := make([][]string, len(groups))
+	for i, group := range groups {
+		names[i] = make([]string, len(group))
+		for k, n := range group {
+			names[i][k] = n.Name
+		}
+	}
+	return names
+}
+
+var errNoDecision = errors.New("PreFilter of " + Name + " has left no decision for this pod")
+
+func decisionOf(state fwk.CycleState) (*decision, error) {
+	data, err := state.Read(stateKey)
+	if err != nil {
+		return nil, errNoDecision
+	}
+	d, ok := data.(*decision)
+	if !ok {
+		return nil, errNoDecision
+	}
+	return d, nil
+}
