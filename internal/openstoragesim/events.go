@@ -12,13 +12,26 @@ import (
 type Subscription struct {
 	cluster *Cluster
 	events  chan *api.Volume
+	filter  filter // nil lets everything pass
 	lost    atomic.Int64
+}
+
+// filter stands between the cluster and a subscription. Its methods are called
+// with the cluster locked, so that the faults of the moment in which a volume
+// changes decide, and not those of a later moment in which somebody reads.
+type filter interface {
+	// pass takes a changed volume and returns what the subscriber gets now.
+	pass(*api.Volume) []*api.Volume
+	// release returns what pass held back.
+	release() []*api.Volume
 }
 
 // Subscribe starts a subscription with a buffer of that many events, at least
 // one. It must be closed.
-func (c *Cluster) Subscribe(buffer int) *Subscription {
-	s := &Subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1))}
+func (c *Cluster) Subscribe(buffer int) *Subscription { return c.subscribe(buffer, nil) }
+
+func (c *Cluster) subscribe(buffer int, filter filter) *Subscription {
+	s := &Subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1)), filter: filter}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.watchers[s] = struct{}{}
@@ -38,13 +51,34 @@ func (s *Subscription) Close() {
 	delete(s.cluster.watchers, s)
 }
 
-// publish needs c.mu for writing, so that subscribers see changes in order.
-func (c *Cluster) publish(v *api.Volume) {
-	for s := range c.watchers {
+func (s *Subscription) deliver(volumes ...*api.Volume) {
+	for _, v := range volumes {
 		select {
 		case s.events <- v:
 		default:
 			s.lost.Add(1)
+		}
+	}
+}
+
+// publish needs c.mu for writing, so that subscribers see changes in order.
+func (c *Cluster) publish(v *api.Volume) {
+	for s := range c.watchers {
+		if s.filter == nil {
+			s.deliver(v)
+		} else {
+			s.deliver(s.filter.pass(v)...)
+		}
+	}
+}
+
+// releaseHeld delivers what filters hold back.
+func (c *Cluster) releaseHeld() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.watchers {
+		if s.filter != nil {
+			s.deliver(s.filter.release()...)
 		}
 	}
 }

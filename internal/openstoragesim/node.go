@@ -1,6 +1,7 @@
 package openstoragesim
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -40,7 +41,7 @@ type Node struct {
 	MgmtIP string `json:"mgmtIP,omitempty"`
 	DataIP string `json:"dataIP,omitempty"`
 	// Status is OK for nodes that are added with STATUS_NONE.
-	Status api.Status `json:"status"`
+	Status api.Status `json:"-"`
 	// Pools default to one pool, unless the node is Storageless.
 	Pools []Pool `json:"pools,omitempty"`
 	// Storageless nodes have no pools: they use volumes and hold none.
@@ -203,6 +204,37 @@ func (n Node) clone() Node {
 		n.Pools[i].Labels = maps.Clone(n.Pools[i].Labels)
 	}
 	return n
+}
+
+// nodeJSON is a Node without its methods, whose status is text.
+type nodeJSON struct {
+	plainNode
+	Status string `json:"status,omitempty"`
+}
+
+type plainNode Node
+
+// MarshalJSON writes the status as ParseStatus reads it.
+func (n Node) MarshalJSON() ([]byte, error) {
+	return json.Marshal(nodeJSON{plainNode(n), strings.TrimPrefix(n.Status.String(), "STATUS_")})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. Without a status it is NONE.
+func (n *Node) UnmarshalJSON(data []byte) error {
+	var text nodeJSON
+	if err := strictJSON(data, &text); err != nil {
+		return err
+	}
+	parsed := Node(text.plainNode)
+	if text.Status != "" {
+		status, err := ParseStatus(text.Status)
+		if err != nil {
+			return err
+		}
+		parsed.Status = status
+	}
+	*n = parsed
+	return nil
 }
 
 // holdsReplicas reports whether new replicas may be put on the node.

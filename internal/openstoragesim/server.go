@@ -45,7 +45,7 @@ type ServerOptions struct {
 type Server struct {
 	cluster *Cluster
 	options ServerOptions
-	faults  atomic.Pointer[faultState]
+	faults  atomic.Pointer[Faults]
 	calls   callCounts
 	watches watchSet
 
@@ -57,19 +57,13 @@ type Server struct {
 	stopped  bool
 }
 
-// faultState is one setting of the faults and the signal that it was replaced.
-type faultState struct {
-	Faults
-	replaced chan struct{}
-}
-
 // NewServer returns a server that does not listen yet.
 func NewServer(cluster *Cluster, options ServerOptions) *Server {
 	if options.WatchBuffer <= 0 {
 		options.WatchBuffer = DefaultWatchBuffer
 	}
 	s := &Server{cluster: cluster, options: options, stopping: make(chan struct{})}
-	s.faults.Store(&faultState{replaced: make(chan struct{})})
+	s.faults.Store(&Faults{})
 	return s
 }
 
@@ -185,18 +179,20 @@ func (s *Server) Stop() {
 	s.serving = nil
 }
 
-// SetFaults replaces the faults, at once and for open watches too.
+// SetFaults replaces the faults, at once and for open watches too. What
+// happens to the event of a change is decided when the change is made. Events
+// that WatchFaults.Reorder held back are sent.
 func (s *Server) SetFaults(faults Faults) error {
 	if err := faults.Validate(); err != nil {
 		return err
 	}
-	old := s.faults.Swap(&faultState{Faults: faults, replaced: make(chan struct{})})
-	close(old.replaced)
+	s.faults.Store(&faults)
+	s.cluster.releaseHeld()
 	return nil
 }
 
 // Faults returns what is wrong at the moment. It must not be changed.
-func (s *Server) Faults() Faults { return s.faults.Load().Faults }
+func (s *Server) Faults() Faults { return *s.faults.Load() }
 
 // Calls returns how often each method was called, refused calls included, and
 // starts to count anew if reset is true.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/grpc/codes"
@@ -29,32 +30,25 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 	defer done()
 	// Subscribing comes before the dump, so that nothing that happens meanwhile
 	// is missed; what the buffer cannot hold until the dump is out, is.
-	events := s.server.cluster.Subscribe(s.server.options.WatchBuffer)
+	events := s.server.cluster.subscribe(s.server.options.WatchBuffer, &disturbance{
+		faults: &s.server.faults,
+		random: rand.New(rand.NewPCG(s.server.options.Seed, number)),
+	})
 	defer events.Close()
 
-	w := &watch{
-		server: s.server,
-		stream: stream,
-		ctx:    ctx,
-		random: rand.New(rand.NewPCG(s.server.options.Seed, number)),
-	}
+	w := &watch{server: s.server, stream: stream, ctx: ctx}
 	for _, v := range s.server.visibleVolumes(ctx) {
 		if err := w.send(v); err != nil {
 			return err
 		}
 	}
 	for {
-		faults := s.server.faults.Load()
 		select {
 		case v := <-events.Events():
 			if !v.IsPermitted(ctx, api.Ownership_Read) {
 				continue
 			}
-			if err := w.disturbed(v, faults.Watch); err != nil {
-				return err
-			}
-		case <-faults.replaced:
-			if err := w.flush(); err != nil {
+			if err := w.send(v); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -65,45 +59,48 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 	}
 }
 
+// disturbance is the filter that makes WatchFaults happen to one stream.
+type disturbance struct {
+	faults *atomic.Pointer[Faults]
+	random *rand.Rand
+	held   []*api.Volume
+}
+
+func (d *disturbance) pass(v *api.Volume) []*api.Volume {
+	faults := d.faults.Load().Watch
+	// Both numbers are drawn always, so that what one fault chooses does not
+	// depend on the other.
+	dropped := d.random.Float64() < faults.Drop
+	doubled := d.random.Float64() < faults.Duplicate
+	if dropped || faults.HideDeletes && v.GetState() == api.VolumeState_VOLUME_STATE_DELETED {
+		return nil
+	}
+	d.held = append(d.held, v)
+	if doubled {
+		d.held = append(d.held, v)
+	}
+	if len(d.held) < faults.Reorder {
+		return nil
+	}
+	passed := d.release()
+	if faults.Reorder > 1 {
+		slices.Reverse(passed)
+	}
+	return passed
+}
+
+func (d *disturbance) release() []*api.Volume {
+	held := d.held
+	d.held = nil
+	return held
+}
+
 // watch is one open stream.
 type watch struct {
 	server *Server
 	stream api.OpenStorageWatch_WatchServer
 	ctx    context.Context
-	random *rand.Rand
 	sent   int
-	held   []*api.Volume // by WatchFaults.Reorder
-}
-
-// disturbed sends an event the way the faults want it.
-func (w *watch) disturbed(v *api.Volume, faults WatchFaults) error {
-	if faults.HideDeletes && v.GetState() == api.VolumeState_VOLUME_STATE_DELETED {
-		return nil
-	}
-	if w.random.Float64() < faults.Drop {
-		return nil
-	}
-	w.held = append(w.held, v)
-	if w.random.Float64() < faults.Duplicate {
-		w.held = append(w.held, v)
-	}
-	if len(w.held) < faults.Reorder {
-		return nil
-	}
-	if faults.Reorder > 1 {
-		slices.Reverse(w.held)
-	}
-	return w.flush()
-}
-
-func (w *watch) flush() error {
-	for _, v := range w.held {
-		if err := w.send(v); err != nil {
-			return err
-		}
-	}
-	w.held = w.held[:0]
-	return nil
 }
 
 // send blocks while the client does not read.
