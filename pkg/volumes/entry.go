@@ -58,6 +58,10 @@ type record struct {
 	redirtied  bool // became dirty again while an inspect was under way
 }
 
+// store keeps the caller's volume from escaping to the heap where it is only
+// compared.
+func (r *record) store(volume Volume) { r.volume = &volume }
+
 // freshness judges the record as the view's time has it.
 func (r *record) freshness(v *View) Freshness {
 	switch {

@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -10,19 +11,32 @@ import (
 // says that several nodes claim the key, which is then no evidence for any.
 type identity struct {
 	nodes      map[string]*kubeNode  // Kubernetes node name -> node
-	byID       map[string][]string   // storage node id in CSINode -> node names, sorted
+	csi        map[string]struct{}   // storage node ids in CSINodes
+	byID       map[string][]string   // storage node id in CSINode -> names of existing nodes, sorted
 	byHostname map[string]string     // lower case -> node name
 	byLabel    map[string]string     // first DNS label of a longer hostname -> node name
 	byIP       map[netip.Addr]string // InternalIP -> node name
 }
 
-func newIdentity(nodes map[string]*kubeNode) *identity {
+func newIdentity(nodes map[string]*kubeNode, csiNodes map[string][]string) *identity {
 	id := &identity{
 		nodes:      nodes,
-		byID:       make(map[string][]string, len(nodes)),
+		csi:        make(map[string]struct{}, len(csiNodes)),
+		byID:       make(map[string][]string, len(csiNodes)),
 		byHostname: make(map[string]string, len(nodes)),
 		byLabel:    map[string]string{},
 		byIP:       make(map[netip.Addr]string, len(nodes)),
+	}
+	for name, storageIDs := range csiNodes {
+		for _, storageID := range storageIDs {
+			id.csi[storageID] = struct{}{}
+			if _, found := nodes[name]; found {
+				id.byID[storageID] = append(id.byID[storageID], name)
+			}
+		}
+	}
+	for _, names := range id.byID {
+		slices.Sort(names)
 	}
 	for name, node := range nodes {
 		for _, hostname := range node.hostnames {
@@ -43,6 +57,12 @@ func claim[K comparable](m map[K]string, key K, node string) {
 		node = ""
 	}
 	m[key] = node
+}
+
+// claimed reports whether any CSINode names the storage node.
+func (i *identity) claimed(id string) bool {
+	_, found := i.csi[id]
+	return found
 }
 
 // nodeOf returns the name of the Kubernetes node that the storage node is, or "".

@@ -52,9 +52,3 @@ func (n *nodeIDs) id(ref NodeRef) string {
 	}
 	return n.ids[ref]
 }
-
-func (n *nodeIDs) len() int {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return len(n.ids)
-}

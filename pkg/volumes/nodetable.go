@@ -104,7 +104,7 @@ func (t *nodeTable) setCSINode(name string, ids []string) bool {
 }
 
 // setRecords takes the storage system's node list. Records that it misses stay
-// until build finds that no CSINode names them; an empty list says nothing, as a
+// until a view is built and no CSINode names them; an empty list says nothing, as a
 // token without rights gets one.
 func (t *nodeTable) setRecords(list []StorageNode) bool {
 	if len(list) == 0 {
@@ -157,114 +157,4 @@ func better(a, b *StorageNode) bool {
 		cmp.Compare(a.Hostname, b.Hostname),
 		cmp.Compare(a.MgmtIP, b.MgmtIP),
 		cmp.Compare(a.DataIP, b.DataIP)) < 0
-}
-
-// build makes the view of the table's present content. Nodes that are as they
-// were in the old view are shared with it.
-func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-
-	who := newIdentity(t.nodes)
-	claimed := map[string]bool{} // storage node ids that some CSINode names
-	for name, nodeIDs := range t.csi {
-		for _, id := range nodeIDs {
-			claimed[id] = true
-			if _, found := t.nodes[name]; found {
-				who.byID[id] = append(who.byID[id], name)
-			}
-		}
-	}
-	for _, names := range who.byID {
-		slices.Sort(names)
-	}
-
-	// The best state of a node's records is the node's: an Online record wins over
-	// a stale duplicate, whichever comes first.
-	states := make(map[string]placement.StorageState, len(t.nodes))
-	raise := func(name string, state placement.StorageState) {
-		if best := states[name]; best == placement.NoDriver || state < best {
-			states[name] = state
-		}
-	}
-	nodeOfRecord := make(map[string]string, len(t.records))
-	for id, record := range t.records {
-		if !record.listed && !claimed[id] {
-			delete(t.records, id)
-			continue
-		}
-		state := record.State
-		if !contact.fresh {
-			state = placement.Online
-		}
-		if name := who.nodeOf(&record.StorageNode); name != "" {
-			nodeOfRecord[id] = name
-			raise(name, state)
-		}
-	}
-	// Without a record, or without one that is young enough, the driver's presence
-	// decides.
-	for id, names := range who.byID {
-		record, found := t.records[id]
-		for _, name := range names {
-			if found && contact.fresh {
-				raise(name, record.State)
-			} else {
-				raise(name, placement.Online)
-			}
-		}
-	}
-
-	v := &View{
-		nodes:         make(map[string]*placement.Node, len(t.nodes)),
-		ids:           ids,
-		generation:    t.generation,
-		reached:       contact.reached,
-		fresh:         contact.fresh,
-		stale:         contact.reached && !contact.fresh,
-		verifiedSince: contact.verifiedSince,
-	}
-	t.domains.begin()
-	for name, node := range t.nodes {
-		n := placement.Node{
-			Name:          name,
-			State:         states[name],
-			Unschedulable: node.unschedulable,
-			Topology:      t.domains.topology(node.place),
-		}
-		if before := old.nodes[name]; before != nil && *before == n {
-			v.nodes[name] = before
-		} else {
-			v.nodes[name] = &n
-		}
-		if node.unparsable {
-			v.problems = append(v.problems, NodeProblem{
-				Node: name, Annotation: AnnotationUnschedulable, Value: node.annotation})
-		}
-	}
-	t.domains.commit()
-	slices.SortFunc(v.problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })
-
-	for id := range t.records {
-		ids.ref(id)
-	}
-	for id := range who.byID {
-		ids.ref(id)
-	}
-	v.holders = make([]holder, ids.len())
-	for id, record := range t.records {
-		h := holder{state: record.State}
-		if node := v.nodes[nodeOfRecord[id]]; node != nil {
-			h = holder{node: node, state: node.State}
-		}
-		v.holders[ids.ref(id)] = h
-	}
-	for id := range who.byID {
-		if _, found := t.records[id]; found {
-			continue
-		}
-		node := v.nodes[who.nodeOfID(id, "")]
-		v.holders[ids.ref(id)] = holder{node: node, state: node.State}
-	}
-	return v
 }

@@ -8,12 +8,6 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// contactState is how the storage API stood when a view was built.
-type contactState struct {
-	reached, fresh bool
-	verifiedSince  int64
-}
-
 const (
 	// wantedFor is how long a handle that no PV names is followed after a pod
 	// asked for it. In-tree volumes that stand in the pod itself have no PV.
@@ -41,6 +35,9 @@ func (ix *Index) step() (next int64) {
 		change.Nodes = changedNodes(old, view)
 		change.Problems = newProblems(old, view)
 		ix.noteMovedHolders(old, view)
+		if !view.fresh && ix.contact.Load() >= now {
+			ix.signal() // storage answered before it could see that this matters
+		}
 	}
 
 	var subscribers []func(Change)
@@ -88,12 +85,12 @@ func (ix *Index) sweep(now int64) (due int64) {
 	t.nextSweep = 0
 	for k, r := range t.all() {
 		if r.refs == 0 {
-			if expiry := r.wantedAt + wantedFor; now >= expiry {
+			expiry := r.wantedAt + wantedFor
+			if now >= expiry {
 				t.remove(k)
 				continue
-			} else {
-				t.sweepAt(max(expiry, now+sweepGap))
 			}
+			t.sweepAt(max(expiry, now+sweepGap))
 		}
 		if r.dirtySince == 0 || r.overdue {
 			continue

@@ -104,12 +104,12 @@ func (ix *Index) Resolve(handle string, o *Observation) error {
 		return nil
 	}
 	if handle != o.ID && handle != o.Name {
-		r.suspect = true
+		ix.suspect(k, r, now)
 		return fmt.Errorf("asked for volume %q, storage answered about id %q, name %q", handle, o.ID, o.Name)
 	}
 	volume, ok := newVolume(o, ix.ids)
 	if !ok {
-		r.suspect = true
+		ix.suspect(k, r, now)
 		return fmt.Errorf("volume %q: %w", handle, ErrNoReplicas)
 	}
 	ix.set(k, r, volume, now)
@@ -121,10 +121,11 @@ func (ix *Index) Resolve(handle string, o *Observation) error {
 func (ix *Index) MarkMissing(handle string) {
 	now := ix.now()
 	ix.markContact(now)
+	k := keyOf(handle)
 	ix.volumes.mu.Lock()
 	defer ix.volumes.mu.Unlock()
-	if r := ix.volumes.get(keyOf(handle)); r != nil {
-		r.suspect = true
+	if r := ix.volumes.get(k); r != nil {
+		ix.suspect(k, r, now)
 	}
 }
 
@@ -161,20 +162,44 @@ func (ix *Index) TakeWanted() []string { return ix.wanted.take() }
 
 // set gives a record new content, or verifies the one it has.
 func (ix *Index) set(k key, r *record, volume Volume, now int64) {
-	before := r.freshness(ix.view.Load())
+	view := ix.view.Load()
+	before := r.freshness(view)
 	changed := r.volume == nil || !r.volume.sameContent(&volume)
 	if changed {
-		stored := volume
-		stored.Revision = ix.revision.Add(1)
-		r.volume = &stored
+		volume.Revision = ix.revision.Add(1)
+		r.store(volume)
 	}
 	r.verified = now
-	r.suspect, r.overdue = false, false
-	r.dirtySince = 0
+	r.suspect = false
+	ix.answered(r, now)
+	if changed || (before == Stale) != (r.freshness(view) == Stale) {
+		ix.changed(k)
+	}
+}
+
+// suspect keeps what a record has, after an answer that did not.
+func (ix *Index) suspect(k key, r *record, now int64) {
+	view := ix.view.Load()
+	before := r.freshness(view)
+	r.suspect = true
+	ix.answered(r, now)
+	if (before == Stale) != (r.freshness(view) == Stale) {
+		ix.changed(k)
+	}
+}
+
+// answered ends the doubts of a record, but for those that came up after its
+// inspect had begun.
+func (ix *Index) answered(r *record, now int64) {
+	r.dirtySince, r.overdue = 0, false
 	if r.redirtied {
 		ix.doubt(r, now)
 	}
-	if (changed || before == Stale) && ix.changes.volume(k) {
+}
+
+// changed notes a change of a volume for the subscribers.
+func (ix *Index) changed(k key) {
+	if ix.changes.volume(k) {
 		ix.signal()
 	}
 }

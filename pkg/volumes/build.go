@@ -1,0 +1,144 @@
+package volumes
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// contactState is how the storage API stands when a view is built.
+type contactState struct {
+	reached, fresh bool
+	verifiedSince  int64
+}
+
+// build makes the view of the table's present content. Nodes that are as they
+// were in the old view are shared with it. Its cost is linear in the number of
+// nodes.
+func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	who := newIdentity(t.nodes, t.csi)
+	t.dropRecords(who)
+	records := t.assign(who)
+	v := &View{
+		ids:           ids,
+		generation:    t.generation,
+		reached:       contact.reached,
+		fresh:         contact.fresh,
+		stale:         contact.reached && !contact.fresh,
+		verifiedSince: contact.verifiedSince,
+	}
+	v.nodes = t.picture(old, t.states(who, records, contact.fresh))
+	v.problems = t.problems()
+	v.holders = t.holders(v, who, records)
+	return v
+}
+
+// dropRecords forgets the records that neither the last list nor a CSINode has.
+func (t *nodeTable) dropRecords(who *identity) {
+	for id, record := range t.records {
+		if !record.listed && !who.claimed(id) {
+			delete(t.records, id)
+		}
+	}
+}
+
+// assign finds the Kubernetes node of every record that has one: storage node id
+// -> Kubernetes node name.
+func (t *nodeTable) assign(who *identity) map[string]string {
+	nodes := make(map[string]string, len(t.records))
+	for id, record := range t.records {
+		if name := who.nodeOf(&record.StorageNode); name != "" {
+			nodes[id] = name
+		}
+	}
+	return nodes
+}
+
+// states finds how storage stands on each Kubernetes node. The best state of a
+// node's records counts, so that an Online record wins over a stale duplicate
+// whichever comes first. Without a record, or when records are too old, the
+// presence of the driver decides.
+func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) map[string]placement.StorageState {
+	states := make(map[string]placement.StorageState, len(t.nodes))
+	raise := func(name string, state placement.StorageState) {
+		if best := states[name]; best == placement.NoDriver || state < best {
+			states[name] = state
+		}
+	}
+	stateOf := func(id string) placement.StorageState {
+		if record, found := t.records[id]; found && fresh {
+			return record.State
+		}
+		return placement.Online
+	}
+	for id, name := range nodeOf {
+		raise(name, stateOf(id))
+	}
+	for id, names := range who.byID {
+		for _, name := range names {
+			raise(name, stateOf(id))
+		}
+	}
+	return states
+}
+
+func (t *nodeTable) picture(old *View, states map[string]placement.StorageState) map[string]*placement.Node {
+	nodes := make(map[string]*placement.Node, len(t.nodes))
+	t.domains.begin()
+	for name, node := range t.nodes {
+		n := placement.Node{
+			Name:          name,
+			State:         states[name],
+			Unschedulable: node.unschedulable,
+			Topology:      t.domains.topology(node.place),
+		}
+		if before := old.nodes[name]; before != nil && *before == n {
+			nodes[name] = before
+		} else {
+			nodes[name] = &n
+		}
+	}
+	t.domains.commit()
+	return nodes
+}
+
+func (t *nodeTable) problems() []NodeProblem {
+	var problems []NodeProblem
+	for name, node := range t.nodes {
+		if node.unparsable {
+			problems = append(problems, NodeProblem{
+				Node: name, Annotation: AnnotationUnschedulable, Value: node.annotation})
+		}
+	}
+	slices.SortFunc(problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })
+	return problems
+}
+
+// holders lists the storage nodes by their ref, those that only a CSINode knows
+// included.
+func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []holder {
+	var holders []holder
+	set := func(id string, h holder) {
+		if h.node != nil {
+			h.state = h.node.State
+		}
+		ref := int(v.ids.ref(id))
+		if ref >= len(holders) {
+			holders = append(holders, make([]holder, ref+1-len(holders))...)
+		}
+		holders[ref] = h
+	}
+	for id, record := range t.records {
+		set(id, holder{node: v.nodes[nodeOf[id]], state: record.State})
+	}
+	for id := range who.byID {
+		if _, found := t.records[id]; !found {
+			set(id, holder{node: v.nodes[who.nodeOfID(id, "")]})
+		}
+	}
+	return holders
+}
