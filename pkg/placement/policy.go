@@ -1,8 +1,6 @@
 package placement
 
-import (
-	"strconv"
-)
+import "strconv"
 
 // Keys that users write (docs/behaviour.md, section 2). Those of Stork keep
 // their names, so that manifests need no edit.
@@ -144,7 +142,11 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 		}
 		return parsed
 	}
+	// All keys are read, whether they matter to this volume or not, so that no
+	// mistake in one goes unnoticed until the day it matters.
 	policy := Policy{Kind: Near, Weight: 1, Windows: read(VolumeWindows, traits.Windows)}
+	skip := read(VolumeSkipScoring, false)
+	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
 	if value, found := sources.find(VolumeWeight); found {
 		weight, err := strconv.ParseInt(value, 10, 32)
 		if err != nil || weight < 1 || weight > MaxVolumeWeight {
@@ -154,20 +156,16 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 			policy.Weight = int32(weight)
 		}
 	}
-	if policy.Windows || traits.Direct || read(VolumeSkipScoring, false) {
-		policy.Kind = Neutral
-		return policy, problems
-	}
-	if !traits.Service {
-		return policy, problems
-	}
-	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
-	if remote {
-		policy.Kind, policy.RemoteOnly = Away, remoteOnly
-	} else if remoteOnly {
+	if remoteOnly && !remote {
 		value, _ := sources.find(VolumePreferRemoteOnly)
 		problems = append(problems, Problem{Key: VolumePreferRemoteOnly, Value: value,
 			Detail: "has no effect while " + VolumePreferRemote + " is false"})
+	}
+	switch {
+	case policy.Windows || traits.Direct || skip:
+		policy.Kind = Neutral
+	case traits.Service && remote:
+		policy.Kind, policy.RemoteOnly = Away, remoteOnly
 	}
 	return policy, problems
 }

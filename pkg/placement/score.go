@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // MaxScore is the score of the best node.
 const MaxScore = 100
 
@@ -84,8 +86,9 @@ func (t *TierScores) of(r Relation) int64 {
 }
 
 // cutSlack makes up for what binary fractions lose, so that a mean of exactly 50
-// is not cut to 49. Real fractions are multiples of 1/(2·sets·weights) and far
-// larger.
+// is not cut to 49. It is far below what a true mean can lack of a whole number:
+// one part in twice the sum of weights times the common multiple of the volumes'
+// set counts.
 const cutSlack = 1e-9
 
 // Score returns 0..100 for one node; higher is nearer (S1 to S8, F11). Safe for
@@ -102,7 +105,7 @@ func (p *Plan) Score(n *Node) int64 {
 	}
 	var sum, weights float64
 	if p.hasAway { // S5
-		if contains(p.away, n) {
+		if slices.Contains(p.away, n) {
 			return 0
 		}
 		if n.State == Online {

@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // Reasons that a single node can be turned down for. They are constant, so that
 // the scheduler can count nodes with the same reason in one message.
 const (
@@ -123,10 +125,10 @@ func (p *Plan) Verdict(n *Node) Verdict {
 	default:
 		return RejectedOffline
 	}
-	if p.strict && !contains(p.local, n) {
+	if p.strict && !slices.Contains(p.local, n) {
 		return RejectedNotLocal
 	}
-	if contains(p.forbidden, n) {
+	if slices.Contains(p.forbidden, n) {
 		return RejectedRemoteOnly
 	}
 	return Feasible

@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // Kind says what a volume wishes of the node that runs its pod.
 type Kind uint8
 
@@ -19,15 +21,24 @@ type Holder struct {
 	// node is that storage node. It belongs to the same view as all other nodes
 	// of the plan.
 	Node *Node
-	// State is the state of the storage node, also where Node is nil.
+	// State is the state of the storage node, for holders without Node; those
+	// with one stand as their Node stands, which may have several storage nodes.
 	State StorageState
+}
+
+func (h *Holder) online() bool {
+	if h.Node != nil {
+		return h.Node.State == Online
+	}
+	return h.State == Online
 }
 
 // ReplicaSet is one stripe of a volume: the nodes that each hold a copy of it.
 type ReplicaSet []Holder
 
-// Volume is one bound volume of a pod. Unbound volumes have no replicas yet and
-// do not appear here; Pod.HasVolumes tells of them.
+// Volume is one volume of a pod. Volumes that are not bound yet have no replicas
+// and change no decision, so they may be left out, except for one: a Windows
+// volume counts from the start (F9), as a neutral volume without replica sets.
 type Volume struct {
 	// Name is what messages call the volume: namespace/claim, or the handle of
 	// an in-tree volume that has no claim.
@@ -64,7 +75,7 @@ func (v *Volume) replicaNodes() []*Node {
 	}
 	nodes := make([]*Node, 0, len(v.Sets[0]))
 	for _, h := range v.Sets[0] {
-		if h.Node != nil && !contains(nodes, h.Node) && v.HeldBy(h.Node) {
+		if !slices.Contains(nodes, h.Node) && v.HeldBy(h.Node) {
 			nodes = append(nodes, h.Node)
 		}
 	}
@@ -79,7 +90,7 @@ func (v *Volume) HeldBy(n *Node) bool {
 			return false
 		}
 	}
-	return len(v.Sets) > 0
+	return n != nil && len(v.Sets) > 0
 }
 
 func (s ReplicaSet) heldBy(n *Node) bool {
@@ -99,20 +110,9 @@ func (v *Volume) usable() bool {
 	}
 	for _, set := range v.Sets {
 		for i := range set {
-			if set[i].State == Online {
+			if set[i].online() {
 				return true
 			}
-		}
-	}
-	return false
-}
-
-// contains is a linear search: replica sets are short, and a map would cost more
-// than it saves on the scheduling path.
-func contains(nodes []*Node, n *Node) bool {
-	for _, m := range nodes {
-		if m == n {
-			return true
 		}
 	}
 	return false
