@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -29,8 +30,8 @@ func messages(err error) []string {
 	if err == nil {
 		return nil
 	}
-	aggregate, ok := err.(utilerrors.Aggregate)
-	if !ok {
+	var aggregate utilerrors.Aggregate
+	if !errors.As(err, &aggregate) {
 		return []string{err.Error()}
 	}
 	var all []string
