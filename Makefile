@@ -1,0 +1,80 @@
+# Everything is built without cgo: the binaries are static, one build cache serves
+# all targets, and no C compiler is needed. Only the race detector wants one.
+export CGO_ENABLED := 0
+
+KUBERNETES_VERSION := v1.35.4
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION_PKG := k8s.io/component-base/version
+# A semantic version whose build metadata names this project's own revision.
+LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VERSION) \
+	-X $(VERSION_PKG).gitCommit=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+CONTROLPLANE_LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)
+
+CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube-scheduler bin/kubectl
+
+# The packages without Kubernetes' own code are small enough to be compiled a
+# second time for the race detector.
+RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./internal/openstoragesim/...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: bin/scheduler bin/sandbox ## Compile our own binaries into bin/ (first time: about 4 minutes)
+
+.PHONY: demo
+demo: build $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
+	@bin/sandbox demo
+
+.PHONY: up
+up: build $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
+	@bin/sandbox up
+
+.PHONY: test
+test: test-unit test-race test-integration ## Run all tests: unit, race detector, integration
+
+.PHONY: test-unit
+test-unit: ## Run the unit tests
+	@echo "Unit tests (first time: compiling for some minutes)"
+	go test ./cmd/... ./internal/... ./pkg/...
+
+.PHONY: test-race
+test-race: ## Run the tests of the concurrent packages under the race detector
+	@if command -v $${CC:-gcc} >/dev/null 2>&1; then \
+		echo "Race detector: $(RACE_PACKAGES)"; \
+		CGO_ENABLED=1 go test -race $(RACE_PACKAGES); \
+	else \
+		echo "Race detector: left out, it needs a C compiler and there is no $${CC:-gcc} on this machine"; \
+	fi
+
+.PHONY: test-integration
+test-integration: ## Run the real scheduler against a real kube-apiserver and etcd
+	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
+	go test -timeout 20m ./test/integration/...
+
+# go itself knows what is out of date; the phony prerequisite asks it every time.
+.PHONY: FORCE
+FORCE:
+
+bin/scheduler: FORCE
+	@test -x $@ || echo "Compiling the scheduler: all of kube-scheduler, about 4 minutes the first time"
+	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/scheduler
+
+bin/sandbox: FORCE
+	@test -x $@ || echo "Compiling the sandbox"
+	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/sandbox
+
+bin/etcd: hack/controlplane/go.mod
+	@echo "Compiling etcd"
+	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ go.etcd.io/etcd/server/v3
+
+bin/kube%: hack/controlplane/go.mod
+	@echo "Compiling $(@F) $(KUBERNETES_VERSION): the first of them takes about 3 minutes"
+	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ k8s.io/kubernetes/cmd/$(@F)
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist

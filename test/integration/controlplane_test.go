@@ -1,0 +1,111 @@
+// Package integration runs the real scheduler against a real kube-apiserver and
+// etcd, and a simulated storage cluster that serves the OpenStorage SDK.
+package integration
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	apiservertesting "k8s.io/kubernetes/cmd/kube-apiserver/app/testing"
+)
+
+// controlPlane is one kube-apiserver on one etcd, shared by all scenarios.
+type controlPlane struct {
+	config *rest.Config
+	client kubernetes.Interface
+}
+
+// startControlPlane starts both in this process; they end with the test.
+func startControlPlane(t *testing.T) *controlPlane {
+	t.Helper()
+	storage := storagebackend.NewDefaultConfig("/registry", nil)
+	storage.Transport.ServerList = []string{startEtcd(t)}
+	server, err := apiservertesting.StartTestServer(t, apiservertesting.NewDefaultTestServerOptions(), []string{
+		// What these plugins wait for is done by a controller manager, which is not here.
+		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,Priority,StorageObjectInUseProtection",
+		"--authorization-mode=AlwaysAllow",
+	}, storage)
+	if err != nil {
+		t.Fatalf("kube-apiserver: %v", err)
+	}
+	t.Cleanup(server.TearDownFn)
+	config := rest.CopyConfig(server.ClientConfig)
+	config.QPS, config.Burst = 5000, 10000
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &controlPlane{config: config, client: client}
+}
+
+// startEtcd returns the client URL of a new, empty etcd.
+func startEtcd(t *testing.T) string {
+	t.Helper()
+	config := embed.NewConfig()
+	config.Dir = t.TempDir()
+	config.LogLevel = "error"
+	config.UnsafeNoFsync = true // the data dies with the test
+	client, peer := freeURL(t), freeURL(t)
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	etcd, err := embed.StartEtcd(config)
+	if err != nil {
+		t.Fatalf("etcd: %v", err)
+	}
+	t.Cleanup(etcd.Close)
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case <-time.After(time.Minute):
+		t.Fatal("etcd is not ready after a minute")
+	}
+	return client.String()
+}
+
+func freeURL(t *testing.T) url.URL {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return url.URL{Scheme: "http", Host: listener.Addr().String()}
+}
+
+// clear removes everything that a scenario has left in the cluster.
+func (p *controlPlane) clear(ctx context.Context, t *testing.T, namespace string) {
+	t.Helper()
+	now := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}
+	all := metav1.ListOptions{}
+	core, storage := p.client.CoreV1(), p.client.StorageV1()
+	for what, remove := range map[string]func() error{
+		"pods":        func() error { return core.Pods(namespace).DeleteCollection(ctx, now, all) },
+		"claims":      func() error { return core.PersistentVolumeClaims(namespace).DeleteCollection(ctx, now, all) },
+		"volumes":     func() error { return core.PersistentVolumes().DeleteCollection(ctx, now, all) },
+		"nodes":       func() error { return core.Nodes().DeleteCollection(ctx, now, all) },
+		"CSI nodes":   func() error { return storage.CSINodes().DeleteCollection(ctx, now, all) },
+		"CSI drivers": func() error { return storage.CSIDrivers().DeleteCollection(ctx, now, all) },
+		"classes":     func() error { return storage.StorageClasses().DeleteCollection(ctx, now, all) },
+	} {
+		if err := remove(); err != nil {
+			t.Errorf("removing %s: %v", what, err)
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	// Writing to an object that an informer holds is a crash, not a surprise.
+	if err := os.Setenv("KUBE_CACHE_MUTATION_DETECTOR", "true"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
