@@ -134,15 +134,15 @@ func (p *Plan) forbidReplicas(volumes []Volume) *Rejection {
 			continue
 		}
 		p.forbidden = append(p.forbidden, v.replicaNodes()...)
-		if p.strict {
-			p.local = keep(p.local, func(n *Node) bool { return !slices.Contains(p.forbidden, n) })
-			if len(p.local) == 0 {
-				return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
-			}
+		if p.strict && !slices.ContainsFunc(p.local, p.allowed) {
+			return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
 		}
 	}
 	return nil
 }
+
+// allowed reports whether F7 leaves the node alone.
+func (p *Plan) allowed(n *Node) bool { return !slices.Contains(p.forbidden, n) }
 
 // attract collects what scores need.
 func (p *Plan) attract(volumes []Volume) {
@@ -178,8 +178,9 @@ func keep(nodes []*Node, wanted func(*Node) bool) []*Node {
 	return kept
 }
 
-// Confined returns the only nodes that a strict pod may run on (F6), and false
-// if the pod is not strict or has no near volume.
+// Confined returns the nodes that F6 leaves a strict pod, of which other rules
+// may still turn some down, and false if the pod is not strict or has no near
+// volume.
 func (p *Plan) Confined() ([]*Node, bool) { return p.local, p.strict }
 
 // Indifferent reports whether all nodes would get the same score, so that

@@ -127,7 +127,7 @@ func TestStrictAndRemoteOnly(t *testing.T) {
 			nodes:    online(4),
 			pod:      strict,
 			volumes:  []volume{near("A@{1,2}"), remoteOnly("B@{2,3}")},
-			verdicts: "ok NotLocal NotLocal NotLocal",
+			verdicts: "ok RemoteOnly NotLocal NotLocal",
 		},
 		{
 			name:     "F10: disableHyperconvergence lifts F7 and F10 with it",
@@ -141,7 +141,7 @@ func TestStrictAndRemoteOnly(t *testing.T) {
 			nodes:    online(3),
 			pod:      strict,
 			volumes:  []volume{near("A@{1,2}"), remoteOnly("B@{1,2}{1}")},
-			verdicts: "NotLocal ok NotLocal",
+			verdicts: "RemoteOnly ok NotLocal",
 		},
 		{
 			name:     "F10: an unknown remote-only volume is no contradiction",
@@ -182,10 +182,10 @@ func TestConfined(t *testing.T) {
 		},
 		{
 			scenario: scenario{
-				name: "F10: remote-only volumes narrow it further", nodes: online(3), pod: strict,
+				name: "F7: remote-only volumes do not narrow it, so that their nodes are rejected with their reason", nodes: online(3), pod: strict,
 				volumes: []volume{near("A@{1,2}"), remoteOnly("B@{1}")},
 			},
-			want: "n2", confined: true,
+			want: "n1 n2", confined: true,
 		},
 		{
 			scenario: scenario{name: "F6: a soft pod is not confined", nodes: online(3), volumes: []volume{near("A@{1}")}},

@@ -128,7 +128,7 @@ func (p *Plan) Verdict(n *Node) Verdict {
 	if p.strict && !slices.Contains(p.local, n) {
 		return RejectedNotLocal
 	}
-	if slices.Contains(p.forbidden, n) {
+	if !p.allowed(n) {
 		return RejectedRemoteOnly
 	}
 	return Feasible
