@@ -76,6 +76,11 @@ func (r *record) freshness(v *View) Freshness {
 	}
 }
 
+// unsettled reports whether an inspect would tell something new.
+func (r *record) unsettled(v *View) bool {
+	return r.volume == nil || r.dirtySince != 0 || r.freshness(v) == Stale
+}
+
 // key names a followed handle without keeping the text of a numeric one.
 type key struct {
 	number uint64

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 )
 
@@ -47,7 +46,7 @@ type Index struct {
 	wake     chan struct{}
 
 	// registrations is written once, by AddEventHandlers.
-	registrations atomic.Pointer[[]cache.ResourceEventHandlerRegistration]
+	registrations atomic.Pointer[[]registration]
 	// syncedAt is one more than the generation of the node table that has the
 	// informers' initial lists in it; 0 until they are in.
 	syncedAt atomic.Uint64
@@ -153,8 +152,10 @@ func (ix *Index) signal() {
 	}
 }
 
-// Run builds the views and tells the subscribers, until ctx ends.
+// Run builds the views and tells the subscribers, until ctx ends. Then it takes
+// the event handlers off the informers.
 func (ix *Index) Run(ctx context.Context) {
+	defer ix.removeEventHandlers()
 	for {
 		next := ix.step()
 		var due <-chan time.Time

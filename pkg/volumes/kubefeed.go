@@ -25,7 +25,7 @@ func (ix *Index) AddEventHandlers(nodes coreinformers.NodeInformer, csiNodes sto
 	if ix.registrations.Load() != nil {
 		return errors.New("the volume index has its event handlers already")
 	}
-	var registrations []cache.ResourceEventHandlerRegistration
+	var registrations []registration
 	for _, feed := range []struct {
 		what     string
 		informer cache.SharedIndexInformer
@@ -35,14 +35,31 @@ func (ix *Index) AddEventHandlers(nodes coreinformers.NodeInformer, csiNodes sto
 		{"CSINodes", csiNodes.Informer(), ix.csiNodeHandler()},
 		{"PersistentVolumes", pvs.Informer(), ix.pvHandler()},
 	} {
-		registration, err := feed.informer.AddEventHandler(feed.handler)
+		handle, err := feed.informer.AddEventHandler(feed.handler)
 		if err != nil {
 			return fmt.Errorf("feed the volume index with %s: %w", feed.what, err)
 		}
-		registrations = append(registrations, registration)
+		registrations = append(registrations, registration{feed.informer, handle})
 	}
 	ix.registrations.Store(&registrations)
 	return nil
+}
+
+// registration is one event handler of the index.
+type registration struct {
+	informer cache.SharedIndexInformer
+	cache.ResourceEventHandlerRegistration
+}
+
+func (ix *Index) removeEventHandlers() {
+	registrations := ix.registrations.Load()
+	if registrations == nil {
+		return
+	}
+	for _, r := range *registrations {
+		// It fails only for a registration that another informer made.
+		_ = r.informer.RemoveEventHandler(r.ResourceEventHandlerRegistration)
+	}
 }
 
 func (ix *Index) nodeHandler() cache.ResourceEventHandler {

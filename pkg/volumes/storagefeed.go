@@ -3,7 +3,7 @@ package volumes
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"sync"
 )
 
@@ -90,10 +90,24 @@ func (ix *Index) BeginInspect(handle string) bool {
 	return true
 }
 
+// Verdict is what an answer meant for the index.
+type Verdict uint8
+
+const (
+	// Dropped: nobody follows the handle any more, or the answer was of no use.
+	Dropped Verdict = iota
+	// Learned: the volume was unknown, stale, suspect or in doubt before.
+	Learned
+	// Confirmed: nothing cast doubt on the entry, and it was right.
+	Confirmed
+	// Diverged: nothing cast doubt on the entry, but it was wrong.
+	Diverged
+)
+
 // Resolve takes the answer to an inspect of a handle. It returns an error that
 // wraps ErrNoReplicas, or one that says that the answer is about another volume;
 // such answers make the entry suspect, and change nothing else.
-func (ix *Index) Resolve(handle string, o *Observation) error {
+func (ix *Index) Resolve(handle string, o *Observation) (Verdict, error) {
 	now := ix.now()
 	ix.markContact(now)
 	k := keyOf(handle)
@@ -101,19 +115,26 @@ func (ix *Index) Resolve(handle string, o *Observation) error {
 	defer ix.volumes.mu.Unlock()
 	r := ix.volumes.get(k)
 	if r == nil {
-		return nil
+		return Dropped, nil
 	}
 	if handle != o.ID && handle != o.Name {
 		ix.suspect(k, r, now)
-		return fmt.Errorf("asked for volume %q, storage answered about id %q, name %q", handle, o.ID, o.Name)
+		return Dropped, fmt.Errorf("asked for volume %q, storage answered about id %q, name %q", handle, o.ID, o.Name)
 	}
 	volume, ok := newVolume(o, ix.ids)
 	if !ok {
 		ix.suspect(k, r, now)
-		return fmt.Errorf("volume %q: %w", handle, ErrNoReplicas)
+		return Dropped, fmt.Errorf("volume %q: %w", handle, ErrNoReplicas)
+	}
+	verdict := Learned
+	if r.dirtySince == 0 && r.freshness(ix.view.Load()) == Fresh {
+		verdict = Diverged
+		if r.volume.sameContent(&volume) {
+			verdict = Confirmed
+		}
 	}
 	ix.set(k, r, volume, now)
-	return nil
+	return verdict, nil
 }
 
 // MarkMissing takes the answer that there is no such volume. What was known
@@ -129,28 +150,66 @@ func (ix *Index) MarkMissing(handle string) {
 	}
 }
 
-// Followed returns all handles that Kubernetes has, in no order. It holds about
-// 16 bytes per handle while it is iterated.
-func (ix *Index) Followed() func(yield func(handle string) bool) {
-	ix.volumes.mu.RLock()
-	numbers := make([]uint64, 0, len(ix.volumes.byNumber))
-	for number := range ix.volumes.byNumber {
-		numbers = append(numbers, number)
-	}
-	texts := make([]string, 0, len(ix.volumes.byText))
-	for text := range ix.volumes.byText {
-		texts = append(texts, text)
-	}
-	ix.volumes.mu.RUnlock()
+// Followed returns all handles that Kubernetes has, in no order. The snapshot
+// takes about 16 bytes per handle.
+func (ix *Index) Followed() Handles {
+	return ix.handles(func(*record) bool { return true })
+}
 
-	return func(yield func(string) bool) {
-		for _, number := range numbers {
-			if !yield(key{number: number}.handle()) {
-				return
-			}
+// Unsettled returns the handles that need an inspect: unknown, stale or in doubt.
+func (ix *Index) Unsettled() Handles {
+	view := ix.view.Load()
+	return ix.handles(func(r *record) bool { return r.unsettled(view) })
+}
+
+// NeedsInspect reports whether a handle is followed, and unknown, stale or in
+// doubt.
+func (ix *Index) NeedsInspect(handle string) bool {
+	view := ix.view.Load()
+	ix.volumes.mu.RLock()
+	defer ix.volumes.mu.RUnlock()
+	r := ix.volumes.get(keyOf(handle))
+	return r != nil && r.unsettled(view)
+}
+
+func (ix *Index) handles(wanted func(*record) bool) Handles {
+	ix.volumes.mu.RLock()
+	defer ix.volumes.mu.RUnlock()
+	var h Handles
+	for k, r := range ix.volumes.all() {
+		if !wanted(r) {
+			continue
 		}
-		slices.Values(texts)(yield)
+		if k.number != 0 {
+			h.numbers = append(h.numbers, k.number)
+		} else {
+			h.texts = append(h.texts, k.text)
+		}
 	}
+	return h
+}
+
+// Handles is a list of handles that keeps numeric ones as numbers.
+type Handles struct {
+	numbers []uint64
+	texts   []string
+}
+
+// Len returns the number of handles.
+func (h *Handles) Len() int { return len(h.numbers) + len(h.texts) }
+
+// At returns handle i.
+func (h *Handles) At(i int) string {
+	if i < len(h.numbers) {
+		return key{number: h.numbers[i]}.handle()
+	}
+	return h.texts[i-len(h.numbers)]
+}
+
+// Shuffle brings the handles into a random order.
+func (h *Handles) Shuffle() {
+	rand.Shuffle(len(h.numbers), func(i, k int) { h.numbers[i], h.numbers[k] = h.numbers[k], h.numbers[i] })
+	rand.Shuffle(len(h.texts), func(i, k int) { h.texts[i], h.texts[k] = h.texts[k], h.texts[i] })
 }
 
 // Wanted returns a channel that is readable when TakeWanted has something.

@@ -1,0 +1,171 @@
+package openstorage
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+)
+
+const (
+	// maxMessage is the largest answer that is taken. The default of 4 MiB is too
+	// small for the node list of a large cluster, which has every disk of every
+	// node in it.
+	maxMessage = 256 << 20
+	// reconnectDelay is the longest pause between two attempts to connect; the
+	// default of two minutes would outlast many an outage.
+	reconnectDelay = 5 * time.Second
+	// A connection on which nothing was heard for keepaliveTime is probed. Node
+	// polls keep it from happening on a healthy one, where servers punish it.
+	keepaliveTime    = 30 * time.Second
+	keepaliveTimeout = 10 * time.Second
+)
+
+// client is the connection and the services of it that are used.
+type client struct {
+	conn    *grpc.ClientConn
+	volumes api.OpenStorageVolumeClient
+	nodes   api.OpenStorageNodeClient
+	watch   api.OpenStorageWatchClient
+}
+
+// dial makes the client. It does not wait for the server.
+func dial(config *Config, token *tokenFile) (*client, error) {
+	transport := insecure.NewCredentials()
+	if config.TLS.Enabled {
+		tlsConfig, err := tlsConfigOf(&config.TLS)
+		if err != nil {
+			return nil, err
+		}
+		transport = &freshTLS{TransportCredentials: credentials.NewTLS(tlsConfig), settings: config.TLS}
+	}
+	timeout := config.RequestTimeout
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectDelay},
+			MinConnectTimeout: timeout,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
+			conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			start := time.Now()
+			err := invoke(ctx, method, request, reply, conn, options...)
+			name := methodName(method)
+			metrics.StorageRequests.WithLabelValues(name, status.Code(err).String()).Inc()
+			metrics.StorageRequestDuration.WithLabelValues(name).Observe(time.Since(start).Seconds())
+			if status.Code(err) == codes.Unauthenticated {
+				token.expire()
+			}
+			return err
+		}),
+	}
+	if token != nil {
+		options = append(options, grpc.WithPerRPCCredentials(token))
+	}
+	conn, err := grpc.NewClient(config.Endpoint, options...)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", config.Endpoint, err)
+	}
+	return &client{
+		conn:    conn,
+		volumes: api.NewOpenStorageVolumeClient(conn),
+		nodes:   api.NewOpenStorageNodeClient(conn),
+		watch:   api.NewOpenStorageWatchClient(conn),
+	}, nil
+}
+
+// tlsConfigOf trusts the system's certificate authorities and those of the file.
+func tlsConfigOf(t *TLS) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(t.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate authority: %w", err)
+	}
+	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+		config.RootCAs = x509.NewCertPool()
+	}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", t.CAFile)
+	}
+	return config, nil
+}
+
+// freshTLS reads the certificate authorities anew for every connection, because
+// they are rotated, too.
+type freshTLS struct {
+	credentials.TransportCredentials
+	settings TLS
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (t *freshTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	config, err := tlsConfigOf(&t.settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	return credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
+}
+
+// Clone implements credentials.TransportCredentials.
+func (t *freshTLS) Clone() credentials.TransportCredentials {
+	return &freshTLS{TransportCredentials: t.TransportCredentials.Clone(), settings: t.settings}
+}
+
+// methodName shortens /openstorage.api.OpenStorageVolume/Inspect to
+// Volume.Inspect.
+func methodName(full string) string {
+	service, method, _ := strings.Cut(strings.TrimPrefix(full, "/"), "/")
+	return strings.TrimPrefix(service, "openstorage.api.OpenStorage") + "." + method
+}
+
+// kind sorts the ways in which a call can fail by what is to be done then.
+type kind uint8
+
+const (
+	answered    kind = iota // no error
+	absent                  // storage has no such object
+	refused                 // the token is missing, wrong, expired or too weak
+	unreachable             // the server is not there, or too slow
+	unsupported             // the server does not know the call
+	failed                  // anything else: the server's own trouble with this call
+)
+
+func kindOf(err error) kind {
+	switch status.Code(err) {
+	case codes.OK:
+		return answered
+	case codes.NotFound:
+		return absent
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return refused
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted:
+		return unreachable
+	case codes.Unimplemented:
+		return unsupported
+	default:
+		return failed
+	}
+}

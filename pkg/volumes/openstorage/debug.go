@@ -1,0 +1,86 @@
+package openstorage
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// debugExamples is how many handles of each kind the debug view names.
+const debugExamples = 20
+
+// debugLoop logs the debug view on SIGUSR2, on which kube-scheduler dumps its
+// cache, too.
+func (s *Source) debugLoop(ctx context.Context) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			s.LogSummary(klog.FromContext(ctx))
+		}
+	}
+}
+
+// LogSummary logs the state of the index and of the source.
+func (s *Source) LogSummary(logger klog.Logger) {
+	summary := s.index.Summary(debugExamples)
+	logger.Info("Dump of the volume index",
+		"synced", s.index.HasSynced(),
+		"volumes", summary.NumVolumes(),
+		"fresh", summary.Volumes[volumes.Fresh],
+		"suspect", summary.Volumes[volumes.Suspect],
+		"stale", summary.Volumes[volumes.Stale],
+		"unknown", summary.Volumes[volumes.Unknown],
+		"inDoubt", summary.Doubted,
+		"withoutPV", summary.Unclaimed,
+		"oldestVerified", age(summary.OldestVerified),
+		"lastContact", age(summary.LastContact),
+	)
+	for _, freshness := range []volumes.Freshness{volumes.Unknown, volumes.Suspect, volumes.Stale} {
+		if handles := summary.Examples[freshness]; len(handles) > 0 {
+			logger.Info("Volumes that are not fresh", "freshness", freshness,
+				"count", summary.Volumes[freshness], "examples", handles)
+		}
+	}
+	for state, count := range summary.Nodes {
+		logger.Info("Kubernetes nodes by storage state", "state", state, "count", count)
+	}
+	for _, problem := range summary.Problems {
+		logger.Info("Node with an annotation that cannot be understood",
+			"node", problem.Node, "annotation", problem.Annotation, "value", problem.Value)
+	}
+
+	logger.Info("Storage API", "endpoint", s.config.Endpoint,
+		"watching", s.watching.Load(), "inspectQueue", s.queue.len())
+	for _, problem := range s.Problems() {
+		logger.Info("Storage API has a problem", "reason", problem.Reason, "detail", problem.Message)
+	}
+	current, last := s.audit.passes()
+	for _, pass := range []struct {
+		name string
+		auditPass
+	}{{"current", current}, {"last", last}} {
+		if !pass.Begun.IsZero() {
+			logger.Info("Self-audit", "pass", pass.name, "begun", age(pass.Begun), "volumes", pass.Volumes,
+				"audited", pass.Audited, "diverged", pass.Diverged, "examples", pass.Examples)
+		}
+	}
+}
+
+// age is how long ago something was, to the tenth of a second.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(100*time.Millisecond).String() + " ago"
+}

@@ -1,0 +1,69 @@
+package openstorage
+
+import (
+	"context"
+	"time"
+
+	"github.com/libopenstorage/openstorage/api"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// nodeLoop polls the node list: nodes are not in the watch. The interval varies
+// by a tenth, so that several schedulers do not ask at the same moment.
+func (s *Source) nodeLoop(ctx context.Context) {
+	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
+		s.pollNodes(ctx)
+		s.publish()
+	}, s.config.NodePollInterval, 0.1, true)
+}
+
+func (s *Source) pollNodes(ctx context.Context) {
+	response, err := s.client.nodes.EnumerateWithFilters(ctx, &api.SdkNodeEnumerateWithFiltersRequest{})
+	if ctx.Err() != nil {
+		return
+	}
+	k := s.reached(err)
+	s.judge(k, err)
+	if k != answered {
+		return
+	}
+	list := storageNodesOf(response.GetNodes())
+	s.index.SetStorageNodes(list)
+	if len(list) > 0 {
+		s.problems.clear(ReasonNoNodes)
+		return
+	}
+	s.problems.set(ReasonNoNodes, "The storage API answers with an empty node list. It is not believed; "+
+		"give the scheduler's token the role system.view and the group *.")
+}
+
+// publish brings the metrics up to date.
+func (s *Source) publish() {
+	summary := s.index.Summary(0)
+	for freshness := range volumes.NumFreshness {
+		metrics.Volumes.WithLabelValues(volumes.Freshness(freshness).String()).Set(float64(summary.Volumes[freshness]))
+	}
+	for state := placement.NoDriver; state <= placement.Offline; state++ {
+		metrics.Nodes.WithLabelValues(state.String()).Set(float64(summary.Nodes[state]))
+	}
+	metrics.StorageLastContact.Set(unixSeconds(summary.LastContact))
+	metrics.IndexSynced.Set(boolean(s.index.HasSynced()))
+}
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,106 @@
+package openstorage
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"k8s.io/klog/v2"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+)
+
+// Reasons of problems, as they stand in events and metrics.
+const (
+	// ReasonUnreachable: the storage API does not answer.
+	ReasonUnreachable = "StorageUnreachable"
+	// ReasonTokenRefused: the token is missing, wrong, expired or too weak.
+	ReasonTokenRefused = "StorageTokenRefused"
+	// ReasonTokenUnreadable: the token file cannot be read.
+	ReasonTokenUnreadable = "StorageTokenUnreadable"
+	// ReasonTokenBlind: storage answers, but shows none of the volumes that
+	// Kubernetes has.
+	ReasonTokenBlind = "StorageShowsNothing"
+	// ReasonForeignCluster: storage shows volumes, but none of ours.
+	ReasonForeignCluster = "StorageShowsOtherVolumes"
+	// ReasonNoNodes: storage answers with an empty node list.
+	ReasonNoNodes = "StorageShowsNoNodes"
+	// ReasonNoWatch: changes are found by polling only.
+	ReasonNoWatch = "StorageWatchMissing"
+)
+
+// Problem is something that is wrong with the storage API as a whole.
+type Problem struct {
+	Reason string
+	// Message says what is wrong and what to do about it.
+	Message string
+	// Active is false when the problem is over.
+	Active bool
+}
+
+// problems remembers what is wrong at the moment, and tells of every change once:
+// in the log, in a metric and to a callback.
+type problems struct {
+	tell func(Problem)
+
+	mu     sync.Mutex
+	logger klog.Logger
+	active map[string]Problem // reason -> problem
+}
+
+func newProblems(tell func(Problem)) *problems {
+	return &problems{logger: klog.Background(), tell: tell, active: map[string]Problem{}}
+}
+
+// start has problems logged there from now on.
+func (p *problems) start(logger klog.Logger) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.logger = logger
+}
+
+// set notes a problem. A problem that goes on is not told again.
+func (p *problems) set(reason, message string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.active[reason]
+	problem := Problem{Reason: reason, Message: message, Active: true}
+	p.active[reason] = problem
+	if known {
+		return
+	}
+	p.logger.Error(nil, "Storage API has a problem", "reason", reason, "detail", message)
+	metrics.StorageProblems.WithLabelValues(reason).Set(1)
+	if p.tell != nil {
+		p.tell(problem)
+	}
+}
+
+// clear ends a problem. It reports whether there was one.
+func (p *problems) clear(reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	problem, known := p.active[reason]
+	if !known {
+		return false
+	}
+	delete(p.active, reason)
+	p.logger.Info("Storage API has a problem no more", "reason", reason)
+	metrics.StorageProblems.WithLabelValues(reason).Set(0)
+	if p.tell != nil {
+		problem.Active = false
+		p.tell(problem)
+	}
+	return true
+}
+
+// list returns the problems of the moment, sorted by reason.
+func (p *problems) list() []Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []Problem
+	for _, reason := range slices.Sorted(maps.Keys(p.active)) {
+		list = append(list, p.active[reason])
+	}
+	return list
+}

@@ -1,0 +1,78 @@
+package volumes
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// NumFreshness is the number of Freshness values.
+const NumFreshness = int(Stale) + 1
+
+// Summary is the state of the index in a few numbers, for metrics and for the
+// debug view.
+type Summary struct {
+	// Volumes counts the followed handles by freshness.
+	Volumes [NumFreshness]int
+	// Doubted counts those that wait for an inspect to confirm them.
+	Doubted int
+	// Unclaimed counts those that a pod asked for and no PV names.
+	Unclaimed int
+	// Nodes counts the Kubernetes nodes by storage state.
+	Nodes map[placement.StorageState]int
+	// LastContact is when storage last answered; zero if it never did.
+	LastContact time.Time
+	// OldestVerified is the longest time ago that any known volume was confirmed.
+	OldestVerified time.Time
+	// Examples are some handles of each freshness other than fresh, sorted.
+	Examples [NumFreshness][]string
+	// Problems are what cannot be understood on nodes.
+	Problems []NodeProblem
+}
+
+// NumVolumes returns the number of followed handles.
+func (s *Summary) NumVolumes() int {
+	n := 0
+	for _, count := range s.Volumes {
+		n += count
+	}
+	return n
+}
+
+// Summary counts everything. It walks over all records, about 5 ms for 100 000.
+func (ix *Index) Summary(examples int) Summary {
+	view := ix.view.Load()
+	s := Summary{
+		Nodes:       map[placement.StorageState]int{},
+		LastContact: ix.timeOf(ix.contact.Load()),
+		Problems:    view.problems,
+	}
+	for _, node := range view.nodes {
+		s.Nodes[node.State]++
+	}
+	oldest := int64(0)
+	ix.volumes.mu.RLock()
+	defer ix.volumes.mu.RUnlock()
+	for k, r := range ix.volumes.all() {
+		freshness := r.freshness(view)
+		s.Volumes[freshness]++
+		if r.dirtySince != 0 {
+			s.Doubted++
+		}
+		if r.refs == 0 {
+			s.Unclaimed++
+		}
+		if r.volume != nil && (oldest == 0 || r.verified < oldest) {
+			oldest = r.verified
+		}
+		if freshness != Fresh && len(s.Examples[freshness]) < examples {
+			s.Examples[freshness] = append(s.Examples[freshness], k.handle())
+		}
+	}
+	s.OldestVerified = ix.timeOf(oldest)
+	for _, handles := range s.Examples {
+		slices.Sort(handles)
+	}
+	return s
+}
