@@ -93,11 +93,11 @@ func (t *Tokens) authorize(ctx context.Context, method string) (context.Context,
 }
 
 func (t *Tokens) authenticate(ctx context.Context) (*auth.UserInfo, error) {
-	header := strings.Join(metadata.ValueFromIncomingContext(ctx, "authorization"), "")
-	if header == "" {
+	headers := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(headers) == 0 || headers[0] == "" {
 		return auth.NewGuestUser(), nil
 	}
-	scheme, bearer, _ := strings.Cut(header, " ")
+	scheme, bearer, _ := strings.Cut(headers[0], " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return nil, status.Error(codes.Unauthenticated, "invalid or missing authentication token")
 	}

@@ -63,6 +63,7 @@ type Cluster struct {
 	random     *rand.Rand
 	nodes      []*node                    // in order of addition
 	nodesByID  map[string]*node           // node id -> node
+	holders    []*node                    // nodes that may get replicas; nil when nodes changed
 	domains    map[string]int             // zone or rack path -> dense number, for placement
 	volumes    []*record                  // every volume once, in no promised order
 	byID       map[string]*record         // volume id -> record
@@ -202,13 +203,18 @@ func (c *Cluster) remove(r *record) {
 // writing. Replicas on nodes that left the cluster are not counted.
 func (c *Cluster) account(sets []*api.ReplicaSet, delta int) {
 	for _, set := range sets {
-		for i, id := range set.GetNodes() {
+		for _, id := range set.GetNodes() {
 			if n, ok := c.nodesByID[id]; ok {
-				n.replicas += delta
-				if i < len(set.GetPoolUuids()) {
-					n.poolReplicas[set.GetPoolUuids()[i]] += delta
-				}
+				n.count(set, delta)
 			}
 		}
+	}
+}
+
+// count adds the replica that this node has of the set, if any.
+func (n *node) count(set *api.ReplicaSet, delta int) {
+	if i := slices.Index(set.GetNodes(), n.ID); i >= 0 {
+		n.replicas += delta
+		n.poolReplicas[set.GetPoolUuids()[i]] += delta
 	}
 }

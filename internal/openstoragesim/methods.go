@@ -2,9 +2,11 @@ package openstoragesim
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -49,8 +51,9 @@ func knownMethod(pattern string) bool {
 
 // callCounts counts calls by method, refused ones included.
 type callCounts struct {
-	mu     sync.Mutex
-	counts map[string]int
+	mu      sync.Mutex
+	counts  map[string]int
+	changed chan struct{} // closed by the next call; nil while nobody waits
 }
 
 func (c *callCounts) add(method string) {
@@ -60,19 +63,43 @@ func (c *callCounts) add(method string) {
 		c.counts = map[string]int{}
 	}
 	c.counts[method]++
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
 }
 
 func (c *callCounts) snapshot(reset bool) map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	copied := make(map[string]int, len(c.counts))
-	for method, n := range c.counts {
-		copied[method] = n
-	}
+	counts := maps.Clone(c.counts)
 	if reset {
 		clear(c.counts)
 	}
-	return copied
+	return counts
+}
+
+func (c *callCounts) wait(ctx context.Context, method string, atLeast int) error {
+	for {
+		reached, changed := c.reached(method, atLeast)
+		if reached {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for call %d of %s: %w", atLeast, method, ctx.Err())
+		}
+	}
+}
+
+func (c *callCounts) reached(method string, atLeast int) (bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.counts[method] >= atLeast, c.changed
 }
 
 // codeName writes a gRPC code as the protocol's documentation does.

@@ -112,6 +112,13 @@ func (c *Cluster) AddNode(n Node) (Node, error) {
 	entry.rack = c.domain(n.Region, n.Zone, n.Rack)
 	c.nodes = append(c.nodes, entry)
 	c.nodesByID[n.ID] = entry
+	c.holders = nil
+	// A node that comes back finds the replicas of before.
+	for _, r := range c.volumes {
+		for _, set := range r.volume.GetReplicaSets() {
+			entry.count(set, +1)
+		}
+	}
 	return n.clone(), nil
 }
 
@@ -125,6 +132,7 @@ func (c *Cluster) RemoveNode(idOrName string) error {
 		return err
 	}
 	delete(c.nodesByID, n.ID)
+	c.holders = nil
 	c.nodes = slices.DeleteFunc(c.nodes, func(other *node) bool { return other == n })
 	return nil
 }
@@ -139,6 +147,7 @@ func (c *Cluster) SetNodeState(idOrName string, status api.Status) error {
 		return err
 	}
 	n.Status = status
+	c.holders = nil
 	return nil
 }
 

@@ -86,8 +86,7 @@ func (c *Cluster) place(d demand) ([]*api.ReplicaSet, error) {
 	return sets, nil
 }
 
-// cheapest returns the best candidate that is no member of the set yet. There
-// always is one: candidates are more than members.
+// cheapest returns the best candidate that is no member of the set yet, or nil.
 func cheapest(candidates, members []*node, usedByVolume map[*node]int) *node {
 	var best *node
 	bestCost := uint64(math.MaxUint64)
@@ -117,28 +116,46 @@ func cheapest(candidates, members []*node, usedByVolume map[*node]int) *node {
 	return best
 }
 
-// candidates returns the nodes that may hold a replica. It needs c.mu.
+// candidates returns the nodes that may hold a replica. It needs c.mu for
+// writing.
 func (c *Cluster) candidates(d demand) ([]*node, error) {
-	named := c.nodes
+	named := c.replicaHolders()
 	if len(d.nodes) > 0 {
 		named = nil
 		for _, name := range d.nodes {
 			n, err := c.findNode(name)
 			if err != nil {
-				return nil, fmt.Errorf("nodes that the volume asks for: %w", err)
+				// Not ErrNotFound: what the caller asks for is the volume.
+				return nil, fmt.Errorf("%w: nodes that the volume asks for: %s", ErrInvalid, err)
 			}
-			if !slices.Contains(named, n) {
+			if n.holdsReplicas() && !slices.Contains(named, n) {
 				named = append(named, n)
 			}
 		}
 	}
-	fitting := make([]*node, 0, len(named))
+	if len(d.zones) == 0 && len(d.racks) == 0 {
+		return named, nil
+	}
+	var fitting []*node
 	for _, n := range named {
-		if n.holdsReplicas() && d.allows(n) {
+		if d.allows(n) {
 			fitting = append(fitting, n)
 		}
 	}
 	return fitting, nil
+}
+
+// replicaHolders returns the nodes on which new replicas may be put. It needs
+// c.mu for writing.
+func (c *Cluster) replicaHolders() []*node {
+	if c.holders == nil {
+		for _, n := range c.nodes {
+			if n.holdsReplicas() {
+				c.holders = append(c.holders, n)
+			}
+		}
+	}
+	return c.holders
 }
 
 // allows reports whether the node stands where the volume wants to be.

@@ -97,6 +97,7 @@ func (s *Server) serve(listener net.Listener) {
 	options := []grpc.ServerOption{
 		grpc.UnaryInterceptor(s.interceptCall),
 		grpc.StreamInterceptor(s.interceptStream),
+		grpc.WaitForHandlers(true),
 	}
 	if s.options.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.options.TLS)))
@@ -172,9 +173,17 @@ func (s *Server) Stop() {
 	if s.serving == nil {
 		return
 	}
-	cutOff := time.AfterFunc(stopGrace, s.serving.Stop)
-	s.serving.GracefulStop()
-	cutOff.Stop()
+	graceful := make(chan struct{})
+	go func() {
+		defer close(graceful)
+		s.serving.GracefulStop()
+	}()
+	select {
+	case <-graceful:
+	case <-time.After(stopGrace):
+		s.serving.Stop()
+		<-graceful
+	}
 	<-s.served
 	s.serving = nil
 }
@@ -197,6 +206,12 @@ func (s *Server) Faults() Faults { return *s.faults.Load() }
 // Calls returns how often each method was called, refused calls included, and
 // starts to count anew if reset is true.
 func (s *Server) Calls(reset bool) map[string]int { return s.calls.snapshot(reset) }
+
+// WaitForCalls returns once a method was called that often, or with the
+// context's error.
+func (s *Server) WaitForCalls(ctx context.Context, method string, atLeast int) error {
+	return s.calls.wait(ctx, method, atLeast)
+}
 
 // OpenWatches returns the number of open watch streams.
 func (s *Server) OpenWatches() int { return s.watches.size() }

@@ -2,17 +2,168 @@ package openstoragesim
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/libopenstorage/openstorage/api"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 )
 
+// maxReceive lets a client receive lists of any size.
+var maxReceive = grpc.MaxCallRecvMsgSize(1 << 30)
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestServerLifecycle(t *testing.T) {
+	c := newCluster(t, 1)
+	s := NewServer(c, ServerOptions{})
+	if s.Endpoint() != "" {
+		t.Errorf("endpoint %q before the start", s.Endpoint())
+	}
+	if err := s.Reconnect(); !errors.Is(err, ErrConflict) {
+		t.Errorf("Reconnect before the start: %v", err)
+	}
+	if err := s.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	endpoint := s.Endpoint()
+	if err := s.Start("127.0.0.1:0"); !errors.Is(err, ErrConflict) {
+		t.Errorf("second start: %v", err)
+	}
+	if err := NewServer(c, ServerOptions{}).Start(endpoint); err == nil || !strings.Contains(err.Error(), endpoint) {
+		t.Errorf("start on a busy port: %v, want an error that names %s", err, endpoint)
+	}
+
+	cl := dial(t, endpoint)
+	version := func(options ...grpc.CallOption) error {
+		_, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{}, options...)
+		return err
+	}
+	wantCode(t, version(), codes.OK)
+	stream := openWatch(t, cl)
+	if err := s.WaitForCalls(t.Context(), "Watch.Watch", 1); err != nil {
+		t.Fatal(err)
+	}
+	s.Disconnect()
+	s.Disconnect()
+	_, err := stream.Recv()
+	wantCode(t, err, codes.Unavailable)
+	wantCode(t, version(), codes.Unavailable)
+	if s.OpenWatches() != 0 {
+		t.Errorf("%d watches are left open", s.OpenWatches())
+	}
+
+	if err := errors.Join(s.Reconnect(), s.Reconnect()); err != nil {
+		t.Fatal(err)
+	}
+	if s.Endpoint() != endpoint {
+		t.Errorf("endpoint %s after the outage, %s before", s.Endpoint(), endpoint)
+	}
+	wantCode(t, version(grpc.WaitForReady(true)), codes.OK)
+
+	s.Stop()
+	s.Stop()
+	wantCode(t, version(), codes.Unavailable)
+	if err := s.Reconnect(); !errors.Is(err, ErrConflict) {
+		t.Errorf("Reconnect after the stop: %v", err)
+	}
+}
+
+func TestStopEndsWhatHangs(t *testing.T) {
+	c := newCluster(t, 1)
+	s := start(t, c, ServerOptions{})
+	cl := dial(t, s.Endpoint())
+	stream := openWatch(t, cl)
+	if err := s.SetFaults(Faults{Calls: map[string]CallFault{"Volume.Enumerate": {Hang: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		_, err := cl.volumes.Enumerate(t.Context(), &api.SdkVolumeEnumerateRequest{})
+		failed <- err
+	}()
+	for _, method := range []string{"Volume.Enumerate", "Watch.Watch"} {
+		if err := s.WaitForCalls(t.Context(), method, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Stop()
+	wantCode(t, <-failed, codes.Unavailable)
+	_, err := stream.Recv()
+	wantCode(t, err, codes.Unavailable)
+}
+
+func TestServeOnAListenerOfOnesOwn(t *testing.T) {
+	listener := bufconn.Listen(1 << 16)
+	s := NewServer(newCluster(t, 1), ServerOptions{})
+	if err := s.StartOn(listener); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	cl := dial(t, "passthrough:///memory",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	_, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
+	wantCode(t, err, codes.OK)
+	s.Disconnect()
+	if err := s.Reconnect(); err == nil || !strings.Contains(err.Error(), "bufconn") {
+		t.Errorf("Reconnect without an address: %v, want an error that names it", err)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	certificate, roots := selfSigned(t)
+	s := start(t, newCluster(t, 1), ServerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}})
+	call := func(options ...grpc.DialOption) error {
+		_, err := dial(t, s.Endpoint(), options...).identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
+		return err
+	}
+	wantCode(t, call(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))), codes.OK)
+	wantCode(t, call(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}))), codes.Unavailable)
+	wantCode(t, call(), codes.Unavailable)
+}
+
+// selfSigned makes a certificate for 127.0.0.1.
+func selfSigned(t testing.TB) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
 
 // client is a connection with all the services that are simulated.
 type client struct {
@@ -56,9 +207,7 @@ func newCluster(t testing.TB, nodes int) *Cluster {
 	return c
 }
 
-func nodeName(i int) string {
-	return "n" + string(rune('0'+i/100%10)) + string(rune('0'+i/10%10)) + string(rune('0'+i%10))
-}
+func nodeName(i int) string { return fmt.Sprintf("n%03d", i) }
 
 func start(t testing.TB, c *Cluster, options ServerOptions) *Server {
 	t.Helper()
@@ -77,30 +226,31 @@ func wantCode(t testing.TB, err error, want codes.Code) {
 	}
 }
 
-func TestSmoke(t *testing.T) {
-	c := newCluster(t, 5)
-	s := start(t, c, ServerOptions{})
-	cl := dial(t, s.Endpoint())
-	ctx := t.Context()
-	created, err := cl.volumes.Create(ctx, &api.SdkVolumeCreateRequest{Name: "pvc-1", Spec: &api.VolumeSpec{HaLevel: 2}})
-	wantCode(t, err, codes.OK)
-	w, err := cl.watch.Watch(ctx, &api.SdkWatchRequest{EventType: &api.SdkWatchRequest_VolumeEvent{VolumeEvent: &api.SdkVolumeWatchRequest{}}})
-	wantCode(t, err, codes.OK)
-	first, err := w.Recv()
-	wantCode(t, err, codes.OK)
-	if got := first.GetVolumeEvent().GetVolume().GetId(); got != created.GetVolumeId() {
-		t.Fatalf("dumped %s", got)
+// newZonedCluster spreads the nodes over 3 zones of 2 racks each.
+func newZonedCluster(t testing.TB, nodes int) *Cluster {
+	t.Helper()
+	c := NewCluster(Options{Seed: 1})
+	for i := range nodes {
+		n := Node{
+			SchedulerNodeName: nodeName(i + 1),
+			Region:            "r",
+			Zone:              string(rune('a' + i%3)),
+			Rack:              string(rune('1' + i/3%2)),
+		}
+		if _, err := c.AddNode(n); err != nil {
+			t.Fatal(err)
+		}
 	}
-	from := first.GetVolumeEvent().GetVolume().GetReplicaSets()[0].GetNodes()[0]
-	if err := c.MoveReplica("pvc-1", from, "n005"); err != nil {
+	return c
+}
+
+func openWatch(t testing.TB, cl client) api.OpenStorageWatch_WatchClient {
+	t.Helper()
+	stream, err := cl.watch.Watch(t.Context(), &api.SdkWatchRequest{
+		EventType: &api.SdkWatchRequest_VolumeEvent{VolumeEvent: &api.SdkVolumeWatchRequest{}},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := w.Recv()
-	wantCode(t, err, codes.OK)
-	t.Log(second)
-	_, err = cl.volumes.Inspect(context.Background(), &api.SdkVolumeInspectRequest{VolumeId: "nope"})
-	wantCode(t, err, codes.NotFound)
-	nodes, err := cl.nodes.EnumerateWithFilters(ctx, &api.SdkNodeEnumerateWithFiltersRequest{})
-	wantCode(t, err, codes.OK)
-	t.Log(nodes)
+	return stream
 }

@@ -98,38 +98,42 @@ func (c *Cluster) updateSpec(v *api.Volume, update *api.VolumeSpecUpdate) error 
 }
 
 // resize brings every replica set to the number of replicas that spec asks for.
-// spec.ReplicaSet, if it was given, names where replicas are added or removed;
-// otherwise placement adds, and the last of a set go first. It needs c.mu.
+// The nodes of spec.ReplicaSet, if it was given, are where replicas are added or
+// removed; otherwise placement adds, and the last of a set go first. It needs
+// c.mu for writing.
 func (c *Cluster) resize(v *api.Volume, spec *api.VolumeSpec) error {
 	d, err := newDemand(spec, v.GetLocator().GetVolumeLabels())
 	if err != nil {
 		return err
 	}
-	named := d.nodes
-	candidates, err := c.candidates(d)
-	if err != nil {
-		return err
-	}
 	return editSets(v, func(set *api.ReplicaSet) error {
 		for len(set.Nodes) > d.replicas {
-			i := slices.IndexFunc(set.Nodes, func(id string) bool { return slices.Contains(named, id) })
+			i := slices.IndexFunc(set.Nodes, func(id string) bool { return slices.Contains(d.nodes, id) })
 			if i < 0 {
 				i = len(set.Nodes) - 1
 			}
 			set.Nodes = slices.Delete(set.Nodes, i, i+1)
 			set.PoolUuids = slices.Delete(set.PoolUuids, i, i+1)
 		}
-		for len(set.Nodes) < d.replicas {
-			var members []*node
-			for _, id := range set.Nodes {
-				if n, ok := c.nodesByID[id]; ok {
-					members = append(members, n)
-				}
+		if len(set.Nodes) == d.replicas {
+			return nil
+		}
+		candidates, err := c.candidates(d)
+		if err != nil {
+			return err
+		}
+		var members []*node
+		for _, id := range set.Nodes {
+			if n, ok := c.nodesByID[id]; ok {
+				members = append(members, n)
 			}
+		}
+		for len(set.Nodes) < d.replicas {
 			n := cheapest(candidates, members, nil)
 			if n == nil {
 				return c.exhausted(d, len(candidates))
 			}
+			members = append(members, n)
 			set.Nodes = append(set.Nodes, n.ID)
 			set.PoolUuids = append(set.PoolUuids, n.emptiestPool())
 		}

@@ -64,6 +64,7 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 		if sets, err = c.place(demand); err != nil {
 			return nil, fmt.Errorf("volume %q: %w", name, err)
 		}
+		spec.HaLevel, spec.AggregationLevel = int64(demand.replicas), uint32(demand.stripes)
 	}
 	v := &api.Volume{
 		Id:            c.newVolumeID(),
@@ -81,9 +82,28 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 	return v, nil
 }
 
-// cleanRuntimeState is shared by all volumes: nothing reads more than that it
-// is there.
-var cleanRuntimeState = []*api.RuntimeStateMap{{RuntimeState: map[string]string{"RuntimeState": "clean"}}}
+// cleanRuntimeState is shared by all volumes. Nothing reads it, but it makes
+// volumes on the wire as heavy as real ones are.
+var cleanRuntimeState = []*api.RuntimeStateMap{{RuntimeState: map[string]string{
+	"RuntimeState":         "clean",
+	"ReplicaSetCurr":       "[0 1 2]",
+	"ReplicaSetCurrMid":    "[00000000-0000-0000-0000-000000000000 00000000-0000-0000-0000-000000000001]",
+	"ReplicaSetCreateMid":  "[00000000-0000-0000-0000-000000000000 00000000-0000-0000-0000-000000000001]",
+	"ReplNodePools":        "[0 0 0]",
+	"ReadQuorum":           "1",
+	"ReadSet":              "[0 1 2]",
+	"ReplRemoveMids":       "",
+	"PXReplReAddNodeMid":   "",
+	"PXReplReAddPools":     "",
+	"PXReplNewNodeMid":     "",
+	"PXReplNewPools":       "",
+	"PXReplSetCreateMid":   "",
+	"WriteQuorum":          "1",
+	"WriteSet":             "[0 1 2]",
+	"FullResyncBlocks":     "[{0 0} {-1 0} {-1 0} {-1 0} {-1 0}]",
+	"ResyncBlocks":         "[{0 0} {-1 0} {-1 0} {-1 0} {-1 0}]",
+	"RequestedReplicaSets": "0",
+}}}
 
 // sameVolume makes creation idempotent by name, with the checks of real servers.
 func sameVolume(existing *api.Volume, asked *api.VolumeSpec) error {

@@ -62,6 +62,9 @@ func (s volumeService) Inspect(ctx context.Context, request *api.SdkVolumeInspec
 	if err != nil {
 		return nil, err
 	}
+	if chosen(v.GetId(), "lose", s.server.faults.Load().LoseVolumes) {
+		return nil, notFound(request.GetVolumeId())
+	}
 	return inspected(v), nil
 }
 
@@ -100,13 +103,17 @@ func (s volumeService) permitted(ctx context.Context, idOrName string, access ap
 		return nil, status.Error(codes.InvalidArgument, "must supply volume id")
 	}
 	v, err := s.server.cluster.Volume(idOrName)
-	if err != nil || chosen(v.GetId(), "lose", s.server.faults.Load().LoseVolumes) {
-		return nil, status.Errorf(codes.NotFound, "volume id %s not found", idOrName)
+	if err != nil {
+		return nil, notFound(idOrName)
 	}
 	if !v.IsPermitted(ctx, access) {
 		return nil, status.Errorf(codes.PermissionDenied, "access denied to volume %s", v.GetId())
 	}
 	return v, nil
+}
+
+func notFound(idOrName string) error {
+	return status.Errorf(codes.NotFound, "volume id %s not found", idOrName)
 }
 
 // visibleVolumes are those that lists show: the caller's, less what faults hide.

@@ -1,0 +1,364 @@
+package openstoragesim
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/testing/protocmp"
+)
+
+func TestIdentityAndCluster(t *testing.T) {
+	c := newCluster(t, 1)
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+
+	version, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
+	wantCode(t, err, codes.OK)
+	if version.GetSdkVersion().GetMinor() != int32(api.SdkVersion_Minor) {
+		t.Errorf("SDK version %v", version.GetSdkVersion())
+	}
+	capabilities, err := cl.identity.Capabilities(t.Context(), &api.SdkIdentityCapabilitiesRequest{})
+	wantCode(t, err, codes.OK)
+	if len(capabilities.GetCapabilities()) == 0 {
+		t.Error("no capabilities")
+	}
+	cluster, err := cl.cluster.InspectCurrent(t.Context(), &api.SdkClusterInspectCurrentRequest{})
+	wantCode(t, err, codes.OK)
+	if got := cluster.GetCluster(); got.GetId() != c.ID() || got.GetStatus() != api.Status_STATUS_OK {
+		t.Errorf("cluster %v", got)
+	}
+}
+
+func TestNodeService(t *testing.T) {
+	c := NewCluster(Options{})
+	n, err := c.AddNode(Node{
+		SchedulerNodeName: "n1", Hostname: "n1.example.com", Status: api.Status_STATUS_STORAGE_DOWN,
+		Region: "r", Zone: "a", Rack: "1", Labels: map[string]string{"disk": "nvme"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AddNode(Node{SchedulerNodeName: "n2", Storageless: true}); err != nil {
+		t.Fatal(err)
+	}
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+
+	list, err := cl.nodes.EnumerateWithFilters(t.Context(), &api.SdkNodeEnumerateWithFiltersRequest{})
+	wantCode(t, err, codes.OK)
+	place := map[string]string{LabelRegion: "r", LabelZone: "a", LabelRack: "1"}
+	want := &api.StorageNode{
+		Id: n.ID, Status: api.Status_STATUS_STORAGE_DOWN, MgmtIp: n.MgmtIP, DataIp: n.DataIP,
+		Hostname: "n1.example.com", SchedulerNodeName: "n1",
+		Pools:             []*api.StoragePool{{Uuid: n.Pools[0].UUID, TotalSize: 1 << 40}},
+		NodeLabels:        map[string]string{LabelRegion: "r", LabelZone: "a", LabelRack: "1", "disk": "nvme"},
+		SchedulerTopology: &api.SchedulerTopology{Labels: place},
+	}
+	if len(list.GetNodes()) != 2 {
+		t.Fatalf("%d nodes", len(list.GetNodes()))
+	}
+	if diff := cmp.Diff(want, list.GetNodes()[0], protocmp.Transform()); diff != "" {
+		t.Errorf("node (-want +got):\n%s", diff)
+	}
+	if len(list.GetNodes()[1].GetPools()) != 0 {
+		t.Error("the storageless node has pools")
+	}
+
+	ids, err := cl.nodes.Enumerate(t.Context(), &api.SdkNodeEnumerateRequest{})
+	wantCode(t, err, codes.OK)
+	if len(ids.GetNodeIds()) != 2 || ids.GetNodeIds()[0] != n.ID {
+		t.Errorf("ids %v", ids.GetNodeIds())
+	}
+	one, err := cl.nodes.Inspect(t.Context(), &api.SdkNodeInspectRequest{NodeId: n.ID})
+	wantCode(t, err, codes.OK)
+	if diff := cmp.Diff(want, one.GetNode(), protocmp.Transform()); diff != "" {
+		t.Errorf("inspected node (-want +got):\n%s", diff)
+	}
+	for id, code := range map[string]codes.Code{"": codes.InvalidArgument, "n1": codes.NotFound, "x": codes.NotFound} {
+		_, err := cl.nodes.Inspect(t.Context(), &api.SdkNodeInspectRequest{NodeId: id})
+		wantCode(t, err, code)
+	}
+}
+
+func TestCreate(t *testing.T) {
+	tests := []struct {
+		name    string
+		request *api.SdkVolumeCreateRequest
+		code    codes.Code
+	}{
+		{name: "a name and a spec are enough", request: &api.SdkVolumeCreateRequest{Name: "a", Spec: &api.VolumeSpec{}}},
+		{name: "the same again is the same volume", request: &api.SdkVolumeCreateRequest{Name: "old", Spec: &api.VolumeSpec{Size: 1 << 30}}},
+		{name: "the name is taken by another size", request: &api.SdkVolumeCreateRequest{Name: "old", Spec: &api.VolumeSpec{Size: 2 << 30}}, code: codes.AlreadyExists},
+		{name: "no name", request: &api.SdkVolumeCreateRequest{Spec: &api.VolumeSpec{}}, code: codes.InvalidArgument},
+		{name: "no spec", request: &api.SdkVolumeCreateRequest{Name: "a"}, code: codes.InvalidArgument},
+		{name: "more replicas than are possible anywhere", request: &api.SdkVolumeCreateRequest{Name: "a", Spec: &api.VolumeSpec{HaLevel: 9}}, code: codes.InvalidArgument},
+		{name: "more stripes than are possible anywhere", request: &api.SdkVolumeCreateRequest{Name: "a", Spec: &api.VolumeSpec{AggregationLevel: 99}}, code: codes.InvalidArgument},
+		{name: "more replicas than nodes", request: &api.SdkVolumeCreateRequest{Name: "a", Spec: &api.VolumeSpec{HaLevel: 3}}, code: codes.ResourceExhausted},
+		{
+			name:    "a node that does not exist",
+			request: &api.SdkVolumeCreateRequest{Name: "a", Spec: &api.VolumeSpec{ReplicaSet: &api.ReplicaSet{Nodes: []string{"x"}}}},
+			code:    codes.InvalidArgument,
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t, 2)
+			old, err := c.CreateVolume(CreateRequest{Name: "old"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+			response, err := cl.volumes.Create(t.Context(), test.request)
+			wantCode(t, err, test.code)
+			if err != nil {
+				if c.VolumeCount() != 1 {
+					t.Errorf("the failed creation left %d volumes", c.VolumeCount()-1)
+				}
+				return
+			}
+			if v, err := c.Volume(response.GetVolumeId()); err != nil || v.GetLocator().GetName() != test.request.GetName() {
+				t.Errorf("created %v, %v", v, err)
+			}
+			if test.request.GetName() == "old" && response.GetVolumeId() != old.GetId() {
+				t.Errorf("got volume %s, want %s", response.GetVolumeId(), old.GetId())
+			}
+		})
+	}
+
+	t.Run("labels of request and spec end up in the locator, and zones of both count", func(t *testing.T) {
+		c := newZonedCluster(t, 6)
+		cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+		response, err := cl.volumes.Create(t.Context(), &api.SdkVolumeCreateRequest{
+			Name:   "v",
+			Labels: map[string]string{"pvc": "data", "zones": "a"},
+			Spec:   &api.VolumeSpec{HaLevel: 2, VolumeLabels: map[string]string{"zones": "b"}},
+		})
+		wantCode(t, err, codes.OK)
+		v, err := c.Volume(response.GetVolumeId())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]string{"pvc": "data", "zones": "b"}, v.GetLocator().GetVolumeLabels()); diff != "" {
+			t.Errorf("labels (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([][]string{{"n002", "n005"}}, placedOn(t, c, v)); diff != "" {
+			t.Errorf("replicas (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestInspectAndDelete(t *testing.T) {
+	c := newCluster(t, 2)
+	v, err := c.CreateVolume(CreateRequest{Name: "pvc-1", Labels: map[string]string{"pvc": "data"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+
+	for _, key := range []string{v.GetId(), "pvc-1"} {
+		got, err := cl.volumes.Inspect(t.Context(), &api.SdkVolumeInspectRequest{VolumeId: key})
+		wantCode(t, err, codes.OK)
+		want := &api.SdkVolumeInspectResponse{Volume: v, Name: "pvc-1", Labels: map[string]string{"pvc": "data"}}
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("by %q (-want +got):\n%s", key, diff)
+		}
+	}
+	for key, code := range map[string]codes.Code{"": codes.InvalidArgument, "1": codes.NotFound} {
+		_, err := cl.volumes.Inspect(t.Context(), &api.SdkVolumeInspectRequest{VolumeId: key})
+		wantCode(t, err, code)
+	}
+
+	if err := c.Attach("pvc-1", "n001"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = cl.volumes.Delete(t.Context(), &api.SdkVolumeDeleteRequest{VolumeId: v.GetId()})
+	wantCode(t, err, codes.FailedPrecondition)
+	if err := c.Detach("pvc-1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to delete, which is fine
+		_, err = cl.volumes.Delete(t.Context(), &api.SdkVolumeDeleteRequest{VolumeId: v.GetId()})
+		wantCode(t, err, codes.OK)
+	}
+	if c.VolumeCount() != 0 {
+		t.Error("the volume is still there")
+	}
+}
+
+func TestListsAndTheirFilters(t *testing.T) {
+	c := newCluster(t, 2)
+	for name, labels := range map[string]map[string]string{
+		"v1": {"namespace": "shop", "pvc": "data-0"},
+		"v2": {"namespace": "shop", "pvc": "data-1"},
+		"v3": {"namespace": "blog", "pvc": "data-0"},
+	} {
+		if _, err := c.CreateVolume(CreateRequest{Name: name, Labels: labels, Parameters: map[string]string{"group": name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+
+	tests := []struct {
+		name   string
+		filter *api.SdkVolumeInspectWithFiltersRequest
+		want   []string
+	}{
+		{name: "no filter gives all", filter: &api.SdkVolumeInspectWithFiltersRequest{}, want: []string{"v1", "v2", "v3"}},
+		{name: "a label filters", filter: &api.SdkVolumeInspectWithFiltersRequest{Labels: map[string]string{"namespace": "shop"}}, want: []string{"v1", "v2"}},
+		{name: "all labels must match", filter: &api.SdkVolumeInspectWithFiltersRequest{Labels: map[string]string{"namespace": "shop", "pvc": "data-1"}}, want: []string{"v2"}},
+		{name: "a label that no volume has gives none", filter: &api.SdkVolumeInspectWithFiltersRequest{Labels: map[string]string{"x": ""}}},
+		{name: "the name filters", filter: &api.SdkVolumeInspectWithFiltersRequest{Name: "v3"}, want: []string{"v3"}},
+		{name: "the owner filters", filter: &api.SdkVolumeInspectWithFiltersRequest{Ownership: &api.Ownership{Owner: "nobody"}}},
+		{name: "the group is ignored", filter: &api.SdkVolumeInspectWithFiltersRequest{Group: &api.Group{Id: "v1"}}, want: []string{"v1", "v2", "v3"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			full, err := cl.volumes.InspectWithFilters(t.Context(), test.filter)
+			wantCode(t, err, codes.OK)
+			var names []string
+			for _, v := range full.GetVolumes() {
+				names = append(names, v.GetName())
+			}
+			slices.Sort(names)
+			if diff := cmp.Diff(test.want, names); diff != "" {
+				t.Errorf("InspectWithFilters (-want +got):\n%s", diff)
+			}
+
+			ids, err := cl.volumes.EnumerateWithFilters(t.Context(), &api.SdkVolumeEnumerateWithFiltersRequest{
+				Name: test.filter.GetName(), Labels: test.filter.GetLabels(), Ownership: test.filter.GetOwnership(), Group: test.filter.GetGroup(),
+			})
+			wantCode(t, err, codes.OK)
+			names = nil
+			for _, id := range ids.GetVolumeIds() {
+				v, err := c.Volume(id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, v.GetLocator().GetName())
+			}
+			slices.Sort(names)
+			if diff := cmp.Diff(test.want, names); diff != "" {
+				t.Errorf("EnumerateWithFilters (-want +got):\n%s", diff)
+			}
+		})
+	}
+
+	all, err := cl.volumes.Enumerate(t.Context(), &api.SdkVolumeEnumerateRequest{})
+	wantCode(t, err, codes.OK)
+	if len(all.GetVolumeIds()) != 3 {
+		t.Errorf("Enumerate gave %v", all.GetVolumeIds())
+	}
+}
+
+func TestBigListsAreOneMessage(t *testing.T) {
+	c := newCluster(t, 3)
+	if err := c.Fill(5000, map[string]string{"repl": "3"}); err != nil {
+		t.Fatal(err)
+	}
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+	// The server sends it; it is the client that refuses by default.
+	_, err := cl.volumes.InspectWithFilters(t.Context(), &api.SdkVolumeInspectWithFiltersRequest{})
+	wantCode(t, err, codes.ResourceExhausted)
+	full, err := cl.volumes.InspectWithFilters(t.Context(), &api.SdkVolumeInspectWithFiltersRequest{}, maxReceive)
+	wantCode(t, err, codes.OK)
+	if len(full.GetVolumes()) != 5000 {
+		t.Errorf("%d volumes", len(full.GetVolumes()))
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	tests := []struct {
+		name    string
+		request *api.SdkVolumeUpdateRequest
+		code    codes.Code
+		check   func(*api.Volume) bool
+	}{
+		{
+			name:    "labels are added, replaced and, when empty, removed",
+			request: &api.SdkVolumeUpdateRequest{Labels: map[string]string{"a": "2", "b": "", "c": "3"}},
+			check: func(v *api.Volume) bool {
+				return cmp.Equal(v.GetLocator().GetVolumeLabels(), map[string]string{"a": "2", "c": "3"})
+			},
+		},
+		{
+			name:    "the size changes",
+			request: &api.SdkVolumeUpdateRequest{Spec: &api.VolumeSpecUpdate{SizeOpt: &api.VolumeSpecUpdate_Size{Size: 7}}},
+			check:   func(v *api.Volume) bool { return v.GetSpec().GetSize() == 7 },
+		},
+		{
+			name: "a volume becomes a service volume",
+			request: &api.SdkVolumeUpdateRequest{Spec: &api.VolumeSpecUpdate{
+				Sharedv4Opt: &api.VolumeSpecUpdate_Sharedv4{Sharedv4: true},
+				Sharedv4ServiceSpecOpt: &api.VolumeSpecUpdate_Sharedv4ServiceSpec{
+					Sharedv4ServiceSpec: &api.Sharedv4ServiceSpec{Type: api.Sharedv4ServiceSpec_CLUSTERIP},
+				},
+			}},
+			check: func(v *api.Volume) bool {
+				return v.GetSpec().GetSharedv4() && v.GetSpec().GetSharedv4ServiceSpec().GetType() == api.Sharedv4ServiceSpec_CLUSTERIP
+			},
+		},
+		{
+			name:    "a higher ha_level adds a replica by placement",
+			request: &api.SdkVolumeUpdateRequest{Spec: haLevel(3)},
+			check:   func(v *api.Volume) bool { return len(v.GetReplicaSets()[0].GetNodes()) == 3 },
+		},
+		{
+			name:    "a higher ha_level adds a replica where it is asked",
+			request: &api.SdkVolumeUpdateRequest{Spec: haLevel(3, "id-4")},
+			check: func(v *api.Volume) bool {
+				return slices.Equal(v.GetReplicaSets()[0].GetNodes(), []string{"id-1", "id-3", "id-4"})
+			},
+		},
+		{
+			name:    "a lower ha_level removes the replica that is named",
+			request: &api.SdkVolumeUpdateRequest{Spec: haLevel(1, "id-1")},
+			check:   func(v *api.Volume) bool { return slices.Equal(v.GetReplicaSets()[0].GetNodes(), []string{"id-3"}) },
+		},
+		{name: "an impossible ha_level changes nothing", request: &api.SdkVolumeUpdateRequest{Spec: haLevel(9)}, code: codes.InvalidArgument},
+		{name: "a replica on an offline node is not possible", request: &api.SdkVolumeUpdateRequest{Spec: haLevel(3, "id-8")}, code: codes.ResourceExhausted},
+		{
+			name:    "what is not simulated is said, not ignored",
+			request: &api.SdkVolumeUpdateRequest{Spec: &api.VolumeSpecUpdate{StickyOpt: &api.VolumeSpecUpdate_Sticky{Sticky: true}}},
+			code:    codes.Unimplemented,
+		},
+		{name: "a volume that does not exist", request: &api.SdkVolumeUpdateRequest{VolumeId: "x"}, code: codes.NotFound},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := placementCluster(t)
+			before, err := c.CreateVolume(CreateRequest{
+				Name: "v", Labels: map[string]string{"a": "1", "b": "1"}, Parameters: map[string]string{"repl": "2"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.request.GetVolumeId() == "" {
+				test.request.VolumeId = before.GetId()
+			}
+			cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+			_, err = cl.volumes.Update(t.Context(), test.request)
+			wantCode(t, err, test.code)
+			after, err := c.Volume("v")
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkConsistent(t, c)
+			if test.code != codes.OK {
+				if after != before {
+					t.Error("the refused update changed the volume")
+				}
+			} else if !test.check(after) {
+				t.Errorf("after the update: %v", after)
+			}
+		})
+	}
+}
+
+func haLevel(level int64, nodes ...string) *api.VolumeSpecUpdate {
+	update := &api.VolumeSpecUpdate{HaLevelOpt: &api.VolumeSpecUpdate_HaLevel{HaLevel: level}}
+	if len(nodes) > 0 {
+		update.ReplicaSet = &api.ReplicaSet{Nodes: nodes}
+	}
+	return update
+}
