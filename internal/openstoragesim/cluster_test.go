@@ -49,6 +49,7 @@ func TestAddNode(t *testing.T) {
 		{name: "the same name with another id is a stale record", first: Node{Hostname: "n1"}, second: Node{Hostname: "n1", ID: "old"}},
 		{name: "a node needs a name or an id", first: Node{Hostname: "n1"}, second: Node{MgmtIP: "10.1.1.1"}, err: ErrInvalid},
 		{name: "a storageless node has no pools", first: Node{Hostname: "n1"}, second: Node{Hostname: "n2", Storageless: true, Pools: []Pool{{}}}, err: ErrInvalid},
+		{name: "a pool is there once", first: Node{Hostname: "n1"}, second: Node{Hostname: "n2", Pools: []Pool{{UUID: "p"}, {UUID: "p"}}}, err: ErrInvalid},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 )
 
@@ -103,36 +104,15 @@ func (c *callCounts) reached(method string, atLeast int) (bool, <-chan struct{})
 }
 
 // codeName writes a gRPC code as the protocol's documentation does.
-func codeName(code codes.Code) string {
-	for name, value := range codeNames {
-		if value == code {
-			return name
-		}
-	}
-	return fmt.Sprintf("CODE(%d)", uint32(code))
-}
+func codeName(c codes.Code) string { return code.Code(c).String() }
 
 func parseCode(name string) (codes.Code, error) {
-	if code, ok := codeNames[strings.ToUpper(name)]; ok {
-		return code, nil
+	value, ok := code.Code_value[strings.ToUpper(name)]
+	if !ok {
+		return 0, fmt.Errorf("code %q is not a gRPC code such as UNAVAILABLE", name)
 	}
-	return 0, fmt.Errorf("code %q is not a gRPC code such as UNAVAILABLE", name)
+	return codes.Code(value), nil
 }
-
-var codeNames = func() map[string]codes.Code {
-	names := map[string]codes.Code{}
-	for code := codes.OK; code <= codes.Unauthenticated; code++ {
-		var name strings.Builder
-		for i, r := range code.String() {
-			if i > 0 && r >= 'A' && r <= 'Z' && code != codes.OK {
-				name.WriteByte('_')
-			}
-			name.WriteRune(r)
-		}
-		names[strings.ToUpper(name.String())] = code
-	}
-	return names
-}()
 
 // strictJSON refuses fields that it does not know, so that a typo is not taken
 // for the default.

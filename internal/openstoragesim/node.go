@@ -106,6 +106,9 @@ func (c *Cluster) AddNode(n Node) (Node, error) {
 		if n.Pools[i].UUID == "" {
 			n.Pools[i].UUID = c.derivedUUID("pool", fmt.Sprintf("%s/%d", n.ID, i))
 		}
+		if _, twice := entry.poolReplicas[n.Pools[i].UUID]; twice {
+			return Node{}, fmt.Errorf("storage node %q has pool %s twice: %w", name, n.Pools[i].UUID, ErrInvalid)
+		}
 		entry.poolReplicas[n.Pools[i].UUID] = 0
 	}
 	entry.zone = c.domain(n.Region, n.Zone)

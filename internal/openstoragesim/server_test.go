@@ -18,6 +18,7 @@ import (
 	"github.com/libopenstorage/openstorage/api"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -180,6 +181,11 @@ func dial(t testing.TB, endpoint string, options ...grpc.DialOption) client {
 	if len(options) == 0 {
 		options = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 	}
+	// After an outage the client shall be back at once.
+	options = append(options, grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond},
+		MinConnectTimeout: 20 * time.Second,
+	}))
 	conn, err := grpc.NewClient(endpoint, options...)
 	if err != nil {
 		t.Fatal(err)
