@@ -1,0 +1,69 @@
+// Command sandbox runs a Kubernetes cluster on one machine, for trying out the
+// scheduler without a cluster or storage of one's own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox/process"
+)
+
+// interrupted is the exit code of a program that Ctrl-C ended.
+const interrupted = 130
+
+func main() {
+	// The first signal ends things in good order. After it the default is back, so
+	// that a second one ends the program at once; children do not survive that.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+
+	os.Exit(exitCode(newCommand().ExecuteContext(ctx)))
+}
+
+func newCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "sandbox",
+		Short: "A Kubernetes cluster with simulated storage on this machine",
+		Long: `A Kubernetes cluster on this machine for trying out the scheduler.
+
+etcd, kube-apiserver, kube-controller-manager, the stock kube-scheduler and our
+scheduler are real and run as processes of their own. Nodes and storage are
+simulated: pods that are bound to a node count as running, and volumes have
+replicas but no bytes. Nothing listens beyond this machine, nothing is installed,
+and nothing stays behind.`,
+		Example: `  sandbox demo                          watch databases land on their data
+  sandbox up                            keep a cluster running, and use kubectl
+  sandbox storage node node-3 offline   from another terminal: break something`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	command.AddCommand(newUpCommand(), newDemoCommand(), newStorageCommand())
+	return command
+}
+
+// exitCode prints the error, one line and for a process that died the end of
+// its log, and returns the code to exit with.
+func exitCode(err error) int {
+	var death *process.Death
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled):
+		return interrupted
+	case errors.As(err, &death) && death.Reason == "" && len(death.Tail) > 0:
+		fmt.Fprintf(os.Stderr, "Error: %v\nThe last lines of its log:\n", err)
+		for _, line := range death.Tail {
+			fmt.Fprintln(os.Stderr, "  "+line)
+		}
+	default:
+		fmt.Fprintf(os.Stderr, "Error: %v\n", err)
+	}
+	return 1
+}

@@ -1,0 +1,96 @@
+// Package console prints what a sandbox does, for people at a terminal and for
+// logs alike.
+package console
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// quiet is how long a log may stay silent during a long step before the status
+// is written to it.
+const quiet = 3 * time.Second
+
+// Console writes lines that stay, and below them, on a terminal, one status line
+// that is overwritten. It may be used from several goroutines.
+type Console struct {
+	out      io.Writer
+	terminal bool
+	now      func() time.Time
+
+	mu     sync.Mutex
+	status string    // what the status line shows now; empty for none
+	last   time.Time // when something was written last
+}
+
+// New prints to the file. Colours and the status line are used only if it is a
+// terminal, and colours only if NO_COLOR is not set.
+func New(out *os.File) (*Console, Palette) {
+	terminal := term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb"
+	palette := Plain
+	if terminal && os.Getenv("NO_COLOR") == "" {
+		palette = Colours
+	}
+	return newConsole(out, terminal, time.Now), palette
+}
+
+func newConsole(out io.Writer, terminal bool, now func() time.Time) *Console {
+	return &Console{out: out, terminal: terminal, now: now, last: now()}
+}
+
+// Printf writes lines that stay.
+func (c *Console) Printf(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+	text := fmt.Sprintf(format, args...)
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	c.write(text)
+}
+
+// Status says what is being waited for. A terminal shows it until the next call
+// of any method. A log gets it only when it has been silent for a while.
+func (c *Console) Status(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case text == c.status:
+	case c.terminal:
+		c.clear()
+		c.write("  ... " + text)
+		c.status = text
+	case c.now().Sub(c.last) >= quiet:
+		c.write("  ... " + text + "\n")
+		c.status = text
+	}
+}
+
+// Done removes the status line, before somebody else writes to the terminal.
+func (c *Console) Done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+}
+
+// clear removes the status line.
+func (c *Console) clear() {
+	if c.status != "" && c.terminal {
+		c.write("\r\x1b[K")
+	}
+	c.status = ""
+}
+
+// write has nobody to tell that standard output is gone.
+func (c *Console) write(text string) {
+	_, _ = io.WriteString(c.out, text)
+	c.last = c.now()
+}

@@ -1,0 +1,181 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// component is one child process of the control plane.
+type component struct {
+	// name is also that of its executable and of its log.
+	name string
+	args []string
+	// ready is asked until it answers 200.
+	ready  *http.Client
+	health string // URL
+}
+
+// controllers are those that a person's workloads need. Nodes are looked after
+// by the fake kubelet alone, which is why no controller watches their leases.
+var controllers = []string{
+	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller",
+	"job-controller", "cronjob-controller", "disruption-controller", "garbage-collector-controller",
+	"namespace-controller", "serviceaccount-controller", "root-ca-certificate-publisher-controller",
+	"endpointslice-controller", "ephemeral-volume-controller", "persistentvolume-binder-controller",
+	"persistentvolume-protection-controller", "persistentvolumeclaim-protection-controller",
+}
+
+// etcd listens on a socket in the sandbox folder: it asks nobody who they are,
+// and on a port every user of the machine could read and change the cluster.
+func (o *Options) etcd() component {
+	socket := o.Dir.Join("etcd.sock")
+	return component{
+		name: etcdBinary,
+		args: []string{
+			"--name=sandbox",
+			"--data-dir=" + o.Dir.Join("etcd"),
+			"--listen-client-urls=unix://" + socket,
+			"--advertise-client-urls=http://localhost:2379", // nobody asks
+			"--listen-peer-urls=http://" + net.JoinHostPort(loopback, "0"),
+			// What is in it dies with the sandbox, so it need not survive a power cut.
+			"--unsafe-no-fsync",
+			"--log-level=warn",
+		},
+		ready:  clientOfSocket(socket),
+		health: "http://etcd/health",
+	}
+}
+
+func (o *Options) apiServer(c *credentials, port *reservation) component {
+	return component{
+		name: apiServerBinary,
+		args: append(servingArgs(c, port),
+			"--etcd-servers=unix://"+o.Dir.Join("etcd.sock"),
+			"--advertise-address="+loopback,
+			"--endpoint-reconciler-type=none", // loopback is no address for an endpoint
+			"--client-ca-file="+c.dir.Join(caFile),
+			"--authorization-mode=RBAC",
+			"--service-account-issuer=https://kubernetes.default.svc",
+			"--service-account-key-file="+c.dir.Join(serviceAccountFile),
+			"--service-account-signing-key-file="+c.dir.Join(serviceAccountFile),
+			"--service-cluster-ip-range=10.96.0.0/16",
+			"--allow-privileged=true",
+			"--enable-priority-and-fairness=false",
+			// It taints new nodes until a controller that does not run here clears them.
+			"--disable-admission-plugins=TaintNodesByCondition",
+		),
+		ready:  c.httpClient(),
+		health: "https://" + port.address() + "/readyz",
+	}
+}
+
+func (o *Options) controllerManager(c *credentials, port *reservation) component {
+	return component{
+		name: controllerManagerBinary,
+		args: append(servingArgs(c, port),
+			"--kubeconfig="+c.kubeconfigPath(controllerManager),
+			"--controllers="+strings.Join(controllers, ","),
+			"--use-service-account-credentials=true",
+			"--service-account-private-key-file="+c.dir.Join(serviceAccountFile),
+			"--root-ca-file="+c.dir.Join(caFile),
+			"--leader-elect=false",
+			"--kube-api-qps=200",
+			"--kube-api-burst=400",
+		),
+		ready:  c.httpClient(),
+		health: "https://" + port.address() + "/healthz",
+	}
+}
+
+// defaultScheduler is kube-scheduler as Kubernetes delivers it.
+func (o *Options) defaultScheduler(c *credentials, port *reservation) component {
+	return component{
+		name: defaultSchedulerBinary,
+		args: append(servingArgs(c, port),
+			"--kubeconfig="+c.kubeconfigPath(defaultScheduler),
+			"--authentication-kubeconfig="+c.kubeconfigPath(defaultScheduler),
+			"--authorization-kubeconfig="+c.kubeconfigPath(defaultScheduler),
+			"--leader-elect=false",
+		),
+		ready:  c.httpClient(),
+		health: "https://" + port.address() + "/readyz",
+	}
+}
+
+func (o *Options) scheduler(c *credentials, port *reservation, config string) component {
+	return component{
+		name: schedulerBinary,
+		args: append(servingArgs(c, port),
+			"--config="+config,
+			"--authentication-kubeconfig="+c.kubeconfigPath(scheduler),
+			"--authorization-kubeconfig="+c.kubeconfigPath(scheduler),
+			"--logging-format=json",
+			"--v=2",
+		),
+		ready:  c.httpClient(),
+		health: "https://" + port.address() + "/readyz",
+	}
+}
+
+func servingArgs(c *credentials, port *reservation) []string {
+	return []string{
+		"--bind-address=" + loopback,
+		"--secure-port=" + strconv.Itoa(port.port),
+		"--permit-port-sharing=true", // see reservation
+		"--tls-cert-file=" + c.dir.Join(servingCertFile),
+		"--tls-private-key-file=" + c.dir.Join(servingKeyFile),
+	}
+}
+
+// requestTimeout bounds one question after a component's health.
+const requestTimeout = 2 * time.Second
+
+func (c *credentials) httpClient() *http.Client {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(c.ca)
+	return &http.Client{
+		Timeout: requestTimeout,
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			DisableKeepAlives: true,
+		},
+	}
+}
+
+func clientOfSocket(path string) *http.Client {
+	return &http.Client{
+		Timeout: requestTimeout,
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", path)
+			},
+			DisableKeepAlives: true,
+		},
+	}
+}
+
+// healthy returns nil if the component says that it is ready.
+func (c component) healthy(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.health, nil)
+	if err != nil {
+		return err
+	}
+	response, err := c.ready.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 512))
+		return fmt.Errorf("%s: %s", response.Status, strings.Join(strings.Fields(string(body)), " "))
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+// Package controlplane runs a real Kubernetes control plane on one machine:
+// etcd, kube-apiserver, kube-controller-manager, the stock kube-scheduler, and
+// the scheduler of this project, each a process of its own.
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/sandbox/process"
+	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
+)
+
+const (
+	// stopGrace is how long a component may take to end. Nothing that it would
+	// save in a longer time is ever looked at again.
+	stopGrace = 3 * time.Second
+	// startTimeout is for a machine that is busy with something else.
+	startTimeout = 2 * time.Minute
+	// pollInterval is how often a component is asked whether it is ready.
+	pollInterval = 50 * time.Millisecond
+)
+
+// Options say what to run and where.
+type Options struct {
+	// BinDir holds the executables.
+	BinDir string
+	// Dir receives all files except logs.
+	Dir *workdir.Dir
+	// LogDir exists and receives one log per component.
+	LogDir string
+	// SchedulerConfig is the path of a KubeSchedulerConfiguration; empty means the
+	// built-in one.
+	SchedulerConfig string
+	// StorageEndpoint and StorageTokenFile are written into that configuration.
+	// The latter may be empty.
+	StorageEndpoint, StorageTokenFile string
+	// APIServerPort and SchedulerPort are 0 for any free port.
+	APIServerPort, SchedulerPort int
+	Console                      *console.Console
+}
+
+// The flags that choose ports, for error messages.
+const (
+	APIServerPortFlag = "--api-server-port"
+	SchedulerPortFlag = "--scheduler-port"
+)
+
+// ControlPlane is a running control plane.
+type ControlPlane struct {
+	options     Options
+	supervisor  *process.Supervisor
+	credentials *credentials
+	config      string // path of the scheduler's configuration
+	ports       ports
+	apiReady    time.Time
+}
+
+// ports are kept until the last component is gone.
+type ports struct {
+	apiServer, controllerManager, defaultScheduler, scheduler *reservation
+}
+
+// Start runs etcd and the API server and returns when the latter is ready. Close
+// must be called on the result. On an error nothing is left running.
+func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
+	cp := &ControlPlane{options: options, config: options.Dir.Join("scheduler.yaml")}
+	o := &cp.options
+	defer func() {
+		if err != nil {
+			cp.Close()
+		}
+	}()
+
+	o.Console.Status("asking the control plane binaries for their versions")
+	if err := checkBinaries(ctx, o.BinDir); err != nil {
+		return nil, err
+	}
+	if err := cp.ports.reserve(o); err != nil {
+		return nil, err
+	}
+	if cp.credentials, err = writeCredentials(o.Dir, cp.ports.apiServer.address()); err != nil {
+		return nil, err
+	}
+	// Before anything runs, because a file that cannot be read is the most likely
+	// mistake.
+	if err := o.writeSchedulerConfig(cp.config, cp.credentials.kubeconfigPath(scheduler)); err != nil {
+		return nil, err
+	}
+
+	cp.supervisor = process.NewSupervisor(stopGrace)
+	if err := cp.run(ctx, o.etcd()); err != nil {
+		return nil, err
+	}
+	if err := cp.run(ctx, o.apiServer(cp.credentials, cp.ports.apiServer)); err != nil {
+		return nil, err
+	}
+	cp.apiReady = time.Now()
+
+	client, err := kubernetes.NewForConfig(cp.RESTConfig())
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	if err := grantSchedulerRights(ctx, client); err != nil {
+		return nil, err
+	}
+	return cp, nil
+}
+
+// StartControllers runs the controller manager and both schedulers and returns
+// when all of them are ready.
+func (cp *ControlPlane) StartControllers(ctx context.Context) error {
+	o, c := &cp.options, cp.credentials
+	group, ctx := errgroup.WithContext(ctx)
+	for _, component := range []component{
+		o.scheduler(c, cp.ports.scheduler, cp.config),
+		o.controllerManager(c, cp.ports.controllerManager),
+		o.defaultScheduler(c, cp.ports.defaultScheduler),
+	} {
+		group.Go(func() error { return cp.run(ctx, component) })
+	}
+	return group.Wait()
+}
+
+// run starts one component and waits until it is ready or something died.
+func (cp *ControlPlane) run(ctx context.Context, c component) error {
+	started := time.Now()
+	cp.options.Console.Status("starting %s", c.name)
+	if _, err := cp.supervisor.Start(process.Command{
+		Name:    c.name,
+		Path:    filepath.Join(cp.options.BinDir, c.name),
+		Args:    c.args,
+		LogFile: filepath.Join(cp.options.LogDir, c.name+".log"),
+	}); err != nil {
+		return err
+	}
+	if err := cp.waitUntilReady(ctx, c); err != nil {
+		return err
+	}
+	took := fmt.Sprintf("%.1f s", time.Since(started).Seconds())
+	if !cp.apiReady.IsZero() {
+		took += fmt.Sprintf(", %.1f s after the API server", time.Since(cp.apiReady).Seconds())
+	}
+	cp.options.Console.Printf("  %-24s ready after %s", c.name, took)
+	return nil
+}
+
+// waitUntilReady returns a death, whichever component it befell, as the error.
+func (cp *ControlPlane) waitUntilReady(ctx context.Context, c component) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
+		fmt.Errorf("%s was not ready within %v", c.name, startTimeout))
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		err := c.healthy(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case death := <-cp.supervisor.Died():
+			return cp.explain(death)
+		case <-ctx.Done():
+			return fmt.Errorf("%w; its last answer: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// explain adds the configuration file's name to what the scheduler says about
+// it, since the scheduler sees only a copy.
+func (cp *ControlPlane) explain(death *process.Death) error {
+	if death.Name == schedulerBinary && death.Reason != "" && cp.options.SchedulerConfig != "" {
+		return fmt.Errorf("%w (its configuration is %s)", death, cp.options.SchedulerConfig)
+	}
+	return death
+}
+
+func (p *ports) reserve(o *Options) error {
+	for _, want := range []struct {
+		port int
+		flag string
+		into **reservation
+	}{
+		{o.APIServerPort, APIServerPortFlag, &p.apiServer},
+		{o.SchedulerPort, SchedulerPortFlag, &p.scheduler},
+		{0, "", &p.controllerManager},
+		{0, "", &p.defaultScheduler},
+	} {
+		reserved, err := reserve(want.port, want.flag)
+		if err != nil {
+			return err
+		}
+		*want.into = reserved
+	}
+	return nil
+}
+
+func (p *ports) release() {
+	for _, r := range []*reservation{p.apiServer, p.scheduler, p.controllerManager, p.defaultScheduler} {
+		if r != nil {
+			r.release()
+		}
+	}
+}
+
+// Died delivers the first component that died without being asked to.
+func (cp *ControlPlane) Died() <-chan *process.Death { return cp.supervisor.Died() }
+
+// RESTConfig is for clients with all rights and without a rate limit.
+func (cp *ControlPlane) RESTConfig() *rest.Config { return cp.credentials.restConfig() }
+
+// Kubeconfig is the path of a kubeconfig with all rights.
+func (cp *ControlPlane) Kubeconfig() string { return cp.credentials.kubeconfigPath(admin) }
+
+// SchedulerAddress is host:port of the scheduler's metrics and health.
+func (cp *ControlPlane) SchedulerAddress() string { return cp.ports.scheduler.address() }
+
+// Close ends all components and returns when they are gone.
+func (cp *ControlPlane) Close() {
+	if cp.supervisor != nil {
+		cp.supervisor.Close()
+	}
+	cp.ports.release()
+}

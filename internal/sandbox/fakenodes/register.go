@@ -1,0 +1,147 @@
+// Package fakenodes plays the part of the kubelet for nodes that do not exist:
+// it registers them, keeps their leases, lets pods that are bound to them run,
+// and lets pods go that are deleted.
+package fakenodes
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
+	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
+)
+
+const (
+	leaseSeconds  = 40
+	renewInterval = 10 * time.Second
+	// kubeletVersion is that of the control plane.
+	kubeletVersion = "v1.35.4"
+	// parallelRequests bounds what registering many nodes asks of the API server.
+	parallelRequests = 16
+)
+
+// Node is a Kubernetes node.
+type Node struct {
+	topology.Node
+	// StorageID is the id of the storage node there; empty if the storage driver
+	// does not run on the node.
+	StorageID string
+}
+
+// Register creates the nodes with all that a kubelet and the driver's registrar
+// create with them. The nodes are Ready from the start.
+func Register(ctx context.Context, client kubernetes.Interface, nodes []Node) error {
+	if err := waitForLeaseNamespace(ctx, client); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelRequests)
+	for _, n := range nodes {
+		group.Go(func() error {
+			if err := register(ctx, client, n); err != nil {
+				return fmt.Errorf("registering %s: %w", n.Name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// waitForLeaseNamespace waits for what the API server makes shortly after it is
+// ready.
+func waitForLeaseNamespace(ctx context.Context, client kubernetes.Interface) error {
+	const interval, timeout = 50 * time.Millisecond, 30 * time.Second
+	err := wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().Namespaces().Get(ctx, corev1.NamespaceNodeLease, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the namespace %s: %w", corev1.NamespaceNodeLease, err)
+	}
+	return nil
+}
+
+func register(ctx context.Context, client kubernetes.Interface, n Node) error {
+	created, err := client.CoreV1().Nodes().Create(ctx, nodeObject(n, metav1.Now()), metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	owner := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: created.Name, UID: created.UID}}
+	if _, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, OwnerReferences: owner},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity:       ptr.To(n.Name),
+			LeaseDurationSeconds: ptr.To[int32](leaseSeconds),
+			RenewTime:            ptr.To(metav1.NowMicro()),
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	csiNode := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: n.Name, OwnerReferences: owner}}
+	if n.StorageID != "" {
+		csiNode.Spec.Drivers = []storagev1.CSINodeDriver{driver.OnNode(n.StorageID)}
+	}
+	_, err = client.StorageV1().CSINodes().Create(ctx, csiNode, metav1.CreateOptions{})
+	return err
+}
+
+func nodeObject(n Node, now metav1.Time) *corev1.Node {
+	resources := corev1.ResourceList{
+		corev1.ResourceCPU:              resource.MustParse("16"),
+		corev1.ResourceMemory:           resource.MustParse("64Gi"),
+		corev1.ResourceEphemeralStorage: resource.MustParse("200Gi"),
+		corev1.ResourcePods:             resource.MustParse("110"),
+	}
+	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) corev1.NodeCondition {
+		return corev1.NodeCondition{
+			Type: kind, Status: status, Reason: reason, Message: message,
+			LastHeartbeatTime: now, LastTransitionTime: now,
+		}
+	}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: n.Name,
+			Labels: map[string]string{
+				corev1.LabelHostname:       n.Name,
+				corev1.LabelOSStable:       "linux",
+				corev1.LabelArchStable:     "amd64",
+				corev1.LabelTopologyRegion: n.Region,
+				corev1.LabelTopologyZone:   n.Zone,
+				"px/rack":                  n.Rack,
+			},
+		},
+		Status: corev1.NodeStatus{
+			Capacity:    resources,
+			Allocatable: resources,
+			Conditions: []corev1.NodeCondition{
+				condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+				condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+				condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+				condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"),
+			},
+			Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeInternalIP, Address: n.IP.String()},
+				{Type: corev1.NodeHostName, Address: n.Name},
+			},
+			NodeInfo: corev1.NodeSystemInfo{
+				KubeletVersion: kubeletVersion, OperatingSystem: "linux", Architecture: "amd64",
+				OSImage: "sandbox", KernelVersion: "none", ContainerRuntimeVersion: "sandbox://none",
+			},
+		},
+	}
+}

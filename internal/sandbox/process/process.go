@@ -1,0 +1,170 @@
+// Package process runs child processes that never outlive the process that
+// started them, and says in one line why one of them died.
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Command says what to run.
+type Command struct {
+	// Name is what messages call the process.
+	Name string
+	// Path is the executable, Args its arguments without the executable.
+	Path string
+	Args []string
+	// Env is added to the environment of this process.
+	Env []string
+	// LogFile receives standard output and standard error.
+	LogFile string
+}
+
+// Process is a child that was started.
+type Process struct {
+	command Command
+	cmd     *exec.Cmd
+	done    chan struct{}
+	// exit is written once, before done is closed.
+	exit error
+
+	mu      sync.Mutex
+	stopped bool // somebody asked it to end
+}
+
+// Name is the name that the process was started under.
+func (p *Process) Name() string { return p.command.Name }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// signal sends sig to the process and to all that it started itself.
+func (p *Process) signal(sig syscall.Signal) {
+	select {
+	case <-p.done:
+		return // its number may belong to somebody else by now
+	default:
+	}
+	// The child leads a process group of its own, whose number is its own. An
+	// error means that the group is gone, which is what was wanted.
+	_ = syscall.Kill(-p.cmd.Process.Pid, sig)
+}
+
+// Supervisor starts children and ends them all. The zero value is not usable.
+type Supervisor struct {
+	// grace is how long a child may take to end after SIGTERM.
+	grace time.Duration
+	// starts carries work to the thread that all children are started from.
+	starts chan func()
+	died   chan *Death
+
+	mu       sync.Mutex
+	children []*Process
+	closed   bool
+}
+
+// NewSupervisor makes a supervisor whose children get grace to end by themselves
+// before they are killed. Close ends it.
+func NewSupervisor(grace time.Duration) *Supervisor {
+	s := &Supervisor{
+		grace:  grace,
+		starts: make(chan func()),
+		// Room for one: the first death is the one that explains the others.
+		died: make(chan *Death, 1),
+	}
+	go startFromOneThread(s.starts)
+	return s
+}
+
+// Died delivers the first death of a child that nobody asked to end.
+func (s *Supervisor) Died() <-chan *Death { return s.died }
+
+// ErrClosed is returned by Start after Close.
+var ErrClosed = errors.New("the supervisor is closed")
+
+// Start runs the command. The error names the process and what is wrong with its
+// executable or log file.
+func (s *Supervisor) Start(command Command) (*Process, error) {
+	log, err := os.OpenFile(command.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the log of %s: %w", command.Name, err)
+	}
+	defer log.Close() // the child has its own copy
+
+	cmd := exec.Command(command.Path, command.Args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), command.Env...)
+	// In a group of its own a Ctrl-C at the terminal does not reach the child: the
+	// supervisor decides when and in which way it ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(cmd.SysProcAttr)
+
+	p := &Process{command: command, cmd: cmd, done: make(chan struct{})}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	started := make(chan error)
+	s.starts <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("starting %s: %w", command.Name, err)
+	}
+	s.children = append(s.children, p)
+	go s.wait(p)
+	return p, nil
+}
+
+// wait reaps the child and reports its death if nobody asked for it.
+func (s *Supervisor) wait(p *Process) {
+	p.exit = p.cmd.Wait()
+	p.mu.Lock()
+	expected := p.stopped
+	p.mu.Unlock()
+	if !expected {
+		select {
+		case s.died <- newDeath(p):
+		default: // not the first
+		}
+	}
+	close(p.done)
+}
+
+// Stop ends one child and returns when it is gone: SIGTERM first, SIGKILL when
+// the grace is over, both to the child's whole process group.
+func (s *Supervisor) Stop(p *Process) {
+	p.mu.Lock()
+	p.stopped = true
+	p.mu.Unlock()
+
+	p.signal(syscall.SIGTERM)
+	grace := time.NewTimer(s.grace)
+	defer grace.Stop()
+	select {
+	case <-p.done:
+	case <-grace.C:
+		p.signal(syscall.SIGKILL)
+		<-p.done
+	}
+}
+
+// Close ends all children, the youngest first and each only when the one before
+// it is gone, so that a server outlives its clients. It may be called twice.
+func (s *Supervisor) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for i := len(s.children) - 1; i >= 0; i-- {
+		s.Stop(s.children[i])
+	}
+	close(s.starts)
+}

@@ -1,0 +1,223 @@
+// Package sandbox is a Kubernetes cluster on one machine for trying out the
+// scheduler: a real control plane, nodes that do not exist, and storage that is
+// simulated.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/sandbox/controlplane"
+	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
+	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
+	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
+	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
+)
+
+// Options say what kind of sandbox to run.
+type Options struct {
+	// Nodes is the number of Kubernetes nodes, 1 to topology.MaxNodes.
+	Nodes int
+	// BinDir holds the executables of the control plane and the scheduler.
+	BinDir string
+	// SchedulerConfig is the path of a KubeSchedulerConfiguration; empty means the
+	// built-in one.
+	SchedulerConfig string
+	// Storage says which storage to use.
+	Storage StorageOptions
+	// APIServerPort and SchedulerPort are 0 for any free port.
+	APIServerPort, SchedulerPort int
+	// Dir is the sandbox's folder. Run removes it in the end.
+	Dir *workdir.Dir
+	// LogDir exists and receives one log per process.
+	LogDir  string
+	Console *console.Console
+}
+
+// Sandbox is a running sandbox.
+type Sandbox struct {
+	// Client has all rights.
+	Client kubernetes.Interface
+	// Control drives the simulated storage; nil if the storage is somebody else's
+	// and its control address was not given.
+	Control *openstoragesim.ControlClient
+	Nodes   []fakenodes.Node
+	// Kubeconfig is the path of a kubeconfig with all rights.
+	Kubeconfig string
+	// Kubectl is the command to use with it.
+	Kubectl string
+	// SchedulerAddress is host:port of the scheduler's metrics.
+	SchedulerAddress string
+	// StorageEndpoint and StorageControl are addresses of the storage; the latter
+	// may be empty.
+	StorageEndpoint, StorageControl string
+}
+
+// Run brings up a sandbox, calls use, and takes the sandbox down again when use
+// has returned. The context of use ends when ctx does or when a part of the
+// sandbox has died, which then is its cause and Run's error.
+func Run(ctx context.Context, options Options, use func(context.Context, *Sandbox) error) (err error) {
+	defer func() {
+		options.Console.Status("cleaning up")
+		err = errors.Join(err, options.Dir.Remove())
+		options.Console.Done()
+	}()
+	places, err := topology.Layout(options.Nodes)
+	if err != nil {
+		return err
+	}
+
+	// Whatever fails ends the rest by way of this context.
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	storage, err := openStorage(ctx, options.Storage, places, fail)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, storage.close()) }()
+	nodes, err := joinStorage(places, storage.nodes, options.Storage.Endpoint)
+	if err != nil {
+		return err
+	}
+	if storage.control != "" {
+		if err := announceControl(options.Dir, storage.control); err != nil {
+			return err
+		}
+	}
+
+	plane, err := controlplane.Start(ctx, controlplane.Options{
+		BinDir:           options.BinDir,
+		Dir:              options.Dir,
+		LogDir:           options.LogDir,
+		SchedulerConfig:  options.SchedulerConfig,
+		StorageEndpoint:  storage.endpoint,
+		StorageTokenFile: options.Storage.TokenFile,
+		APIServerPort:    options.APIServerPort,
+		SchedulerPort:    options.SchedulerPort,
+		Console:          options.Console,
+	})
+	if err != nil {
+		return err
+	}
+	defer plane.Close()
+
+	client, err := kubernetes.NewForConfig(plane.RESTConfig())
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	parts := &parts{fail: fail}
+	defer parts.stop()
+	if err := furnish(ctx, options.Console, client, nodes); err != nil {
+		return err
+	}
+	parts.run(ctx, func(ctx context.Context) error { return fakenodes.Run(ctx, client, nodes) })
+	parts.run(ctx, func(ctx context.Context) error {
+		driver.RunProvisioner(ctx, client, storage.driver)
+		return nil
+	})
+	if err := plane.StartControllers(ctx); err != nil {
+		return err
+	}
+	parts.run(ctx, func(ctx context.Context) error {
+		select {
+		case death := <-plane.Died():
+			return death
+		case <-ctx.Done():
+			return nil
+		}
+	})
+
+	sandbox := &Sandbox{
+		Client:           client,
+		Nodes:            nodes,
+		Kubeconfig:       plane.Kubeconfig(),
+		Kubectl:          kubectl(options.BinDir),
+		SchedulerAddress: plane.SchedulerAddress(),
+		StorageEndpoint:  storage.endpoint,
+		StorageControl:   storage.control,
+	}
+	if storage.control != "" {
+		sandbox.Control = openstoragesim.NewControlClient(storage.control)
+		defer sandbox.Control.Close()
+	}
+	err = use(ctx, sandbox)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		// What died explains better why use could not go on.
+		return cause
+	}
+	return err
+}
+
+// parts are the goroutines of a sandbox.
+type parts struct {
+	fail    context.CancelCauseFunc
+	running sync.WaitGroup
+	cancel  []context.CancelFunc
+}
+
+// run runs one part until stop or until the context ends. Its error ends the
+// sandbox.
+func (p *parts) run(ctx context.Context, part func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	p.cancel = append(p.cancel, cancel)
+	p.running.Go(func() {
+		if err := part(ctx); err != nil && ctx.Err() == nil {
+			p.fail(err)
+		}
+	})
+}
+
+// stop ends all parts and returns when they have ended.
+func (p *parts) stop() {
+	for _, cancel := range p.cancel {
+		cancel()
+	}
+	p.running.Wait()
+}
+
+// furnish creates what an administrator and the storage driver's operator would
+// have created.
+func furnish(ctx context.Context, out *console.Console, client kubernetes.Interface, nodes []fakenodes.Node) error {
+	started := time.Now()
+	out.Status("registering %d nodes", len(nodes))
+	if err := fakenodes.Register(ctx, client, nodes); err != nil {
+		return err
+	}
+	if _, err := client.StorageV1().CSIDrivers().Create(ctx, driver.Object(), metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating the CSIDriver: %w", err)
+	}
+	for _, class := range driver.StorageClasses() {
+		if _, err := client.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("creating the StorageClass %s: %w", class.Name, err)
+		}
+	}
+	withStorage := 0
+	for _, n := range nodes {
+		if n.StorageID != "" {
+			withStorage++
+		}
+	}
+	out.Printf("  %-24s %d nodes, %d of them with storage, after %.1f s", "nodes", len(nodes), withStorage, time.Since(started).Seconds())
+	return nil
+}
+
+// kubectl is the command for a person to use: the one that was built along, or
+// the one that is installed.
+func kubectl(binDir string) string {
+	path := filepath.Join(binDir, controlplane.KubectlBinary)
+	if _, err := os.Stat(path); err != nil {
+		return controlplane.KubectlBinary
+	}
+	return path
+}

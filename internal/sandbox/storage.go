@@ -1,0 +1,185 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
+	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
+	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
+	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
+)
+
+const loopback = "127.0.0.1"
+
+// StorageOptions choose between storage that the sandbox simulates and storage
+// that is elsewhere.
+type StorageOptions struct {
+	// Endpoint of an OpenStorage SDK elsewhere; empty to simulate one.
+	Endpoint string
+	// TokenFile holds the bearer token for that endpoint; may be empty.
+	TokenFile string
+	// Control is host:port of the control interface of that storage, if it is a
+	// simulated one; may be empty.
+	Control string
+	// Port and ControlPort are for simulated storage, 0 for any free port.
+	Port, ControlPort int
+}
+
+// storage is storage that answers.
+type storage struct {
+	endpoint string
+	control  string // host:port, or empty
+	driver   *driver.Storage
+	nodes    []driver.StorageNode
+	stop     func() error // of the simulation
+}
+
+// openStorage connects to the storage, after starting it if it is to be
+// simulated. fail is called if the simulation ends before it is asked to.
+func openStorage(ctx context.Context, options StorageOptions, places []topology.Node, fail context.CancelCauseFunc) (*storage, error) {
+	s := &storage{endpoint: options.Endpoint, control: options.Control, stop: func() error { return nil }}
+	if options.Endpoint == "" {
+		if err := s.simulate(ctx, options, places, fail); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if s.driver, s.nodes, err = driver.Connect(ctx, s.endpoint, options.TokenFile); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+func (s *storage) close() error {
+	return errors.Join(s.driver.Close(), s.stop())
+}
+
+// simulate runs a storage cluster until stop is called. It does not end with the
+// context: what uses it ends first.
+func (s *storage) simulate(ctx context.Context, options StorageOptions, places []topology.Node, fail context.CancelCauseFunc) error {
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- openstoragesim.Run(run, SimulationOptions(places, options.Port, options.ControlPort, func(endpoint, control string) {
+			s.endpoint, s.control = endpoint, control
+			close(ready)
+		}))
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		cancel()
+		return err
+	}
+	// From here on there is one who waits for the end, and one who asks for it.
+	done := make(chan struct{})
+	var failure error
+	go func() {
+		defer close(done)
+		if failure = <-ended; run.Err() == nil {
+			fail(fmt.Errorf("the simulated storage ended: %w", failure))
+		}
+	}()
+	s.stop = func() error {
+		cancel()
+		<-done
+		return failure
+	}
+	return nil
+}
+
+// SimulationOptions are for a storage cluster with one storage node on every
+// node that is meant to have one.
+func SimulationOptions(places []topology.Node, port, controlPort int, ready func(endpoint, control string)) openstoragesim.RunOptions {
+	options := openstoragesim.RunOptions{
+		Cluster:        openstoragesim.Options{Name: "sandbox"},
+		Address:        net.JoinHostPort(loopback, strconv.Itoa(port)),
+		ControlAddress: net.JoinHostPort(loopback, strconv.Itoa(controlPort)),
+		Ready:          ready,
+	}
+	for _, place := range places {
+		if place.Storage {
+			options.Nodes = append(options.Nodes, openstoragesim.Node{
+				SchedulerNodeName: place.Name,
+				MgmtIP:            place.IP.String(),
+				DataIP:            place.IP.String(),
+				Region:            place.Region,
+				Zone:              place.Zone,
+				Rack:              place.Rack,
+			})
+		}
+	}
+	return options
+}
+
+// joinStorage finds the storage node of every Kubernetes node by its name.
+func joinStorage(places []topology.Node, found []driver.StorageNode, endpoint string) ([]fakenodes.Node, error) {
+	ids := map[string]string{} // name -> storage node id
+	for _, n := range found {
+		for _, name := range n.Names {
+			if name != "" {
+				ids[name] = n.ID
+			}
+		}
+	}
+	nodes := make([]fakenodes.Node, len(places))
+	joined := 0
+	for i, place := range places {
+		nodes[i] = fakenodes.Node{Node: place, StorageID: ids[place.Name]}
+		if nodes[i].StorageID != "" {
+			joined++
+		}
+	}
+	switch {
+	case joined > 0:
+		return nodes, nil
+	case len(found) == 0:
+		return nil, fmt.Errorf("the storage at %s lists no nodes: it is empty, or the token in --storage-token-file may not see them", endpoint)
+	default:
+		return nil, fmt.Errorf("the storage at %s has %d nodes, and none of them is called %s to %s as the nodes of the sandbox are",
+			endpoint, len(found), places[0].Name, places[len(places)-1].Name)
+	}
+}
+
+// controlFile holds the address of the control interface, for other processes of
+// the user.
+const controlFile = "storage-control"
+
+func announceControl(dir *workdir.Dir, address string) error {
+	if err := os.WriteFile(dir.Join(controlFile), []byte(address), 0o600); err != nil {
+		return fmt.Errorf("announcing the control address of the storage: %w", err)
+	}
+	return nil
+}
+
+// FindControl returns the control address of the storage of the one sandbox that
+// runs on this machine with its folder below parent.
+func FindControl(parent string) (string, error) {
+	running, err := workdir.Running(parent)
+	if err != nil {
+		return "", err
+	}
+	var addresses []string
+	for _, dir := range running {
+		// A sandbox that is just starting, or uses storage that cannot be driven,
+		// has no such file.
+		if address, err := os.ReadFile(dir + "/" + controlFile); err == nil {
+			addresses = append(addresses, string(address))
+		}
+	}
+	switch len(addresses) {
+	case 0:
+		return "", errors.New("no sandbox is running whose storage can be driven; start one with \"sandbox up\" or \"sandbox storage serve\", or give its address with --control")
+	case 1:
+		return addresses[0], nil
+	default:
+		return "", fmt.Errorf("several sandboxes are running; choose one with --control, which is one of %s", strings.Join(addresses, ", "))
+	}
+}
