@@ -23,7 +23,7 @@ help: ## List the targets
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: bin/scheduler bin/sandbox ## Compile our own binaries into bin/ (first time: about 4 minutes)
+build: bin/scheduler bin/sandbox ## Compile our own binaries into bin/
 
 .PHONY: demo
 demo: build $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
@@ -60,7 +60,7 @@ test-integration: ## Run the real scheduler against a real kube-apiserver and et
 FORCE:
 
 bin/scheduler: FORCE
-	@test -x $@ || echo "Compiling the scheduler: all of kube-scheduler, about 4 minutes the first time"
+	@test -x $@ || echo "Compiling the scheduler: all of kube-scheduler: the first time this takes some minutes"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/scheduler
 
 bin/sandbox: FORCE
@@ -72,7 +72,7 @@ bin/etcd: hack/controlplane/go.mod
 	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ go.etcd.io/etcd/server/v3
 
 bin/kube%: hack/controlplane/go.mod
-	@echo "Compiling $(@F) $(KUBERNETES_VERSION): the first of them takes about 3 minutes"
+	@echo "Compiling $(@F) $(KUBERNETES_VERSION): the first of these binaries takes some minutes"
 	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ k8s.io/kubernetes/cmd/$(@F)
 
 .PHONY: clean

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/libopenstorage/openstorage/api"
 	v1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -21,6 +21,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 const driver = "pxd.portworx.com"
@@ -77,11 +78,25 @@ func (c *cluster) addNode(name string, labels map[string]string) {
 	node, err := c.storage.AddNode(openstoragesim.Node{SchedulerNodeName: name})
 	c.must(err)
 	c.addBareNode(name, labels)
-	_, err = c.client.StorageV1().CSINodes().Create(c.ctx, &storagev1.CSINode{
+	c.csiNode(name, node.ID)
+}
+
+// csiNode registers the driver on a Kubernetes node, as the kubelet does.
+func (c *cluster) csiNode(name, storageID string) {
+	c.Helper()
+	_, err := c.client.StorageV1().CSINodes().Create(c.ctx, &storagev1.CSINode{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: driver, NodeID: node.ID}}},
+		Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: driver, NodeID: storageID}}},
 	}, metav1.CreateOptions{})
 	c.must(err)
+}
+
+// storageID is the id under which replica sets name a node.
+func (c *cluster) storageID(node string) string {
+	c.Helper()
+	found, err := c.storage.Node(node)
+	c.must(err)
+	return found.ID
 }
 
 // addBareNode adds a Kubernetes node without the driver.
@@ -108,6 +123,8 @@ type volumeOptions struct {
 	annotations map[string]string // of the claim
 	hidden      bool              // the storage system does not know it
 	unbound     bool              // the claim is not bound
+	class       string            // StorageClass of the claim
+	driver      string            // of the PV, if it is not the usual one
 }
 
 // volume makes a volume with replicas on the given nodes, a PV and a bound claim,
@@ -116,7 +133,7 @@ func (c *cluster) volume(name string, nodes ...string) { c.volumeWith(name, volu
 
 func (c *cluster) volumeWith(name string, o volumeOptions, nodes ...string) {
 	c.Helper()
-	handle := "9" + fmt.Sprint(len(name)) + "000"
+	handle := hiddenName(c, name) // in-tree volumes may be named rather than numbered
 	if !o.hidden {
 		parameters := map[string]string{"repl": fmt.Sprint(max(1, len(nodes)))}
 		for key, value := range o.parameters {
@@ -136,8 +153,7 @@ func (c *cluster) volumeWith(name string, o volumeOptions, nodes ...string) {
 	for key, value := range o.annotations {
 		claim.Annotations[key] = value
 	}
-	none := ""
-	claim.Spec.StorageClassName = &none
+	claim.Spec.StorageClassName = &o.class
 	if !o.unbound {
 		claim.Annotations["pv.kubernetes.io/bind-completed"] = "yes"
 		claim.Spec.VolumeName = c.pvName(name)
@@ -147,16 +163,19 @@ func (c *cluster) volumeWith(name string, o volumeOptions, nodes ...string) {
 	if o.unbound {
 		return
 	}
-	c.persistentVolume(name, handle, claim.UID)
+	c.persistentVolume(name, cmp.Or(o.driver, driver), handle, claim.UID)
 	claim.Status.Phase = v1.ClaimBound
 	_, err = c.client.CoreV1().PersistentVolumeClaims(c.namespace).UpdateStatus(c.ctx, claim, metav1.UpdateOptions{})
 	c.must(err)
 }
 
+// hiddenName is the name of a volume that the storage system does not know yet.
+func hiddenName(c *cluster, claim string) string { return c.namespace + "-" + claim }
+
 func (c *cluster) pvName(claim string) string { return "pv-" + c.namespace + "-" + claim }
 
 // persistentVolume makes the PV behind a claim.
-func (c *cluster) persistentVolume(claim, handle string, uid types.UID) {
+func (c *cluster) persistentVolume(claim, driver, handle string, uid types.UID) {
 	c.Helper()
 	_, err := c.client.CoreV1().PersistentVolumes().Create(c.ctx, &v1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: c.pvName(claim)},
@@ -175,13 +194,16 @@ func (c *cluster) persistentVolume(claim, handle string, uid types.UID) {
 // replicas puts the replicas of a volume exactly on these nodes, in one set.
 func (c *cluster) replicas(volume string, nodes ...string) {
 	c.Helper()
+	c.must(c.storage.SetReplicaSets(volume, c.storageIDs(nodes)))
+}
+
+func (c *cluster) storageIDs(nodes []string) []string {
+	c.Helper()
 	ids := make([]string, len(nodes))
 	for i, name := range nodes {
-		node, err := c.storage.Node(name)
-		c.must(err)
-		ids[i] = node.ID
+		ids[i] = c.storageID(name)
 	}
-	c.must(c.storage.SetReplicaSets(volume, ids))
+	return ids
 }
 
 // pod makes a pod that uses the claims, in the usual profile.
@@ -192,6 +214,17 @@ func (c *cluster) pod(name string, claims ...string) *st.PodWrapper {
 		pod = pod.PVC(claim)
 	}
 	return pod
+}
+
+// strict makes a pod that insists on a replica node.
+func (c *cluster) strict(name string, claims ...string) *st.PodWrapper {
+	return c.pod(name, claims...).Annotation(placement.PodPreferLocalOnly, "true")
+}
+
+// foreignVolume makes a bound claim of another driver.
+func (c *cluster) foreignVolume(name string, annotations map[string]string) {
+	c.Helper()
+	c.volumeWith(name, volumeOptions{driver: "csi.example.com", hidden: true, annotations: annotations})
 }
 
 // create sends a pod to the API server.
@@ -239,8 +272,10 @@ func message(pod *v1.Pod) string {
 			return condition.Message
 		}
 	}
-	return "the scheduler has said nothing"
+	return untried
 }
+
+const untried = "the scheduler has said nothing"
 
 // expectPending waits until the scheduler has turned the pod down with a message
 // that contains all the parts.
@@ -304,13 +339,5 @@ func eventually(t *testing.T, what string, condition func() error) {
 			t.Fatalf("waited %v for: %s: %v", patience, what, err)
 		}
 		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// expectSame fails with a diff unless both are equal.
-func expectSame[T any](t *testing.T, what string, want, got T) {
-	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }

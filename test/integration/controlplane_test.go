@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	apiservertesting "k8s.io/kubernetes/cmd/kube-apiserver/app/testing"
+	"k8s.io/kubernetes/test/utils/ktesting"
 )
 
 // controlPlane is one kube-apiserver on one etcd, shared by all scenarios.
@@ -24,8 +27,44 @@ type controlPlane struct {
 	client kubernetes.Interface
 }
 
+// sharedPlane is the control plane of all tests of this package. It is started by
+// the first that asks and ends with the process.
+func sharedPlane(t *testing.T) *controlPlane {
+	t.Helper()
+	shared.once.Do(func() { shared.plane = startControlPlane(processTB{t}) })
+	if shared.plane == nil {
+		t.Fatal("the control plane did not start, see the first test")
+	}
+	return shared.plane
+}
+
+var shared struct {
+	once  sync.Once
+	plane *controlPlane
+}
+
+// processTB is a test whose cleanups wait for the end of the process.
+type processTB struct{ *testing.T }
+
+var atExit []func()
+
+func (processTB) Cleanup(f func()) { atExit = append(atExit, f) }
+
+// Log and Logf are silent: the control plane outlives the test it would log to.
+func (processTB) Log(...any)          {}
+func (processTB) Logf(string, ...any) {}
+
+func (processTB) TempDir() string {
+	dir, err := os.MkdirTemp("", "hyperconverge-integration-")
+	if err != nil {
+		panic(err)
+	}
+	atExit = append(atExit, func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // startControlPlane starts both in this process; they end with the test.
-func startControlPlane(t *testing.T) *controlPlane {
+func startControlPlane(t ktesting.TB) *controlPlane {
 	t.Helper()
 	storage := storagebackend.NewDefaultConfig("/registry", nil)
 	storage.Transport.ServerList = []string{startEtcd(t)}
@@ -48,7 +87,7 @@ func startControlPlane(t *testing.T) *controlPlane {
 }
 
 // startEtcd returns the client URL of a new, empty etcd.
-func startEtcd(t *testing.T) string {
+func startEtcd(t ktesting.TB) string {
 	t.Helper()
 	config := embed.NewConfig()
 	config.Dir = t.TempDir()
@@ -71,7 +110,7 @@ func startEtcd(t *testing.T) string {
 	return client.String()
 }
 
-func freeURL(t *testing.T) url.URL {
+func freeURL(t ktesting.TB) url.URL {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -107,5 +146,9 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("KUBE_CACHE_MUTATION_DETECTOR", "true"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, f := range slices.Backward(atExit) {
+		f()
+	}
+	os.Exit(code)
 }
