@@ -9,6 +9,8 @@ const (
 	PodPreferLocalOnly = "stork.libopenstorage.org/preferLocalNodeOnly"
 	// PodDisableHyperconvergence turns scoring (S1) and F7 off for a pod.
 	PodDisableHyperconvergence = "stork.libopenstorage.org/disableHyperconvergence"
+	// PodDisableAdmission keeps the admission webhook's hands off a pod.
+	PodDisableAdmission = "stork.libopenstorage.org/disable-admission-controller"
 	// VolumePreferRemote makes a service volume near when false; default true.
 	VolumePreferRemote = "stork.libopenstorage.org/preferRemoteNode"
 	// VolumePreferRemoteOnly keeps the pod off the replica nodes (F7).
@@ -188,6 +190,15 @@ func Restoring(claimAnnotations map[string]string) (bool, *Problem) {
 		return false, nil
 	}
 	return parseBool(ClaimRestoreInProgress, value, false)
+}
+
+// AdmissionDisabled reports whether a pod wants to be left alone by the webhook.
+func AdmissionDisabled(podAnnotations map[string]string) (bool, *Problem) {
+	value, found := podAnnotations[PodDisableAdmission]
+	if !found {
+		return false, nil
+	}
+	return parseBool(PodDisableAdmission, value, false)
 }
 
 // NodeUnschedulableOf reads the storage operator's annotation of a node (F4).

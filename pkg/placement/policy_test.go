@@ -90,6 +90,7 @@ func TestBooleans(t *testing.T) {
 			read: classPolicy(placement.Traits{}, placement.VolumeWindows, func(p placement.Policy) bool { return p.Windows }),
 		},
 		{key: placement.ClaimRestoreInProgress, read: one(placement.ClaimRestoreInProgress, placement.Restoring)},
+		{key: placement.PodDisableAdmission, read: one(placement.PodDisableAdmission, placement.AdmissionDisabled)},
 		{key: placement.NodeUnschedulable, read: one(placement.NodeUnschedulable, placement.NodeUnschedulableOf)},
 	}
 	for _, tc := range tests {
@@ -131,6 +132,9 @@ func TestAbsentKeysAreNoProblem(t *testing.T) {
 		}
 		if got, problem := placement.NodeUnschedulableOf(annotations); got || problem != nil {
 			t.Errorf("NodeUnschedulableOf(%v) = %t, %v", annotations, got, problem)
+		}
+		if got, problem := placement.AdmissionDisabled(annotations); got || problem != nil {
+			t.Errorf("AdmissionDisabled(%v) = %t, %v", annotations, got, problem)
 		}
 	}
 }

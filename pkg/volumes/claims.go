@@ -157,20 +157,26 @@ func (c *Claims) ofPVC(pod *v1.Pod, name string, ephemeral bool) Claim {
 		claim.State = ClaimNotOwned
 		return claim
 	}
-	claim.Class = c.classOf(pvc)
+	c.resolve(&claim, c.classOf(pvc))
+	return claim
+}
+
+// resolve follows a claim whose PVC is known to its driver and handle.
+func (c *Claims) resolve(claim *Claim, class *storagev1.StorageClass) {
+	pvc := claim.PVC
+	claim.Class = class
 	if pvc.Spec.VolumeName == "" {
 		claim.State = ClaimUnbound
-		claim.Driver = c.driverOfUnbound(pvc, claim.Class)
-		return claim
+		claim.Driver = c.driverOfUnbound(pvc, class)
+		return
 	}
 	pv, err := c.pvs.Get(pvc.Spec.VolumeName)
 	if err != nil || !freeFor(pv, pvc) {
 		claim.State = ClaimLost
-		claim.Driver = c.driverOfUnbound(pvc, claim.Class)
-		return claim
+		claim.Driver = c.driverOfUnbound(pvc, class)
+		return
 	}
 	claim.Driver, claim.Handle = HandleOf(pv, c.drivers)
-	return claim
 }
 
 // freeFor reports whether the PV is the claim's, or free for it.
@@ -180,11 +186,16 @@ func freeFor(pv *v1.PersistentVolume, pvc *v1.PersistentVolumeClaim) bool {
 		(ref.Name == pvc.Name && ref.Namespace == pvc.Namespace && (ref.UID == "" || ref.UID == pvc.UID))
 }
 
-func (c *Claims) classOf(pvc *v1.PersistentVolumeClaim) *storagev1.StorageClass {
-	name := pvc.Annotations[v1.BetaStorageClassAnnotation]
-	if name == "" && pvc.Spec.StorageClassName != nil {
-		name = *pvc.Spec.StorageClassName
+// ClassName is the name of the StorageClass of a claim; empty if it names none.
+func ClassName(pvc *v1.PersistentVolumeClaim) string {
+	if name := pvc.Annotations[v1.BetaStorageClassAnnotation]; name != "" || pvc.Spec.StorageClassName == nil {
+		return name
 	}
+	return *pvc.Spec.StorageClassName
+}
+
+func (c *Claims) classOf(pvc *v1.PersistentVolumeClaim) *storagev1.StorageClass {
+	name := ClassName(pvc)
 	if name == "" {
 		return nil
 	}
