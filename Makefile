@@ -55,6 +55,16 @@ test-integration: ## Run the real scheduler against a real kube-apiserver and et
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
 	go test -timeout 20m ./test/integration/...
 
+.PHONY: verify
+verify: ## Check generated code, modules, formatting and the linters
+	@hack/verify-codegen.sh
+	@hack/verify-modules.sh
+	@hack/verify-lint.sh
+
+.PHONY: generate
+generate: ## Generate code anew
+	@hack/update-codegen.sh
+
 # go itself knows what is out of date; the phony prerequisite asks it every time.
 .PHONY: FORCE
 FORCE:
