@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-
-	"github.com/libopenstorage/openstorage/api"
 )
 
 // maxControlBody is the most bytes that a control request may have.
@@ -72,7 +70,7 @@ func ControlHandler(server *Server) http.Handler {
 	handle("GET /v1/volumes", func(*http.Request) (any, error) {
 		summaries := []VolumeSummary{}
 		for v := range c.Volumes() {
-			summaries = append(summaries, c.summary(v))
+			summaries = append(summaries, c.Summarize(v))
 		}
 		return summaries, nil
 	})
@@ -81,7 +79,7 @@ func ControlHandler(server *Server) http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		return c.summary(v), nil
+		return c.Summarize(v), nil
 	}))
 	handle("POST /v1/volumes/fill", withBody(func(_ *http.Request, body fillBody) (any, error) {
 		return nil, c.Fill(body.Count, body.Parameters)
@@ -91,7 +89,7 @@ func ControlHandler(server *Server) http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		return c.summary(v), nil
+		return c.Summarize(v), nil
 	})
 	handle("DELETE /v1/volumes/{volume}", func(r *http.Request) (any, error) {
 		return nil, c.DeleteVolume(r.PathValue("volume"))
@@ -145,50 +143,6 @@ func ControlHandler(server *Server) http.Handler {
 		return nil, nil
 	}))
 	return mux
-}
-
-// VolumeSummary is what the control interface tells of a volume.
-type VolumeSummary struct {
-	ID     string            `json:"id"`
-	Name   string            `json:"name"`
-	Size   uint64            `json:"size"` // bytes
-	Labels map[string]string `json:"labels,omitempty"`
-	// ReplicaSets has one list of replicas per set; none for volumes whose data
-	// is elsewhere.
-	ReplicaSets [][]Replica `json:"replicaSets,omitempty"`
-	// AttachedOn is the id of a node, or empty.
-	AttachedOn string `json:"attachedOn,omitempty"`
-}
-
-// Replica is one copy of a replica set's data.
-type Replica struct {
-	NodeID string `json:"nodeID"`
-	// Node is the node's scheduler name; empty if it has none or left.
-	Node string `json:"node,omitempty"`
-	Pool string `json:"pool,omitempty"`
-}
-
-func (c *Cluster) summary(v *api.Volume) VolumeSummary {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	s := VolumeSummary{
-		ID:         v.GetId(),
-		Name:       v.GetLocator().GetName(),
-		Size:       v.GetSpec().GetSize(),
-		Labels:     v.GetLocator().GetVolumeLabels(),
-		AttachedOn: v.GetAttachedOn(),
-	}
-	for _, set := range v.GetReplicaSets() {
-		replicas := make([]Replica, len(set.GetNodes()))
-		for i, id := range set.GetNodes() {
-			replicas[i] = Replica{NodeID: id, Pool: set.GetPoolUuids()[i]}
-			if n, ok := c.nodesByID[id]; ok {
-				replicas[i].Node = n.SchedulerNodeName
-			}
-		}
-		s.ReplicaSets = append(s.ReplicaSets, replicas)
-	}
-	return s
 }
 
 type (

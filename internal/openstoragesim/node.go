@@ -19,6 +19,21 @@ const (
 	LabelRack   = "px/rack"
 )
 
+// Status is the status of a storage node, under a name of this package, so that
+// users of the simulator need not import the SDK.
+type Status = api.Status
+
+// The node statuses that tests use most; ParseStatus knows all.
+const (
+	StatusNone            = api.Status_STATUS_NONE
+	StatusOK              = api.Status_STATUS_OK
+	StatusOffline         = api.Status_STATUS_OFFLINE
+	StatusMaintenance     = api.Status_STATUS_MAINTENANCE
+	StatusStorageDown     = api.Status_STATUS_STORAGE_DOWN
+	StatusStorageDegraded = api.Status_STATUS_STORAGE_DEGRADED
+	StatusPoolMaintenance = api.Status_STATUS_POOLMAINTENANCE
+)
+
 // Pool is a storage pool of a node.
 type Pool struct {
 	// UUID is generated when it is empty.
@@ -41,7 +56,7 @@ type Node struct {
 	MgmtIP string `json:"mgmtIP,omitempty"`
 	DataIP string `json:"dataIP,omitempty"`
 	// Status is OK for nodes that are added with STATUS_NONE.
-	Status api.Status `json:"-"`
+	Status Status `json:"-"`
 	// Pools default to one pool, unless the node is Storageless.
 	Pools []Pool `json:"pools,omitempty"`
 	// Storageless nodes have no pools: they use volumes and hold none.
@@ -94,8 +109,8 @@ func (c *Cluster) AddNode(n Node) (Node, error) {
 	if n.DataIP == "" {
 		n.DataIP = address(dataNet | c.nextNodeIP)
 	}
-	if n.Status == api.Status_STATUS_NONE {
-		n.Status = api.Status_STATUS_OK
+	if n.Status == StatusNone {
+		n.Status = StatusOK
 	}
 	if len(n.Pools) == 0 && !n.Storageless {
 		n.Pools = []Pool{{}}
@@ -142,7 +157,7 @@ func (c *Cluster) RemoveNode(idOrName string) error {
 
 // SetNodeState sets the status that the SDK reports for a node, which is named
 // by its id, scheduler node name, hostname or address.
-func (c *Cluster) SetNodeState(idOrName string, status api.Status) error {
+func (c *Cluster) SetNodeState(idOrName string, status Status) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.findNode(idOrName)
@@ -253,7 +268,7 @@ func (n *Node) UnmarshalJSON(data []byte) error {
 func (n *Node) holdsReplicas() bool { return n.online() && len(n.Pools) > 0 }
 
 func (n *Node) online() bool {
-	return n.Status == api.Status_STATUS_OK || n.Status == api.Status_STATUS_NONE
+	return n.Status == StatusOK || n.Status == StatusNone
 }
 
 // storageNode is the node as the SDK reports it.
@@ -290,7 +305,7 @@ func (n *Node) storageNode() *api.StorageNode {
 
 // ParseStatus reads a node status as people write it: OFFLINE, offline and
 // STATUS_OFFLINE are the same.
-func ParseStatus(text string) (api.Status, error) {
+func ParseStatus(text string) (Status, error) {
 	name := strings.ToUpper(strings.TrimSpace(text))
 	if !strings.HasPrefix(name, "STATUS_") {
 		name = "STATUS_" + name
@@ -299,7 +314,7 @@ func ParseStatus(text string) (api.Status, error) {
 	if !ok || api.Status(value) == api.Status_STATUS_MAX {
 		return 0, fmt.Errorf("node status %q is not one of OK, OFFLINE, STORAGE_DOWN, STORAGE_DEGRADED, ...: %w", text, ErrInvalid)
 	}
-	return api.Status(value), nil
+	return Status(value), nil
 }
 
 // dataNet is the bit that tells data addresses (10.128.0.0/9) from management

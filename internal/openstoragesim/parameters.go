@@ -1,6 +1,7 @@
 package openstoragesim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,7 +54,7 @@ var parameterReaders = map[string]func(spec *api.VolumeSpec, labels map[string]s
 	api.SpecNodes: func(spec *api.VolumeSpec, _ map[string]string, value string) error {
 		nodes := splitList(value)
 		if len(nodes) == 0 {
-			return fmt.Errorf("names no node")
+			return errors.New("names no node")
 		}
 		spec.ReplicaSet = &api.ReplicaSet{Nodes: nodes}
 		return nil
@@ -80,7 +81,7 @@ var parameterReaders = map[string]func(spec *api.VolumeSpec, labels map[string]s
 	api.SpecSharedv4ServiceType: func(spec *api.VolumeSpec, _ map[string]string, value string) error {
 		kind, ok := serviceTypes[value]
 		if !ok {
-			return fmt.Errorf("must be ClusterIP, NodePort, LoadBalancer or empty")
+			return errors.New("must be ClusterIP, NodePort, LoadBalancer or empty")
 		}
 		spec.Sharedv4ServiceSpec = &api.Sharedv4ServiceSpec{Type: kind}
 		return nil
@@ -96,7 +97,7 @@ var parameterReaders = map[string]func(spec *api.VolumeSpec, labels map[string]s
 	api.SpecProxyEndpoint: func(spec *api.VolumeSpec, _ map[string]string, value string) error {
 		protocol, endpoint := api.ParseProxyEndpoint(value)
 		if protocol == api.ProxyProtocol_PROXY_PROTOCOL_INVALID {
-			return fmt.Errorf("must begin with nfs://, s3:// or pxd://")
+			return errors.New("must begin with nfs://, s3:// or pxd://")
 		}
 		proxySpec(spec).ProxyProtocol = protocol
 		proxySpec(spec).Endpoint = endpoint
@@ -157,7 +158,7 @@ func readBool(set func(*api.VolumeSpec, bool)) func(*api.VolumeSpec, map[string]
 	return func(spec *api.VolumeSpec, _ map[string]string, value string) error {
 		on, err := strconv.ParseBool(value)
 		if err != nil {
-			return fmt.Errorf("must be true or false")
+			return errors.New("must be true or false")
 		}
 		set(spec, on)
 		return nil
@@ -169,7 +170,7 @@ func readBool(set func(*api.VolumeSpec, bool)) func(*api.VolumeSpec, map[string]
 func readPlaces(label string) func(*api.VolumeSpec, map[string]string, string) error {
 	return func(_ *api.VolumeSpec, labels map[string]string, value string) error {
 		if len(splitList(value)) == 0 {
-			return fmt.Errorf("names no place")
+			return errors.New("names no place")
 		}
 		labels[label] = value
 		return nil
@@ -179,7 +180,7 @@ func readPlaces(label string) func(*api.VolumeSpec, map[string]string, string) e
 func readFormat(spec *api.VolumeSpec, _ map[string]string, value string) error {
 	format, err := api.FSTypeSimpleValueOf(value)
 	if err != nil {
-		return fmt.Errorf("is not a filesystem")
+		return errors.New("is not a filesystem")
 	}
 	spec.Format = format
 	return nil

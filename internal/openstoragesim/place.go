@@ -126,7 +126,7 @@ func (c *Cluster) candidates(d demand) ([]*node, error) {
 			n, err := c.findNode(name)
 			if err != nil {
 				// Not ErrNotFound: what the caller asks for is the volume.
-				return nil, fmt.Errorf("%w: nodes that the volume asks for: %s", ErrInvalid, err)
+				return nil, fmt.Errorf("%w: nodes that the volume asks for: %s", ErrInvalid, err.Error())
 			}
 			if n.holdsReplicas() && !slices.Contains(named, n) {
 				named = append(named, n)

@@ -48,7 +48,7 @@ func TestRun(t *testing.T) {
 			}
 			for _, address := range []string{at.endpoint, at.control} {
 				if conn, err := net.Dial("tcp", address); err == nil {
-					conn.Close()
+					_ = conn.Close()
 					t.Errorf("%s still accepts connections", address)
 				}
 			}

@@ -40,8 +40,9 @@ type ServerOptions struct {
 }
 
 // Server serves one Cluster over gRPC. All methods are safe for concurrent use.
-// Message size limits are grpc's defaults, as on real servers: anything may be
-// sent, 4 MiB may be received.
+// Message sizes and keepalive are grpc's defaults, as on real servers: anything
+// may be sent, 4 MiB may be received, and a client that pings more often than
+// every five minutes is sent away.
 type Server struct {
 	cluster *Cluster
 	options ServerOptions

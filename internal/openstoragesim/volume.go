@@ -202,11 +202,15 @@ func (c *Cluster) shared(spec *api.VolumeSpec) *api.VolumeSpec {
 }
 
 // shallow copies a message whose fields are then shared with the original.
-func shallow[M proto.Message](m M) M {
-	copied := m.ProtoReflect().New()
-	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		copied.Set(field, value)
+func shallow[M any, P interface {
+	*M
+	proto.Message
+}](original P) P {
+	copied := P(new(M))
+	fields := copied.ProtoReflect()
+	original.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		fields.Set(field, value)
 		return true
 	})
-	return copied.Interface().(M)
+	return copied
 }

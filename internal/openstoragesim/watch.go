@@ -2,6 +2,7 @@ package openstoragesim
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -122,7 +123,7 @@ func (w *watch) send(v *api.Volume) error {
 }
 
 func (w *watch) ended() error {
-	if cause := context.Cause(w.ctx); cause == errCut {
+	if errors.Is(context.Cause(w.ctx), errCut) {
 		return errCut
 	}
 	return status.FromContextError(w.ctx.Err()).Err()

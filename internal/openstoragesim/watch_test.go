@@ -7,7 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/testing/protocmp"
 )
 
@@ -134,14 +136,21 @@ func TestSubscriptionLosesWhatDoesNotFit(t *testing.T) {
 // A slow client's stream goes on, but what its buffer could not hold is gone.
 func TestSlowWatchLosesEvents(t *testing.T) {
 	const burst = 5000 // far more than the buffer and the connection hold
-	c, _, stream := watched(t, ServerOptions{WatchBuffer: 10})
+	c := newCluster(t, 1)
+	must(t, c.Fill(1, nil))
+	volume := slices.Collect(c.Volumes())[0].GetId()
+	s := start(t, c, ServerOptions{WatchBuffer: 10})
+	// Windows of a given size stay that size.
+	stream := openWatch(t, dial(t, s.Endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(1<<16), grpc.WithInitialConnWindowSize(1<<16)))
+	recv(t, stream, 1)
 	for i := range burst {
-		step(t, c, "v", i)
+		step(t, c, volume, i)
 	}
 	// Either the buffer is full, or it has room for the change that is made
 	// now: in both cases there is something to receive.
 	for received := 0; ; received++ {
-		step(t, c, "v", burst)
+		step(t, c, volume, burst)
 		if steps(recv(t, stream, 1))[0] == strconv.Itoa(burst) {
 			if received < 10 || received > burst/2 {
 				t.Errorf("received %d of %d events", received, burst)
