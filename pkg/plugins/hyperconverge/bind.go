@@ -2,6 +2,7 @@ package hyperconverge
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -69,12 +70,24 @@ func (pl *Hyperconverge) PostBind(_ context.Context, state fwk.CycleState, pod *
 	}
 }
 
+// nodesExplained bounds the work and the length of the event for pods with a
+// great many volumes.
+const nodesExplained = 10
+
 // whyElsewhere says for each replica node why the pod cannot be there. There are
 // few of them, so the filters are asked once more.
 func (pl *Hyperconverge) whyElsewhere(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision) string {
-	var lines []string
-	for _, n := range d.plan.ReplicaNodes() {
-		lines = append(lines, n.Name+": "+pl.whyNot(ctx, state, pod, d, n))
+	// The pod that Reserve gets has its node already, and would fit no other.
+	unassigned := *pod
+	unassigned.Spec.NodeName = ""
+	nodes := d.plan.ReplicaNodes()
+	lines := make([]string, 0, len(nodes))
+	for i, n := range nodes {
+		if i == nodesExplained {
+			lines = append(lines, fmt.Sprintf("and %d more nodes", len(nodes)-i))
+			break
+		}
+		lines = append(lines, n.Name+": "+pl.whyNot(ctx, state, &unassigned, d, n))
 	}
 	return strings.Join(lines, "; ")
 }
@@ -94,7 +107,9 @@ func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *
 		klog.FromContext(ctx).V(4).Info("A replica node is not in the scheduler's snapshot", "node", n.Name, "err", err)
 		return "not known to the scheduler"
 	}
-	status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, pod, nodeInfo)
+	unplaced := *pod // Reserve gets the pod with its node written in, which would rule out all others
+	unplaced.Spec.NodeName = ""
+	status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, &unplaced, nodeInfo)
 	if status.IsSuccess() {
 		return "feasible, but another node scored higher"
 	}

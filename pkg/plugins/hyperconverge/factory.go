@@ -3,30 +3,28 @@ package hyperconverge
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/informers"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
-	"k8s.io/utils/clock"
-	"k8s.io/utils/lru"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/apis/config/validation"
-	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
-	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // Factory makes the plugins of all profiles of one process. They share one index
 // of volumes, and one connection to the storage API.
 type Factory struct {
+	newSource newSource
+
 	mu     sync.Mutex
 	shared *shared
 	// users is the number of plugins that are not closed.
@@ -34,20 +32,7 @@ type Factory struct {
 }
 
 // NewFactory returns a factory that has started nothing yet.
-func NewFactory() *Factory { return &Factory{} }
-
-// shared is what the plugins of a process have in common.
-type shared struct {
-	settings config.StorageSettings
-	index    *volumes.Index
-	claims   *volumes.Claims
-	machines *machines
-	nodes    corelisters.NodeLister
-	// given remembers the notices of all profiles: a user is told once.
-	given *lru.Cache
-	stop  context.CancelFunc
-	done  sync.WaitGroup
-}
+func NewFactory() *Factory { return &Factory{newSource: newOpenStorageSource} }
 
 // New makes the plugin of one profile. It fails on arguments that are wrong, or
 // whose storage settings differ from those of another profile.
@@ -60,7 +45,7 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 	defer f.mu.Unlock()
 	settings := args.StorageSettings()
 	if f.shared == nil {
-		if f.shared, err = newShared(ctx, settings, handle); err != nil {
+		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), f.newSource); err != nil {
 			return nil, err
 		}
 	} else if path := f.shared.settings.FirstDifference(&settings); path != nil {
@@ -113,69 +98,17 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 	return args, validation.ValidateHyperconvergeArgs(field.NewPath("pluginConfig").Key(Name).Child("args"), args)
 }
 
-// newShared makes the index, feeds it from the informers, and starts it and the
-// source of replicas. Nothing here waits for the storage API.
-func newShared(ctx context.Context, settings config.StorageSettings, handle fwk.Handle) (*shared, error) {
-	metrics.RegisterScheduling()
-	factory := handle.SharedInformerFactory()
-	machines, err := newMachines(factory)
-	if err != nil {
-		return nil, err
-	}
-	index := volumes.NewIndex(volumes.Options{
-		Drivers:      settings.Drivers,
-		TopologyKeys: volumes.TopologyKeys(settings.TopologyKeys),
-		MaxStaleness: settings.MaxStaleness.Duration,
-	})
-	core, storage := factory.Core().V1(), factory.Storage().V1()
-	if err := index.AddEventHandlers(core.Nodes(), storage.CSINodes(), core.PersistentVolumes()); err != nil {
-		return nil, err
-	}
-	source, err := openstorage.New(sourceConfig(settings.OpenStorage), index)
-	if err != nil {
-		return nil, fmt.Errorf("storage API %s: %w", settings.OpenStorage.Endpoint, err)
-	}
-	ctx, stop := context.WithCancel(ctx)
-	s := &shared{
-		settings: settings,
-		index:    index,
-		claims: volumes.NewClaims(core.PersistentVolumeClaims().Lister(), core.PersistentVolumes().Lister(),
-			storage.StorageClasses().Lister(), settings.Drivers),
-		machines: machines,
-		nodes:    core.Nodes().Lister(),
-		given:    lru.New(noticesKept),
-		stop:     stop,
-	}
-	s.done.Go(func() { index.Run(ctx) })
-	s.done.Go(func() { source.Run(ctx) })
-	return s, nil
-}
-
-func sourceConfig(o config.OpenStorage) openstorage.Config {
-	return openstorage.Config{
-		Endpoint:            o.Endpoint,
-		TokenFile:           o.TokenFile,
-		TLS:                 openstorage.TLS(o.TLS),
-		NodePollInterval:    o.NodePollInterval.Duration,
-		ResyncInterval:      o.ResyncInterval.Duration,
-		RequestTimeout:      o.RequestTimeout.Duration,
-		WatchBackoff:        o.WatchBackoff.Duration,
-		AllowPlaintextToken: o.AllowPlaintextToken,
-	}
-}
-
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
 	j := &judge{
-		claims: s.claims, index: s.index, machines: s.machines, clock: clock.RealClock{},
+		claims: s.claims, index: s.index, machines: s.machines,
 		grace: s.settings.UnknownVolumeGracePeriod.Duration,
 		tiers: placement.TierScores(args.TierScores),
 	}
-	decide := func(pod *v1.Pod) *decision { return j.decide(pod, j.claims.Of(pod)) }
 	pl := &Hyperconverge{
 		handle:     handle,
 		judge:      j,
-		waiting:    newWaitingPods(clock.RealClock{}, decide, handle.Activate),
+		waiting:    newWaitingPods(j, s.pods, handle.Activate),
 		notices:    &notices{recorder: handle.EventRecorder(), given: s.given},
 		localFirst: args.Preference == config.PreferenceLocalFirst,
 	}
@@ -211,10 +144,10 @@ func followPods(factory informers.SharedInformerFactory, waiting *waitingPods) (
 			old, isPod := oldObj.(*v1.Pod)
 			pod, isPodToo := newObj.(*v1.Pod)
 			switch {
-			case !isPod || !isPodToo || old.Spec.NodeName != "":
-			case pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil:
-				waiting.leave(pod.UID)
-			case old.ResourceVersion != pod.ResourceVersion:
+			case !isPod || !isPodToo || !pending(old):
+			case !pending(pod) || old.UID != pod.UID:
+				waiting.leave(old.UID)
+			case !maps.Equal(old.Annotations, pod.Annotations):
 				waiting.refresh(pod)
 			}
 		},

@@ -16,14 +16,19 @@ func (pl *Hyperconverge) Filter(_ context.Context, state fwk.CycleState, _ *v1.P
 	if err != nil {
 		return fwk.AsStatus(err)
 	}
-	return statuses[d.verdict(node.Node().Name)]
+	v := d.verdict(node.Node().Name)
+	if v == placement.Feasible {
+		return nil
+	}
+	// The framework writes the plugin's name into a status that it gets, so that no
+	// two nodes can share one.
+	return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reasons[v]...)
 }
 
-// statuses are made once: a verdict in a cluster of thousands of nodes must not
-// allocate.
-var statuses = func() (table [placement.VerdictCount]*fwk.Status) {
-	for v := placement.Verdict(1); int(v) < placement.VerdictCount; v++ {
-		table[v] = fwk.NewStatus(fwk.UnschedulableAndUnresolvable, v.Reason()).WithPlugin(Name)
+// reasons are made once: they are what is big in a status.
+var reasons = func() (table [placement.VerdictCount][]string) {
+	for v := range placement.VerdictCount {
+		table[v] = []string{placement.Verdict(v).Reason()}
 	}
 	return table
 }()

@@ -6,7 +6,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/utils/clock"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
@@ -21,7 +20,6 @@ type judge struct {
 	claims   *volumes.Claims
 	index    *volumes.Index
 	machines *machines
-	clock    clock.PassiveClock
 	// grace is how long a pod is held back for a volume that was bound a moment
 	// ago (docs/behaviour.md, section 7).
 	grace time.Duration
@@ -102,9 +100,16 @@ func broken(c *volumes.Claim) string {
 	return ""
 }
 
+// of judges a pod as it stands.
+func (j *judge) of(pod *v1.Pod) *decision { return j.decide(pod, j.claims.Of(pod)) }
+
 // decide judges a pod by its claims.
 func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 	d := &decision{view: j.index.View(), concerned: concerned(pod, claims)}
+	if isStoragePod(pod) {
+		d.plan, d.rejection = placement.NewPlan(placement.Pod{StoragePod: true}, j.tiers)
+		return d
+	}
 	for i := range claims {
 		c := &claims[i]
 		if reason := broken(c); reason != "" {
@@ -125,68 +130,83 @@ func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 	policy, problems := placement.PodPolicyOf(pod.Annotations)
 	d.complain(pod, problems...)
 	p := placement.Pod{
-		PodPolicy:  policy,
-		StoragePod: isStoragePod(pod),
-		Machine:    j.machines.of(pod),
-		Volumes:    make([]placement.Volume, 0, len(claims)),
+		PodPolicy: policy,
+		Machine:   j.machines.of(pod),
+		Volumes:   make([]placement.Volume, 0, len(claims)),
 	}
 	d.handles = make([]string, 0, len(claims))
+	heldBy := ""
 	for i := range claims {
-		if claims[i].Handle == "" {
-			continue // unbound, or of another driver
+		c := &claims[i]
+		if c.Driver == "" {
+			continue
 		}
-		if held := j.addVolume(d, &p, &claims[i]); held {
-			return d.reject(placement.ReasonVolumeUnknown, claims[i].String())
+		var entry volumes.Entry
+		if c.Handle != "" {
+			d.handles = append(d.handles, c.Handle)
+			entry = j.index.Lookup(c.Handle)
 		}
+		v := j.volumeOf(d, c, &entry)
+		if c.Handle != "" || v.Windows {
+			p.Volumes = append(p.Volumes, v)
+		}
+		if v.Unknown {
+			if until := j.missing(d, c.Handle, entry.FirstSeen, &p, &v); until.After(d.heldUntil) {
+				d.heldUntil, heldBy = until, v.Name
+			}
+		}
+	}
+	if heldBy != "" {
+		return d.reject(placement.ReasonVolumeUnknown, heldBy)
 	}
 	d.plan, d.rejection = placement.NewPlan(p, j.tiers)
 	return d
 }
 
-// addVolume adds one bound volume to the pod. It reports true when the pod is to
-// be held back because the volume's replicas will be known in a moment.
-func (j *judge) addVolume(d *decision, p *placement.Pod, c *volumes.Claim) (held bool) {
-	d.handles = append(d.handles, c.Handle)
-	entry := j.index.Lookup(c.Handle)
+// volumeOf is the volume of a claim of the driver, with what the index knows of
+// it. A volume that is not bound has nothing but wishes.
+func (j *judge) volumeOf(d *decision, c *volumes.Claim, entry *volumes.Entry) placement.Volume {
 	v := placement.Volume{Name: c.String()}
 	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
 	var traits placement.Traits
-	v.Stale = entry.Freshness == volumes.Stale
-	v.Unknown = v.Stale || entry.Volume == nil
-	if !v.Unknown {
-		stored := entry.Volume
-		sources.Volume = stored
-		traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
-		v.Sets = replicaSets(d.view, stored)
-		if ref, attached := stored.Attached(); attached {
-			v.Attached, _ = d.view.Holder(ref)
+	if c.Handle != "" {
+		v.Stale = entry.Freshness == volumes.Stale
+		v.Unknown = v.Stale || entry.Volume == nil
+		if !v.Unknown {
+			stored := entry.Volume
+			sources.Volume = stored
+			traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
+			v.Sets = replicaSets(d.view, stored)
+			if ref, attached := stored.Attached(); attached {
+				v.Attached, _ = d.view.Holder(ref)
+			}
 		}
 	}
 	var problems []placement.Problem
 	v.Policy, problems = placement.PolicyOf(traits, sources)
-	if len(problems) > 0 && c.PVC != nil {
+	if c.PVC != nil {
 		d.complain(c.PVC, problems...)
 	}
-	p.Volumes = append(p.Volumes, v)
-	if !v.Unknown {
-		return false
+	return v
+}
+
+// missing deals with a volume whose replicas are not known. It returns the time
+// until which the pod is held back for it, zero if it is not.
+func (j *judge) missing(d *decision, handle string, firstSeen time.Time, p *placement.Pod, v *placement.Volume) time.Time {
+	now := time.Now()
+	if firstSeen.IsZero() {
+		j.index.Want(handle)
+		firstSeen = now
 	}
-	if entry.FirstSeen.IsZero() {
-		j.index.Want(c.Handle)
-		entry.FirstSeen = j.clock.Now()
+	if v.Kind == placement.Neutral || (p.Off && !p.Strict) {
+		return time.Time{} // its replicas have no say
 	}
-	if v.Kind == placement.Neutral || p.StoragePod || (p.Off && !p.Strict) {
-		return false // its replicas have no say
-	}
-	if !p.Strict && !v.Stale {
-		if until := entry.FirstSeen.Add(j.grace); j.clock.Now().Before(until) {
-			d.heldUntil = until
-			return true
-		}
+	if until := firstSeen.Add(j.grace); !p.Strict && !v.Stale && now.Before(until) {
+		return until
 	}
 	d.unknown = append(d.unknown, v.Name)
 	d.stale = d.stale || v.Stale
-	return false
+	return time.Time{}
 }
 
 // replicaSets resolves the replicas of a volume to nodes of the view.

@@ -26,21 +26,26 @@ type machines struct {
 	pods cache.Indexer
 }
 
-// newMachines adds an index to the pod informer, which must not have started.
+// newMachines adds an index to the pod informer, unless it has it already.
 func newMachines(factory informers.SharedInformerFactory) (*machines, error) {
 	informer := factory.Core().V1().Pods().Informer()
-	err := informer.AddIndexers(cache.Indexers{machineIndex: func(obj any) ([]string, error) {
-		if pod, ok := obj.(*v1.Pod); ok {
-			if key := machineKey(pod); key != "" {
-				return []string{key}, nil
-			}
-		}
-		return nil, nil
-	}})
-	if err != nil {
+	m := &machines{pods: informer.GetIndexer()}
+	if _, found := m.pods.GetIndexers()[machineIndex]; found {
+		return m, nil
+	}
+	if err := informer.AddIndexers(cache.Indexers{machineIndex: indexByMachine}); err != nil {
 		return nil, fmt.Errorf("indexing virt-launcher pods: %w", err)
 	}
-	return &machines{pods: informer.GetIndexer()}, nil
+	return m, nil
+}
+
+func indexByMachine(obj any) ([]string, error) {
+	if pod, ok := obj.(*v1.Pod); ok {
+		if key := machineKey(pod); key != "" {
+			return []string{key}, nil
+		}
+	}
+	return nil, nil
 }
 
 // machineKey is namespace and virtual machine of a virt-launcher pod, and empty

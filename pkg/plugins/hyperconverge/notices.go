@@ -2,6 +2,7 @@ package hyperconverge
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -80,6 +81,7 @@ func (n *notices) warn(object runtime.Object, reason, action, text string) bool 
 	if err != nil {
 		return false // only objects of the API come here
 	}
+	text = cut(text)
 	key := notice{uid: accessor.GetUID(), reason: reason, text: text}
 	if _, given := n.given.Get(key); given {
 		return false
@@ -87,4 +89,21 @@ func (n *notices) warn(object runtime.Object, reason, action, text string) bool 
 	n.given.Add(key, nil)
 	n.recorder.Eventf(object, nil, v1.EventTypeWarning, reason, action, "%s", text)
 	return true
+}
+
+// noteLimit is what the API takes for the note of an event, in bytes. The values
+// that users write can be longer.
+const noteLimit = 1024
+
+// cut makes a text fit into a note, and keeps its letters whole.
+func cut(text string) string {
+	if len(text) <= noteLimit {
+		return text
+	}
+	const more = " ..."
+	end := noteLimit - len(more)
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + more
 }

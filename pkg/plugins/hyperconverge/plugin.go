@@ -63,6 +63,10 @@ func (d *decision) PreferredNodes() [][]string {
 	return names
 }
 
+// skip is the answer to pods that an extension point has nothing to say about.
+// The framework reads it and no more.
+var skip = fwk.NewStatus(fwk.Skip)
+
 var errNoDecision = errors.New("PreFilter of " + Name + " has left no decision for this pod")
 
 func decisionOf(state fwk.CycleState) (*decision, error) {

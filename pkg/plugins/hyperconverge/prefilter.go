@@ -16,7 +16,7 @@ import (
 func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
 	claims := pl.judge.claims.Of(pod)
 	if len(claims) == 0 && !isStoragePod(pod) {
-		return nil, fwk.NewStatus(fwk.Skip)
+		return nil, skip
 	}
 	// The pod is entered before the index is read, so that no change of the index
 	// can fall between the reading and the entry.
@@ -29,7 +29,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, d.rejection.Message())
 	}
 	if !d.concerned {
-		return nil, fwk.NewStatus(fwk.Skip)
+		return nil, skip
 	}
 	state.Write(stateKey, d)
 	if pl.localFirst {

@@ -11,7 +11,7 @@ import (
 func (pl *Hyperconverge) PreScore(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ []fwk.NodeInfo) *fwk.Status {
 	d, err := decisionOf(state)
 	if err != nil || d.plan.Indifferent() {
-		return fwk.NewStatus(fwk.Skip)
+		return skip
 	}
 	return nil
 }

@@ -1,0 +1,88 @@
+package hyperconverge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"k8s.io/client-go/informers"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/utils/lru"
+
+	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
+)
+
+// shared is what the plugins of a process have in common.
+type shared struct {
+	settings config.StorageSettings
+	index    *volumes.Index
+	claims   *volumes.Claims
+	machines *machines
+	nodes    corelisters.NodeLister
+	pods     corelisters.PodLister
+	// given remembers the notices of all profiles: a user is told once.
+	given *lru.Cache
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+}
+
+// source finds the replicas and tells the index. It fails on settings that are
+// wrong, and does not wait for the storage API.
+type (
+	source    interface{ Run(ctx context.Context) }
+	newSource func(config.OpenStorage, *volumes.Index) (source, error)
+)
+
+func newOpenStorageSource(o config.OpenStorage, index *volumes.Index) (source, error) {
+	return openstorage.New(openstorage.Config{
+		Endpoint:            o.Endpoint,
+		TokenFile:           o.TokenFile,
+		TLS:                 openstorage.TLS(o.TLS),
+		NodePollInterval:    o.NodePollInterval.Duration,
+		ResyncInterval:      o.ResyncInterval.Duration,
+		RequestTimeout:      o.RequestTimeout.Duration,
+		WatchBackoff:        o.WatchBackoff.Duration,
+		AllowPlaintextToken: o.AllowPlaintextToken,
+	}, index)
+}
+
+// newShared makes the index, feeds it from the informers, and starts it and the
+// source of replicas. Nothing here waits for the storage API.
+func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, newSource newSource) (*shared, error) {
+	metrics.RegisterScheduling()
+	machines, err := newMachines(factory)
+	if err != nil {
+		return nil, err
+	}
+	index := volumes.NewIndex(volumes.Options{
+		Drivers:      settings.Drivers,
+		TopologyKeys: volumes.TopologyKeys(settings.TopologyKeys),
+		MaxStaleness: settings.MaxStaleness.Duration,
+	})
+	source, err := newSource(settings.OpenStorage, index)
+	if err != nil {
+		return nil, fmt.Errorf("storage API %s: %w", settings.OpenStorage.Endpoint, err)
+	}
+	core, storage := factory.Core().V1(), factory.Storage().V1()
+	if err := index.AddEventHandlers(core.Nodes(), storage.CSINodes(), core.PersistentVolumes()); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s := &shared{
+		settings: settings,
+		index:    index,
+		claims: volumes.NewClaims(core.PersistentVolumeClaims().Lister(), core.PersistentVolumes().Lister(),
+			storage.StorageClasses().Lister(), settings.Drivers),
+		machines: machines,
+		nodes:    core.Nodes().Lister(),
+		pods:     core.Pods().Lister(),
+		given:    lru.New(noticesKept),
+		stop:     stop,
+	}
+	s.done.Go(func() { index.Run(ctx) })
+	s.done.Go(func() { source.Run(ctx) })
+	return s, nil
+}
