@@ -196,7 +196,7 @@ func (d domains) intern(labels map[string]string, levels ...string) placement.Do
 // volume is a volume in the notation of the contract: "A@{1,2}" has its replicas
 // on n1 and n2, "A@{1,2}{1,3}" has two replica sets, and "A@{1,?Online}" has one
 // replica on a storage node that no Kubernetes node is, in the state named. "A"
-// has no replicas.
+// has no replica sets, and "A@{}" one that nobody holds.
 type volume struct {
 	notation string
 	placement.Volume
@@ -225,10 +225,12 @@ func (c *cluster) volume(t testing.TB, v volume) placement.Volume {
 	name, sets, found := strings.Cut(v.notation, "@")
 	v.Name = name
 	if found {
-		for set := range strings.SplitSeq(strings.Trim(sets, "{}"), "}{") {
+		for set := range strings.SplitSeq(strings.TrimPrefix(strings.TrimSuffix(sets, "}"), "{"), "}{") {
 			var holders placement.ReplicaSet
 			for member := range strings.SplitSeq(set, ",") {
-				holders = append(holders, c.holder(t, member))
+				if member != "" {
+					holders = append(holders, c.holder(t, member))
+				}
 			}
 			v.Sets = append(v.Sets, holders)
 		}

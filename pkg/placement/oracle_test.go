@@ -67,7 +67,9 @@ func (v worldVolume) weight() int64 {
 	return 1
 }
 
-func (v worldVolume) isKnown() bool { return v.Knowledge == "known" && len(v.Sets) > 0 }
+func (v worldVolume) isKnown() bool {
+	return v.Knowledge == "known" && slices.ContainsFunc(v.Sets, func(set []worldReplica) bool { return len(set) > 0 })
+}
 
 func setHas(set []worldReplica, node string) bool {
 	for _, r := range set {

@@ -225,9 +225,6 @@ func (p *Plan) Preferred() [][]*Node {
 
 // OnData reports whether the node is a replica node of some near volume.
 func (p *Plan) OnData(n *Node) bool {
-	if n == nil {
-		return false
-	}
 	for _, v := range p.near {
 		if v.HeldBy(n) {
 			return true
@@ -236,13 +233,8 @@ func (p *Plan) OnData(n *Node) bool {
 	return false
 }
 
-// ReplicaNodes returns the replica nodes of the near volumes, each once: the
-// nodes that the pod would run on best. A virtual machine in migration has none,
-// since it avoids them (S8).
+// ReplicaNodes returns the replica nodes of the near volumes, each once.
 func (p *Plan) ReplicaNodes() []*Node {
-	if p.machine == MachineMigrating {
-		return nil
-	}
 	var nodes []*Node
 	for _, v := range p.near {
 		for _, n := range v.replicaNodes() {
@@ -257,5 +249,6 @@ func (p *Plan) ReplicaNodes() []*Node {
 // Migrating reports whether the pod is the target of a live migration (S8).
 func (p *Plan) Migrating() bool { return p.machine == MachineMigrating }
 
-// Forbidden returns the nodes that F7 rules out.
+// Forbidden returns the nodes that F7 rules out; those of several volumes may
+// be listed several times.
 func (p *Plan) Forbidden() []*Node { return p.forbidden }

@@ -59,15 +59,11 @@ func PodPolicyOf(annotations map[string]string) (PodPolicy, []Problem) {
 	}
 	var problems []Problem
 	read := func(key string) bool {
-		value, found := annotations[key]
-		if !found {
-			return false
-		}
-		parsed, problem := parseBool(key, value, false)
+		set, problem := flag(annotations, key)
 		if problem != nil {
 			problems = append(problems, *problem)
 		}
-		return parsed
+		return set
 	}
 	policy := PodPolicy{Strict: read(PodPreferLocalOnly), Off: read(PodDisableHyperconvergence)}
 	if policy.Strict && policy.Off {
@@ -183,29 +179,26 @@ func parseBool(key, value string, fallback bool) (bool, *Problem) {
 	return parsed, nil
 }
 
-// Restoring reports whether a claim waits for a restore (F2).
-func Restoring(claimAnnotations map[string]string) (bool, *Problem) {
-	value, found := claimAnnotations[ClaimRestoreInProgress]
+// flag reads a boolean annotation that is false by default.
+func flag(annotations map[string]string, key string) (bool, *Problem) {
+	value, found := annotations[key]
 	if !found {
 		return false, nil
 	}
-	return parseBool(ClaimRestoreInProgress, value, false)
+	return parseBool(key, value, false)
+}
+
+// Restoring reports whether a claim waits for a restore (F2).
+func Restoring(claimAnnotations map[string]string) (bool, *Problem) {
+	return flag(claimAnnotations, ClaimRestoreInProgress)
 }
 
 // AdmissionDisabled reports whether a pod wants to be left alone by the webhook.
 func AdmissionDisabled(podAnnotations map[string]string) (bool, *Problem) {
-	value, found := podAnnotations[PodDisableAdmission]
-	if !found {
-		return false, nil
-	}
-	return parseBool(PodDisableAdmission, value, false)
+	return flag(podAnnotations, PodDisableAdmission)
 }
 
 // NodeUnschedulableOf reads the storage operator's annotation of a node (F4).
 func NodeUnschedulableOf(nodeAnnotations map[string]string) (bool, *Problem) {
-	value, found := nodeAnnotations[NodeUnschedulable]
-	if !found {
-		return false, nil
-	}
-	return parseBool(NodeUnschedulable, value, false)
+	return flag(nodeAnnotations, NodeUnschedulable)
 }

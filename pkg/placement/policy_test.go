@@ -91,6 +91,7 @@ func TestBooleans(t *testing.T) {
 		},
 		{key: placement.ClaimRestoreInProgress, read: one(placement.ClaimRestoreInProgress, placement.Restoring)},
 		{key: placement.PodDisableAdmission, read: one(placement.PodDisableAdmission, placement.AdmissionDisabled)},
+		{key: placement.PodDisableAdmission, read: one(placement.PodDisableAdmission, placement.AdmissionDisabled)},
 		{key: placement.NodeUnschedulable, read: one(placement.NodeUnschedulable, placement.NodeUnschedulableOf)},
 	}
 	for _, tc := range tests {
@@ -129,6 +130,9 @@ func TestAbsentKeysAreNoProblem(t *testing.T) {
 		}
 		if got, problem := placement.Restoring(annotations); got || problem != nil {
 			t.Errorf("Restoring(%v) = %t, %v", annotations, got, problem)
+		}
+		if got, problem := placement.AdmissionDisabled(annotations); got || problem != nil {
+			t.Errorf("AdmissionDisabled(%v) = %t, %v", annotations, got, problem)
 		}
 		if got, problem := placement.NodeUnschedulableOf(annotations); got || problem != nil {
 			t.Errorf("NodeUnschedulableOf(%v) = %t, %v", annotations, got, problem)
@@ -340,13 +344,15 @@ func FuzzPolicy(f *testing.F) {
 
 		annotations := text{placement.PodPreferLocalOnly: remote, placement.PodDisableHyperconvergence: skip,
 			placement.ClaimRestoreInProgress: winshare, placement.NodeUnschedulable: weight}
+		annotations[placement.PodDisableAdmission] = remoteOnly
 		pod, _ := placement.PodPolicyOf(annotations)
+		alone, _ := placement.AdmissionDisabled(annotations)
 		restoring, _ := placement.Restoring(annotations)
 		closed, _ := placement.NodeUnschedulableOf(annotations)
 		for _, read := range []struct {
 			value string
 			got   bool
-		}{{remote, pod.Strict}, {skip, pod.Off}, {winshare, restoring}, {weight, closed}} {
+		}{{remote, pod.Strict}, {skip, pod.Off}, {winshare, restoring}, {weight, closed}, {remoteOnly, alone}} {
 			if want := slices.Contains(yes, read.value); read.got != want {
 				t.Errorf("%q is read as %t, want %t", read.value, read.got, want)
 			}

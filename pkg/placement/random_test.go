@@ -187,7 +187,7 @@ func comparePlaces(w world, plan *placement.Plan, nodes map[string]*placement.No
 		if got := plan.OnData(nodes[n.Name]); got != onData {
 			return fmt.Errorf("%s: OnData is %t, want %t", n.Name, got, onData)
 		}
-		if onData && w.Pod.Machine != "migrating" {
+		if onData {
 			replicaNodes[n.Name] = true
 		}
 	}

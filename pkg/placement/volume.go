@@ -48,7 +48,8 @@ type Volume struct {
 	Unknown bool
 	// Stale tells of an unknown volume that it was known, but too long ago.
 	Stale bool
-	// Sets are the replica sets; empty for volumes without replicas.
+	// Sets are the replica sets; empty for volumes without replicas. A set without
+	// holders is one of which storage names none: no node holds the whole volume.
 	Sets []ReplicaSet
 	// Attached is the node that the volume is attached to, nil if none. Only
 	// virtual machines are judged by it (S8).
@@ -83,7 +84,7 @@ func (v *Volume) replicaNodes() []*Node {
 }
 
 // HeldBy reports whether the node is a replica node of the volume: it holds a
-// replica of every replica set.
+// replica of every replica set. A nil node holds nothing.
 func (v *Volume) HeldBy(n *Node) bool {
 	for _, set := range v.Sets {
 		if !set.heldBy(n) {
@@ -105,15 +106,14 @@ func (s ReplicaSet) heldBy(n *Node) bool {
 // usable is the opposite of rule F8: the replicas are unknown, there are none by
 // design, or at least one holder is Online.
 func (v *Volume) usable() bool {
-	if v.Unknown || len(v.Sets) == 0 {
-		return true
-	}
+	holders := 0
 	for _, set := range v.Sets {
 		for i := range set {
 			if set[i].online() {
 				return true
 			}
 		}
+		holders += len(set)
 	}
-	return false
+	return v.Unknown || holders == 0
 }

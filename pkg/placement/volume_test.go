@@ -14,6 +14,7 @@ func TestHeldBy(t *testing.T) {
 	}{
 		{"a node with a replica of the only set", near("A@{1,3}"), "n1 n3"},
 		{"a node must hold a replica of every set", near("A@{1,2}{2,3}{2}"), "n2"},
+		{"a set without holders leaves no node that holds the whole volume", near("A@{1,2}{}"), ""},
 		{"a volume without sets is held by no node", near("A"), ""},
 		{"a replica without a Kubernetes node is held by no node", near("A@{?Online}"), ""},
 	}

@@ -124,6 +124,9 @@ func randomWorld(rng *rand.Rand) world {
 		if !v.Direct && (v.Knowledge == "known" || chance(50)) {
 			v.Sets = randomSets(rng, w.Nodes)
 		}
+		if chance(4) && (v.Direct || len(v.Sets) > 0) {
+			v.Sets = append(v.Sets, nil) // a set of which storage names no holder
+		}
 		if chance(50) {
 			v.Attached = randomReplica(rng, w.Nodes).Node
 		}
