@@ -99,16 +99,6 @@ func claimsOver(t *testing.T, objects []runtime.Object, trim cache.TransformFunc
 		storagelisters.NewStorageClassLister(classes), []string{portworx, InTreeDriver})
 }
 
-func trimAny(object any) (any, error) {
-	for _, trim := range []cache.TransformFunc{TrimClaim, TrimVolume, TrimClass} {
-		var err error
-		if object, err = trim(object); err != nil {
-			return nil, err
-		}
-	}
-	return object, nil
-}
-
 func TestClaimsOfNewPod(t *testing.T) {
 	pvc := func(name string) v1.VolumeSource {
 		return v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
@@ -151,7 +141,7 @@ func TestClaimsOfNewPod(t *testing.T) {
 	}
 	for form, trim := range map[string]cache.TransformFunc{
 		"whole":   func(object any) (any, error) { return object, nil },
-		"trimmed": trimAny,
+		"trimmed": Trim,
 	} {
 		claims := claimsOver(t, newPodWorld(), trim)
 		for name, test := range tests {
@@ -171,7 +161,7 @@ func TestClaimsOfNewPod(t *testing.T) {
 }
 
 func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
-	claims := claimsOver(t, nil, trimAny)
+	claims := claimsOver(t, nil, Trim)
 	claims.drivers.Delete(InTreeDriver)
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{
 		{VolumeSource: v1.VolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: "9"}}},
@@ -182,7 +172,7 @@ func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
 }
 
 func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
-	claims := claimsOver(t, nil, trimAny)
+	claims := claimsOver(t, nil, Trim)
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{VolumeSource: v1.VolumeSource{
 		Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{}},
 	}}}}}
@@ -195,7 +185,7 @@ func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
 func TestTrimmedObjectsKeepOnlyWhatIsRead(t *testing.T) {
 	for _, object := range newPodWorld() {
 		before := object.DeepCopyObject()
-		kept, err := trimAny(object)
+		kept, err := Trim(object)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +200,7 @@ func TestTrimmedObjectsKeepOnlyWhatIsRead(t *testing.T) {
 			t.Errorf("%s keeps metadata that nobody reads: %+v", meta.GetName(), meta)
 		}
 	}
-	if kept, err := trimAny("not an object"); kept != "not an object" || err != nil {
+	if kept, err := Trim("not an object"); kept != "not an object" || err != nil {
 		t.Errorf("a foreign object became %v, %v", kept, err)
 	}
 }

@@ -8,38 +8,39 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The three functions below are informer transforms for a process that asks
-// OfNew and nothing else: they keep what it reads, so that a hundred thousand
-// claims fit into a small process. What is kept of a PV does not say whose it
-// is and has no handle. Objects of other types pass unchanged.
-
-// TrimClaim keeps of a PVC its name, its volume, its class and, while it is
-// unbound, its provisioner.
-func TrimClaim(object any) (any, error) {
-	pvc, ok := object.(*v1.PersistentVolumeClaim)
-	if !ok {
+// Trim is an informer transform for a process that asks OfNew and nothing else.
+// It keeps of PVCs, PVs and StorageClasses what OfNew reads, so that a hundred
+// thousand claims fit into a small process. What it keeps of a PV has no handle
+// and does not say whose it is. Objects of other types pass unchanged.
+func Trim(object any) (any, error) {
+	switch object := object.(type) {
+	case *v1.PersistentVolumeClaim:
+		return trimClaim(object), nil
+	case *v1.PersistentVolume:
+		return trimVolume(object), nil
+	case *storagev1.StorageClass:
+		return trimClass(object), nil
+	default:
 		return object, nil
 	}
-	trimmed := &v1.PersistentVolumeClaim{ObjectMeta: trimMeta(&pvc.ObjectMeta)}
-	trimmed.Spec.VolumeName = pvc.Spec.VolumeName
-	if name := pvc.Spec.StorageClassName; name != nil {
-		class := unique.Make(*name).Value()
-		trimmed.Spec.StorageClassName = &class
-	}
-	keys := []string{v1.BetaStorageClassAnnotation}
-	if pvc.Spec.VolumeName == "" {
-		keys = append(keys, annStorageProvisioner, annBetaStorageProvisioner)
-	}
-	trimmed.Annotations = keep(pvc.Annotations, keys)
-	return trimmed, nil
 }
 
-// TrimVolume keeps of a PV its name and its driver.
-func TrimVolume(object any) (any, error) {
-	pv, ok := object.(*v1.PersistentVolume)
-	if !ok {
-		return object, nil
+func trimClaim(pvc *v1.PersistentVolumeClaim) *v1.PersistentVolumeClaim {
+	trimmed := &v1.PersistentVolumeClaim{ObjectMeta: trimMeta(&pvc.ObjectMeta)}
+	trimmed.Spec.VolumeName = pvc.Spec.VolumeName
+	if pvc.Spec.StorageClassName != nil {
+		class := unique.Make(*pvc.Spec.StorageClassName).Value()
+		trimmed.Spec.StorageClassName = &class
 	}
+	if pvc.Spec.VolumeName != "" { // its volume knows the driver
+		trimmed.Annotations = keep(pvc.Annotations, v1.BetaStorageClassAnnotation)
+	} else {
+		trimmed.Annotations = keep(pvc.Annotations, v1.BetaStorageClassAnnotation, annStorageProvisioner, annBetaStorageProvisioner)
+	}
+	return trimmed
+}
+
+func trimVolume(pv *v1.PersistentVolume) *v1.PersistentVolume {
 	trimmed := &v1.PersistentVolume{ObjectMeta: trimMeta(&pv.ObjectMeta)}
 	switch {
 	case pv.Spec.CSI != nil:
@@ -47,20 +48,14 @@ func TrimVolume(object any) (any, error) {
 	case pv.Spec.PortworxVolume != nil:
 		trimmed.Spec.PortworxVolume = &v1.PortworxVolumeSource{}
 	}
-	return trimmed, nil
+	return trimmed
 }
 
-// TrimClass keeps of a StorageClass its name, its provisioner, and what makes it
-// the default one.
-func TrimClass(object any) (any, error) {
-	class, ok := object.(*storagev1.StorageClass)
-	if !ok {
-		return object, nil
-	}
+func trimClass(class *storagev1.StorageClass) *storagev1.StorageClass {
 	trimmed := &storagev1.StorageClass{ObjectMeta: trimMeta(&class.ObjectMeta), Provisioner: class.Provisioner}
 	trimmed.CreationTimestamp = class.CreationTimestamp
-	trimmed.Annotations = keep(class.Annotations, []string{annDefaultClass, annBetaDefaultClass})
-	return trimmed, nil
+	trimmed.Annotations = keep(class.Annotations, annDefaultClass, annBetaDefaultClass)
+	return trimmed
 }
 
 func trimMeta(meta *metav1.ObjectMeta) metav1.ObjectMeta {
@@ -72,7 +67,7 @@ func trimMeta(meta *metav1.ObjectMeta) metav1.ObjectMeta {
 }
 
 // keep returns the entries of some keys, nil if there are none.
-func keep(annotations map[string]string, keys []string) map[string]string {
+func keep(annotations map[string]string, keys ...string) map[string]string {
 	var kept map[string]string
 	for _, key := range keys {
 		if value, found := annotations[key]; found {
