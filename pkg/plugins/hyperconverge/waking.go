@@ -68,10 +68,14 @@ func (w *waitingPods) answerQuestions() {
 	}
 }
 
-// answer compares with the decision of now.
+// answer compares with the decision of now, and is yes if the pod is to be tried
+// again.
 func (q *question) answer(now *decision) bool {
 	if now.betterThan(q.decision) {
 		return true
+	}
+	if was := q.decision.rejection; was != nil && now.rejection != nil && was.Reason != now.rejection.Reason {
+		return true // for the sake of its condition: a pod held for one reason must not claim another
 	}
 	if now.rejection == nil {
 		for node := range q.nodes {
