@@ -272,6 +272,26 @@ func TestVolumePolicy(t *testing.T) {
 	}
 }
 
+// TestKeys holds the keys to what stands in the manifests of users.
+func TestKeys(t *testing.T) {
+	for got, want := range map[string]string{
+		placement.PodPreferLocalOnly:         "stork.libopenstorage.org/preferLocalNodeOnly",
+		placement.PodDisableHyperconvergence: "stork.libopenstorage.org/disableHyperconvergence",
+		placement.PodDisableAdmission:        "stork.libopenstorage.org/disable-admission-controller",
+		placement.VolumePreferRemote:         "stork.libopenstorage.org/preferRemoteNode",
+		placement.VolumePreferRemoteOnly:     "stork.libopenstorage.org/preferRemoteNodeOnly",
+		placement.VolumeSkipScoring:          "stork.libopenstorage.org/skipSchedulerScoring",
+		placement.VolumeWindows:              "winshare",
+		placement.VolumeWeight:               "hyperconverge.dev/volume-weight",
+		placement.ClaimRestoreInProgress:     "stork.libopenstorage.org/restore-in-progress",
+		placement.NodeUnschedulable:          "operator.libopenstorage.org/unschedulable",
+	} {
+		if got != want {
+			t.Errorf("key %q, want %q", got, want)
+		}
+	}
+}
+
 // TestVolumeLabelKeys keeps the list of keys in step with those that PolicyOf asks for.
 func TestVolumeLabelKeys(t *testing.T) {
 	var asked recordingLabels = map[string]bool{}
@@ -342,9 +362,10 @@ func FuzzPolicy(f *testing.F) {
 			}
 		}
 
-		annotations := text{placement.PodPreferLocalOnly: remote, placement.PodDisableHyperconvergence: skip,
-			placement.ClaimRestoreInProgress: winshare, placement.NodeUnschedulable: weight}
-		annotations[placement.PodDisableAdmission] = remoteOnly
+		annotations := text{
+			placement.PodPreferLocalOnly: remote, placement.PodDisableHyperconvergence: skip, placement.PodDisableAdmission: remoteOnly,
+			placement.ClaimRestoreInProgress: winshare, placement.NodeUnschedulable: weight,
+		}
 		pod, _ := placement.PodPolicyOf(annotations)
 		alone, _ := placement.AdmissionDisabled(annotations)
 		restoring, _ := placement.Restoring(annotations)
