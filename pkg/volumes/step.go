@@ -76,7 +76,7 @@ func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64)
 // sweep finds the records that have been in doubt for too long, and those that
 // nobody wants any more. It returns when it has to run again, 0 if never.
 func (ix *Index) sweep(now int64) (due int64) {
-	t := ix.volumes
+	t, view := ix.volumes, ix.view.Load()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.nextSweep == 0 || now < t.nextSweep {
@@ -99,8 +99,9 @@ func (ix *Index) sweep(now int64) (due int64) {
 			t.sweepAt(max(r.dirtySince+ix.maxStaleness+1, now+sweepGap))
 			continue
 		}
+		before := r.freshness(view)
 		r.overdue = true
-		if r.volume != nil {
+		if r.freshness(view) != before {
 			ix.changes.volume(k)
 		}
 	}

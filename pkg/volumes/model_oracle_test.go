@@ -1,0 +1,535 @@
+package volumes
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// oracle restates the contract of the index in the plainest way: everything is
+// searched for anew whenever it is asked for. Nothing is interned, counted,
+// coalesced or cached.
+type oracle struct {
+	maxStaleness time.Duration
+	now          time.Duration
+
+	// What the informers have delivered.
+	nodes    map[string]*v1.Node
+	csiNodes map[string]*storagev1.CSINode
+	pvs      map[string]*v1.PersistentVolume
+	pvcs     map[string]*v1.PersistentVolumeClaim
+
+	// What storage has said.
+	records map[string]oracleRecord // storage node id -> record
+	entries map[string]*oracleEntry // handle -> entry
+	contact time.Duration           // negative: never
+	// Judged when the index looks at the clock.
+	reached, fresh bool
+	verifiedSince  time.Duration
+
+	// picture answers for the nodes; nil after anything happened to them.
+	picture *oraclePicture
+}
+
+// oraclePicture spares searching for the same node again and again.
+type oraclePicture struct {
+	ids     map[string][]string // Kubernetes node name -> storage node ids in its CSINode
+	nodes   map[string]string   // storage node id -> Kubernetes node name
+	states  map[string]placement.StorageState
+	holders map[string]oracleHolder
+}
+
+type oracleHolder struct {
+	node  string
+	state placement.StorageState
+}
+
+type oracleRecord struct {
+	StorageNode
+	listed bool
+}
+
+type oracleEntry struct {
+	firstSeen, verified time.Duration
+	wantedUntil         time.Duration
+	doubt               time.Duration // since when, negative: none
+	doubtedAgain        bool
+	suspect, known      bool
+	content             content
+}
+
+// content is what is kept of an observation, in comparable text.
+type content struct {
+	ID, Attached              string
+	Sets                      [][]string
+	Service, Direct, Winshare bool
+	Labels                    map[string]string
+}
+
+func newOracle(maxStaleness time.Duration) *oracle {
+	return &oracle{
+		maxStaleness: maxStaleness,
+		nodes:        map[string]*v1.Node{},
+		csiNodes:     map[string]*storagev1.CSINode{},
+		pvs:          map[string]*v1.PersistentVolume{},
+		pvcs:         map[string]*v1.PersistentVolumeClaim{},
+		records:      map[string]oracleRecord{},
+		entries:      map[string]*oracleEntry{},
+		contact:      -1,
+	}
+}
+
+func oracleContent(o *Observation) (c content, ok bool) {
+	c = content{ID: o.ID, Attached: o.Attached, Service: o.Service, Direct: o.Direct, Winshare: o.Winshare,
+		Labels: map[string]string{}}
+	holders := 0
+	for _, set := range o.ReplicaSets {
+		var unique []string
+		for _, id := range set {
+			if id != "" && !slices.Contains(unique, id) {
+				unique = append(unique, id)
+				holders++
+			}
+		}
+		c.Sets = append(c.Sets, unique)
+	}
+	if holders == 0 {
+		c.Sets = nil
+	}
+	for _, key := range labelKeys {
+		if value, found := o.SpecLabels[key]; found {
+			c.Labels[key] = value
+		}
+		if value, found := o.Labels[key]; found {
+			c.Labels[key] = value
+		}
+	}
+	return c, holders > 0 || o.Direct || o.Winshare
+}
+
+func oracleHandle(pv *v1.PersistentVolume) string {
+	switch {
+	case pv.Spec.CSI != nil && slices.Contains(modelDrivers, pv.Spec.CSI.Driver):
+		return pv.Spec.CSI.VolumeHandle
+	case pv.Spec.PortworxVolume != nil:
+		return pv.Spec.PortworxVolume.VolumeID
+	default:
+		return ""
+	}
+}
+
+// claim says how far a pod with this PVC is from its volume.
+func (o *oracle) claim(name string) (state ClaimState, handle string) {
+	pvc := o.pvcs[name]
+	if pvc == nil {
+		return ClaimMissing, ""
+	}
+	if pvc.Spec.VolumeName == "" {
+		return ClaimUnbound, ""
+	}
+	pv := o.pvs[pvc.Spec.VolumeName]
+	if pv == nil {
+		return ClaimLost, ""
+	}
+	if ref := pv.Spec.ClaimRef; ref != nil && (ref.Name != name || ref.UID != "" && ref.UID != pvc.UID) {
+		return ClaimLost, ""
+	}
+	return ClaimBound, oracleHandle(pv)
+}
+
+func (o *oracle) claimed(handle string) bool {
+	for _, pv := range o.pvs {
+		if oracleHandle(pv) == handle {
+			return true
+		}
+	}
+	return false
+}
+
+// setPV stores a PV, or removes it if it is nil.
+func (o *oracle) setPV(name string, pv *v1.PersistentVolume) {
+	delete(o.pvs, name)
+	if pv != nil {
+		o.pvs[name] = pv
+		if handle := oracleHandle(pv); handle != "" {
+			o.entry(handle).wantedUntil = 0
+		}
+	}
+	o.expire()
+}
+
+func (o *oracle) want(handle string) {
+	e := o.entry(handle)
+	if !o.claimed(handle) {
+		e.wantedUntil = o.now + time.Hour
+	}
+}
+
+func (o *oracle) entry(handle string) *oracleEntry {
+	e := o.entries[handle]
+	if e == nil {
+		e = &oracleEntry{firstSeen: o.now, doubt: -1}
+		o.entries[handle] = e
+	}
+	return e
+}
+
+// expire forgets what neither a PV nor a pod has.
+func (o *oracle) expire() {
+	for handle, e := range o.entries {
+		if !o.claimed(handle) && e.wantedUntil <= o.now {
+			delete(o.entries, handle)
+		}
+	}
+}
+
+// about returns the followed handles that an answer concerns.
+func (o *oracle) about(id, name string) []string {
+	var handles []string
+	for handle := range o.entries {
+		_, err := strconv.ParseUint(handle, 10, 64)
+		if handle == id || handle == name && err != nil {
+			handles = append(handles, handle)
+		}
+	}
+	return handles
+}
+
+func (o *oracle) notice(obs *Observation) {
+	o.contact = o.now
+	c, ok := oracleContent(obs)
+	for _, handle := range o.about(obs.ID, obs.Name) {
+		e := o.entries[handle]
+		switch {
+		case ok && !e.known:
+			o.learn(e, c)
+		case ok && equalContent(e.content, c):
+			if e.doubt < 0 {
+				o.learn(e, c)
+			}
+		default:
+			o.doubt(e)
+		}
+	}
+}
+
+func (o *oracle) dirty(id, name string) {
+	for _, handle := range o.about(id, name) {
+		o.doubt(o.entries[handle])
+	}
+}
+
+func (o *oracle) begin(handle string) {
+	if e := o.entries[handle]; e != nil {
+		e.doubtedAgain = false
+	}
+}
+
+func (o *oracle) resolve(handle string, obs *Observation) {
+	o.contact = o.now
+	e := o.entries[handle]
+	if e == nil {
+		return
+	}
+	c, ok := oracleContent(obs)
+	if ok && (obs.ID == handle || obs.Name == handle) {
+		o.learn(e, c)
+		return
+	}
+	e.suspect = true
+	o.answered(e)
+}
+
+func (o *oracle) missing(handle string) {
+	o.contact = o.now
+	if e := o.entries[handle]; e != nil {
+		e.suspect = true
+		o.answered(e)
+	}
+}
+
+func (o *oracle) learn(e *oracleEntry, c content) {
+	e.known, e.content, e.verified, e.suspect = true, c, o.now, false
+	o.answered(e)
+}
+
+func (o *oracle) answered(e *oracleEntry) {
+	e.doubt = -1
+	if e.doubtedAgain {
+		e.doubt = o.now
+	}
+}
+
+func (o *oracle) doubt(e *oracleEntry) {
+	e.doubtedAgain = true
+	if e.doubt < 0 {
+		e.doubt = o.now
+	}
+}
+
+func (o *oracle) list(nodes []StorageNode) {
+	o.contact = o.now
+	if len(nodes) == 0 {
+		return
+	}
+	o.picture = nil
+	for id, r := range o.records {
+		r.listed = false
+		o.records[id] = r
+	}
+	// The best of records with one id counts.
+	nodes = slices.Clone(nodes)
+	slices.SortFunc(nodes, func(a, b StorageNode) int {
+		return cmp.Or(cmp.Compare(a.State, b.State), cmp.Compare(a.SchedulerNodeName, b.SchedulerNodeName),
+			cmp.Compare(a.Hostname, b.Hostname), cmp.Compare(a.MgmtIP, b.MgmtIP), cmp.Compare(a.DataIP, b.DataIP))
+	})
+	for _, n := range slices.Backward(nodes) {
+		o.records[n.ID] = oracleRecord{StorageNode: n, listed: true}
+	}
+}
+
+// look is the moment at which the index looks at the clock.
+func (o *oracle) look() {
+	o.expire()
+	wasFresh := o.fresh
+	o.reached = o.contact >= 0
+	o.fresh = o.reached && o.now-o.contact <= o.maxStaleness
+	if wasFresh && !o.fresh {
+		o.verifiedSince = o.now
+	}
+	if wasFresh != o.fresh {
+		o.picture = nil
+	}
+	for id, r := range o.records {
+		if !r.listed && !o.inCSINode(id) {
+			delete(o.records, id)
+			o.picture = nil
+		}
+	}
+	if o.picture == nil {
+		o.draw()
+	}
+}
+
+func (o *oracle) draw() {
+	p := &oraclePicture{
+		ids:     map[string][]string{},
+		nodes:   map[string]string{},
+		states:  map[string]placement.StorageState{},
+		holders: map[string]oracleHolder{},
+	}
+	o.picture = p
+	for name := range o.nodes {
+		p.ids[name] = driverIDs(o.csiNodes[name])
+	}
+	for id, r := range o.records {
+		p.nodes[id] = o.nodeOf(&r.StorageNode)
+	}
+	for name := range o.nodes {
+		p.states[name] = o.nodeState(name)
+	}
+	for _, id := range append([]string{"gone"}, modelIDs...) {
+		p.holders[id] = o.holder(id)
+	}
+}
+
+func (o *oracle) freshness(e *oracleEntry) Freshness {
+	switch {
+	case !e.known:
+		return Unknown
+	case o.reached && !o.fresh, e.verified < o.verifiedSince, e.doubt >= 0 && o.now-e.doubt > o.maxStaleness:
+		return Stale
+	case e.suspect:
+		return Suspect
+	default:
+		return Fresh
+	}
+}
+
+func driverIDs(node *storagev1.CSINode) []string {
+	var ids []string
+	if node != nil {
+		for _, driver := range node.Spec.Drivers {
+			if slices.Contains(modelDrivers, driver.Name) && driver.NodeID != "" {
+				ids = append(ids, driver.NodeID)
+			}
+		}
+	}
+	return ids
+}
+
+func (o *oracle) setNode(name string, node *v1.Node) {
+	delete(o.nodes, name)
+	if node != nil {
+		o.nodes[name] = node
+	}
+	o.picture = nil
+}
+
+func (o *oracle) setCSINode(name string, node *storagev1.CSINode) {
+	delete(o.csiNodes, name)
+	if node != nil {
+		o.csiNodes[name] = node
+	}
+	o.picture = nil
+}
+
+func (o *oracle) inCSINode(id string) bool {
+	for _, node := range o.csiNodes {
+		if slices.Contains(driverIDs(node), id) {
+			return true
+		}
+	}
+	return false
+}
+
+// csiNodesOf returns the existing nodes whose CSINode names the id.
+func (o *oracle) csiNodesOf(id string) []string {
+	var names []string
+	for name := range o.nodes {
+		if slices.Contains(o.picture.ids[name], id) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// nodeOf goes through the ways of recognising a node, one after the other.
+func (o *oracle) nodeOf(s *StorageNode) string {
+	if names := o.csiNodesOf(s.ID); len(names) > 0 {
+		if slices.Contains(names, s.SchedulerNodeName) {
+			return s.SchedulerNodeName
+		}
+		return names[0]
+	}
+	if o.nodes[s.SchedulerNodeName] != nil {
+		return s.SchedulerNodeName
+	}
+	first := func(hostname string) string {
+		if label, _, dotted := strings.Cut(hostname, "."); dotted {
+			return label
+		}
+		return ""
+	}
+	host := strings.ToLower(s.Hostname)
+	for _, same := range []func(hostname string) bool{
+		func(hostname string) bool { return hostname == host },
+		func(hostname string) bool {
+			if first(host) != "" {
+				return hostname == first(host)
+			}
+			return first(hostname) == host
+		},
+	} {
+		if name := o.only(func(n *v1.Node) bool {
+			return host != "" && slices.ContainsFunc(hostnamesOf(n), same)
+		}); name != "" {
+			return name
+		}
+	}
+	for _, text := range []string{s.MgmtIP, s.DataIP} {
+		if name := o.only(func(n *v1.Node) bool { return hasIP(n, text) }); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// only returns the one node for which the condition holds.
+func (o *oracle) only(holds func(*v1.Node) bool) string {
+	found := ""
+	for name, node := range o.nodes {
+		if holds(node) {
+			if found != "" {
+				return ""
+			}
+			found = name
+		}
+	}
+	return found
+}
+
+func hostnamesOf(n *v1.Node) []string {
+	names := []string{strings.ToLower(n.Name)}
+	for _, a := range n.Status.Addresses {
+		if a.Type == v1.NodeHostName {
+			names = append(names, strings.ToLower(a.Address))
+		}
+	}
+	return names
+}
+
+func hasIP(n *v1.Node, text string) bool {
+	ip, err := netip.ParseAddr(text)
+	return err == nil && slices.ContainsFunc(n.Status.Addresses, func(a v1.NodeAddress) bool {
+		other, err := netip.ParseAddr(a.Address)
+		return err == nil && a.Type == v1.NodeInternalIP && other == ip
+	})
+}
+
+func (o *oracle) nodeState(name string) placement.StorageState {
+	best := placement.NoDriver
+	raise := func(s placement.StorageState) {
+		if !o.fresh {
+			s = placement.Online
+		}
+		if best == placement.NoDriver || s < best {
+			best = s
+		}
+	}
+	ids := o.picture.ids[name]
+	for id, r := range o.records {
+		if o.picture.nodes[id] == name || slices.Contains(ids, id) {
+			raise(r.State)
+		}
+	}
+	for _, id := range ids {
+		if _, found := o.records[id]; !found {
+			raise(placement.Online)
+		}
+	}
+	return best
+}
+
+func (o *oracle) holder(id string) oracleHolder {
+	var name string
+	if r, found := o.records[id]; found {
+		if name = o.picture.nodes[id]; name == "" {
+			return oracleHolder{state: r.State}
+		}
+	} else if names := o.csiNodesOf(id); len(names) > 0 {
+		name = names[0]
+	} else {
+		return oracleHolder{}
+	}
+	return oracleHolder{name, o.picture.states[name]}
+}
+
+// sameDomains says on which levels two nodes are in the same domain (S3).
+func sameDomains(a, b *v1.Node) (rack, zone, region bool) {
+	label := func(n *v1.Node, keys []string) string {
+		for _, key := range keys {
+			if n.Labels[key] != "" {
+				return n.Labels[key]
+			}
+		}
+		return ""
+	}
+	same := func(keys []string) (equal, present bool) {
+		va, vb := label(a, keys), label(b, keys)
+		return va == vb, va != "" && vb != ""
+	}
+	sameRegion, hasRegion := same(modelTopology.Region)
+	sameZone, hasZone := same(modelTopology.Zone)
+	sameRack, hasRack := same(modelTopology.Rack)
+	return sameRegion && sameZone && sameRack && hasRack, sameRegion && sameZone && hasZone, sameRegion && hasRegion
+}
