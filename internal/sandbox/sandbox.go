@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -61,6 +62,8 @@ type Sandbox struct {
 	// StorageEndpoint and StorageControl are addresses of the storage; the latter
 	// may be empty.
 	StorageEndpoint, StorageControl string
+
+	scheduler *http.Client
 }
 
 // Run brings up a sandbox, calls use, and takes the sandbox down again when use
@@ -146,6 +149,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		SchedulerAddress: plane.SchedulerAddress(),
 		StorageEndpoint:  storage.endpoint,
 		StorageControl:   storage.control,
+		scheduler:        plane.HTTPClient(),
 	}
 	if storage.control != "" {
 		sandbox.Control = openstoragesim.NewControlClient(storage.control)

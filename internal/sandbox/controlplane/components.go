@@ -138,13 +138,18 @@ func servingArgs(c *credentials, port *reservation) []string {
 // requestTimeout bounds one question after a component's health.
 const requestTimeout = 2 * time.Second
 
+// httpClient asks components as the administrator.
 func (c *credentials) httpClient() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.ca)
 	return &http.Client{
 		Timeout: requestTimeout,
 		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			TLSClientConfig: &tls.Config{
+				RootCAs:      roots,
+				Certificates: []tls.Certificate{c.adminCertificate},
+				MinVersion:   tls.VersionTLS12,
+			},
 			DisableKeepAlives: true,
 		},
 	}

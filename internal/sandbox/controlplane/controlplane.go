@@ -6,6 +6,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -216,6 +217,9 @@ func (cp *ControlPlane) Died() <-chan *process.Death { return cp.supervisor.Died
 
 // RESTConfig is for clients with all rights and without a rate limit.
 func (cp *ControlPlane) RESTConfig() *rest.Config { return cp.credentials.restConfig() }
+
+// HTTPClient is for the addresses of components, with all rights.
+func (cp *ControlPlane) HTTPClient() *http.Client { return cp.credentials.httpClient() }
 
 // Kubeconfig is the path of a kubeconfig with all rights.
 func (cp *ControlPlane) Kubeconfig() string { return cp.credentials.kubeconfigPath(admin) }

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 
@@ -36,6 +37,8 @@ type credentials struct {
 
 	ca    []byte
 	admin keyPair
+	// adminCertificate is admin, parsed.
+	adminCertificate tls.Certificate
 }
 
 // The files other than kubeconfigs.
@@ -83,6 +86,9 @@ func writeCredentials(dir *workdir.Dir, apiServer string) (*credentials, error) 
 		}
 		if u.name == admin.name {
 			c.admin = pair
+			if c.adminCertificate, err = tls.X509KeyPair(pair.certificate, pair.key); err != nil {
+				return nil, fmt.Errorf("reading back the certificate of %s: %w", u.name, err)
+			}
 		}
 		if err := clientcmd.WriteToFile(c.kubeconfig(u, pair), c.kubeconfigPath(u)); err != nil {
 			return nil, fmt.Errorf("writing the kubeconfig of %s: %w", u.name, err)
