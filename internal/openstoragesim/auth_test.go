@@ -47,13 +47,14 @@ func TestTokens(t *testing.T) {
 		watch   codes.Code
 		watched int // volumes in the dump
 		create  codes.Code
+		owner   string // of the volume that is created
 	}{
-		{name: "an administrator may do all", header: "bearer admin", lists: 1, watched: 1},
-		{name: "the scheme's case does not matter", header: "Bearer admin", lists: 1, watched: 1},
+		{name: "an administrator may do all", header: "bearer admin", lists: 1, watched: 1, owner: "root"},
+		{name: "the scheme's case does not matter", header: "Bearer admin", lists: 1, watched: 1, owner: "root"},
 		{name: "system.view with the group sees all and makes nothing", header: "bearer view", lists: 1, watched: 1, create: denied},
 		{name: "system.view without the group sees empty lists, and no error", header: "bearer groupless", inspect: denied, create: denied},
-		{name: "system.user may not watch", header: "bearer user", inspect: denied, watch: denied},
-		{name: "the owner sees its volumes without any group", header: "bearer owner", lists: 1, watch: denied},
+		{name: "system.user may not watch", header: "bearer user", inspect: denied, watch: denied, owner: "someone"},
+		{name: "the owner sees its volumes without any group", header: "bearer owner", lists: 1, watch: denied, owner: DefaultOwner},
 		{name: "no token is a guest, whose lists are empty", inspect: denied, watch: denied},
 		{name: "a token without a role may do nothing", header: "bearer roleless", list: denied, inspect: denied, nodes: denied, watch: denied, create: denied},
 		{name: "an expired token is denied", header: "bearer expired", list: denied, inspect: denied, nodes: denied, watch: denied, create: denied},
@@ -87,6 +88,11 @@ func TestTokens(t *testing.T) {
 			created, err := cl.volumes.Create(ctx, &api.SdkVolumeCreateRequest{Name: "new", Spec: &api.VolumeSpec{}})
 			wantCode(t, err, test.create)
 			if err == nil {
+				made, err := c.Volume("new")
+				must(t, err)
+				if owner := made.GetSpec().GetOwnership().GetOwner(); owner != test.owner {
+					t.Errorf("the new volume is owned by %q, want %q", owner, test.owner)
+				}
 				// It belongs to whoever made it, so that one may delete it.
 				_, err = cl.volumes.Delete(ctx, &api.SdkVolumeDeleteRequest{VolumeId: created.GetVolumeId()})
 				wantCode(t, err, ok)

@@ -440,7 +440,9 @@ func TestFillMakesProvisionedVolumes(t *testing.T) {
 	if c.VolumeCount() != 6 {
 		t.Fatalf("%d volumes", c.VolumeCount())
 	}
+	specs := map[*api.VolumeSpec]bool{}
 	for v := range c.Volumes() {
+		specs[v.GetSpec()] = true
 		if name := v.GetLocator().GetName(); !strings.HasPrefix(name, "pvc-") || uuid.Validate(name[len("pvc-"):]) != nil {
 			t.Errorf("name %q", name)
 		}
@@ -448,6 +450,9 @@ func TestFillMakesProvisionedVolumes(t *testing.T) {
 		if diff := cmp.Diff([]string{LabelNamespace, LabelPVC}, labels); diff != "" {
 			t.Errorf("labels (-want +got):\n%s", diff)
 		}
+	}
+	if len(specs) != 1 {
+		t.Errorf("equal volumes keep %d specs in memory", len(specs))
 	}
 	if err := c.Fill(1, map[string]string{"repl": "3", "nodes": "n001"}); !errors.Is(err, ErrExhausted) {
 		t.Errorf("what cannot be placed: %v", err)

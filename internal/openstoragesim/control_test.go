@@ -137,6 +137,32 @@ func TestControlErrorsAreThoseOfTheCluster(t *testing.T) {
 	}
 }
 
+func TestControlReadsBodiesStrictly(t *testing.T) {
+	s, control := controlled(t, ServerOptions{})
+	tests := []struct{ name, body string }{
+		{name: "an unknown field", body: `{"hideVolume":1}`},
+		{name: "two values", body: `{"hideVolumes":1} {}`},
+		{name: "no value", body: ``},
+		{name: "another type", body: `[]`},
+		{name: "a code that is none", body: `{"calls":{"*":{"code":"BROKEN"}}}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, control.base+"/v1/faults", strings.NewReader(test.body))
+			must(t, err)
+			response, err := control.http.Do(request)
+			must(t, err)
+			must(t, response.Body.Close())
+			if response.StatusCode != http.StatusBadRequest {
+				t.Errorf("the answer is %s", response.Status)
+			}
+			if diff := cmp.Diff(Faults{}, s.Faults()); diff != "" {
+				t.Errorf("faults were set:\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestControlOfTheServer(t *testing.T) {
 	tokens := &Tokens{}
 	s, control := controlled(t, ServerOptions{Tokens: tokens})

@@ -143,14 +143,13 @@ func (f CallFault) apply(ctx context.Context, stopping <-chan struct{}) error {
 	return nil
 }
 
-// chosen picks a share of all ids, always the same ones for the same purpose,
-// and more of them the bigger the share.
-func chosen(id, purpose string, share float64) bool {
+// chosen picks a share of all ids, always the same ones, and more of them the
+// bigger the share.
+func chosen(id string, share float64) bool {
 	if share <= 0 {
 		return false
 	}
 	h := fnv.New64a()
-	h.Write([]byte(purpose))
 	h.Write([]byte(id))
 	// FNV's high bits are uneven for ids that differ in their ends only.
 	mixed := h.Sum64() * 0x9e3779b97f4a7c15

@@ -169,6 +169,41 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
+func TestPlacementSpreadsOverRacksWithinAZone(t *testing.T) {
+	c := NewCluster(Options{})
+	for i, rack := range []string{"1", "1", "2"} {
+		_, err := c.AddNode(Node{SchedulerNodeName: nodeName(i + 1), Zone: "a", Rack: rack})
+		must(t, err)
+	}
+	v, err := c.CreateVolume(CreateRequest{Name: "v", Parameters: map[string]string{"repl": "2"}})
+	must(t, err)
+	if diff := cmp.Diff([][]string{{"n001", "n003"}}, placedOn(t, c, v)); diff != "" {
+		t.Errorf("replicas (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlacementFollowsNodeState(t *testing.T) {
+	c := newCluster(t, 2)
+	place := func(name string) [][]string {
+		v, err := c.CreateVolume(CreateRequest{Name: name})
+		must(t, err)
+		return placedOn(t, c, v)
+	}
+	got := [][][]string{place("v1")}
+	must(t, c.SetNodeState("n002", StatusOffline))
+	got = append(got, place("v2"))
+	must(t, c.SetNodeState("n002", StatusNone))
+	must(t, c.RemoveNode("n001"))
+	got = append(got, place("v3"))
+	_, err := c.AddNode(Node{SchedulerNodeName: "n003"})
+	must(t, err)
+	got = append(got, place("v4"))
+	want := [][][]string{{{"n001"}}, {{"n001"}}, {{"n002"}}, {{"n003"}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("replicas (-want +got):\n%s", diff)
+	}
+}
+
 func TestPlacementLevelsOut(t *testing.T) {
 	c := placementCluster(t)
 	if err := c.Fill(20, map[string]string{"repl": "3"}); err != nil {

@@ -100,7 +100,7 @@ func (s nodeService) visible() []Node {
 	nodes := s.server.cluster.Nodes()
 	visible := nodes[:0]
 	for _, n := range nodes {
-		if !chosen(n.ID, "hide", share) {
+		if !chosen(n.ID, share) {
 			visible = append(visible, n)
 		}
 	}

@@ -62,7 +62,7 @@ func (s volumeService) Inspect(ctx context.Context, request *api.SdkVolumeInspec
 	if err != nil {
 		return nil, err
 	}
-	if chosen(v.GetId(), "lose", s.server.faults.Load().LoseVolumes) {
+	if chosen(v.GetId(), s.server.faults.Load().LoseVolumes) {
 		return nil, notFound(request.GetVolumeId())
 	}
 	return inspected(v), nil
@@ -122,7 +122,7 @@ func (s *Server) visibleVolumes(ctx context.Context) []*api.Volume {
 	volumes := s.cluster.snapshot()
 	visible := volumes[:0]
 	for _, v := range volumes {
-		if v.IsPermitted(ctx, api.Ownership_Read) && !chosen(v.GetId(), "hide", share) {
+		if v.IsPermitted(ctx, api.Ownership_Read) && !chosen(v.GetId(), share) {
 			visible = append(visible, v)
 		}
 	}

@@ -126,6 +126,19 @@ func TestCreate(t *testing.T) {
 		})
 	}
 
+	t.Run("what the spec leaves open is filled in", func(t *testing.T) {
+		c := newCluster(t, 1)
+		cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+		_, err := cl.volumes.Create(t.Context(), &api.SdkVolumeCreateRequest{Name: "v", Spec: &api.VolumeSpec{AggregationLevel: api.AutoAggregation}})
+		wantCode(t, err, codes.OK)
+		v, err := c.Volume("v")
+		must(t, err)
+		want := &api.VolumeSpec{Size: DefaultVolumeSize, HaLevel: 1, AggregationLevel: 1}
+		if diff := cmp.Diff(want, v.GetSpec(), protocmp.Transform()); diff != "" {
+			t.Errorf("spec (-want +got):\n%s", diff)
+		}
+	})
+
 	t.Run("labels of request and spec end up in the locator, and zones of both count", func(t *testing.T) {
 		c := newZonedCluster(t, 6)
 		cl := dial(t, start(t, c, ServerOptions{}).Endpoint())

@@ -224,6 +224,16 @@ func TestWatchFaults(t *testing.T) {
 		}
 	})
 
+	t.Run("what is held back is sent when the fault ends", func(t *testing.T) {
+		c, s, stream := watched(t, ServerOptions{})
+		must(t, s.SetFaults(Faults{Watch: WatchFaults{Reorder: 3}}))
+		step(t, c, "v", 1)
+		must(t, s.SetFaults(Faults{}))
+		if diff := cmp.Diff([]string{"1"}, steps(recv(t, stream, 1))); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+
 	t.Run("deletions hidden", func(t *testing.T) {
 		c, s, stream := watched(t, ServerOptions{})
 		if _, err := c.CreateVolume(CreateRequest{Name: "w"}); err != nil {
