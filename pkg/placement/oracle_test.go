@@ -403,7 +403,8 @@ func matches(n, m worldNode, level string, higher ...string) bool {
 	return true
 }
 
-// preferred are the nodes of section 6 that the filter rules accept, by whether
+// preferred are the nodes of section 6 that the filter rules accept and whose
+// storage serves, by whether
 // they hold a whole near volume or a part of one.
 func (w world) preferred() (whole, part map[string]bool) {
 	whole, part = map[string]bool{}, map[string]bool{}
@@ -413,7 +414,7 @@ func (w world) preferred() (whole, part map[string]bool) {
 		return whole, part
 	}
 	for _, n := range w.Nodes {
-		if w.objectionTo(n) != "" {
+		if w.objectionTo(n) != "" || n.State != "Online" && n.State != "StorageDown" {
 			continue
 		}
 		switch {

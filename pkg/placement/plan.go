@@ -191,7 +191,8 @@ func (p *Plan) Indifferent() bool {
 
 // Preferred returns the nodes to try before all others, best group first: the
 // replica nodes of near volumes, then the nodes that hold only a part of one.
-// Nodes that the filter rules turn down are left out. Strict pods have no
+// Nodes that the filter rules turn down are left out, and so are those whose
+// storage does not serve, which F9 lets pods with a Windows volume run on. Strict pods have no
 // groups, they are confined already; nor have virtual machines in migration (S8).
 func (p *Plan) Preferred() [][]*Node {
 	if p.strict || p.machine == MachineMigrating || len(p.near) == 0 {
@@ -202,7 +203,7 @@ func (p *Plan) Preferred() [][]*Node {
 	for _, v := range p.near {
 		v.eachHolderNode(func(n *Node) {
 			switch {
-			case slices.Contains(full, n) || p.Verdict(n) != Feasible:
+			case slices.Contains(full, n) || p.Verdict(n) != Feasible || !n.State.Serves():
 			case v.HeldBy(n):
 				full = append(full, n)
 			case !slices.Contains(partial, n):

@@ -119,6 +119,13 @@ func TestPreferred(t *testing.T) {
 		},
 		{
 			scenario: scenario{
+				name: "F9: a pod with a Windows volume prefers no node whose storage does not serve", nodes: []string{"Offline", "Degraded", "", ""},
+				volumes: []volume{near("A@{1,2,3}"), windows("B@{4}")},
+			},
+			want: []string{"n3"},
+		},
+		{
+			scenario: scenario{
 				name: "no group is left when all replica nodes are rejected", nodes: []string{"unschedulable", ""},
 				volumes: []volume{near("A@{1}")},
 			},
