@@ -67,11 +67,11 @@ func TestVirtualMachines(t *testing.T) {
 			scores:  "0 0 50 50",
 		},
 		{
-			name:    "S8: in a migration partial replica nodes are avoided, attached or not",
+			name:    "S8: in a migration nodes with a part of the volume are no replica nodes, attached or not",
 			nodes:   online(4),
 			machine: placement.MachineMigrating,
 			volumes: []volume{near("A@{1,2}{1,3}").attached(2)},
-			scores:  "0 0 0 50",
+			scores:  "0 50 50 50",
 		},
 		{
 			name:    "S8: StorageDown halves in both cases",

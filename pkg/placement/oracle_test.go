@@ -305,8 +305,8 @@ func serves(n worldNode) bool { return n.State == "Online" || n.State == "Storag
 // nearScore is one near volume on one node: S2, or S8 for virtual machines.
 func (w world) nearScore(v worldVolume, n worldNode) *big.Rat {
 	// Open: S8 gives an order, not numbers. A replica node with the attachment
-	// scores 100. In a migration the other holders score 0, partial ones too, and
-	// nodes without a replica 50. At the start all but the node with the
+	// scores 100. In a migration the other replica nodes score 0 and all others 50,
+	// partial holders too. At the start all but the node with the
 	// attachment score half of S2, if there is such a node. The halving of
 	// StorageDown nodes (S2) holds here as well. Away volumes stay with S5.
 	onAttachment := v.Attached == n.Name && v.isReplicaNode(n.Name)
@@ -316,7 +316,7 @@ func (w world) nearScore(v worldVolume, n worldNode) *big.Rat {
 		switch {
 		case onAttachment:
 			score = big.NewRat(100, 1)
-		case v.hasPart(n.Name):
+		case v.isReplicaNode(n.Name):
 			score = new(big.Rat)
 		default:
 			score = big.NewRat(50, 1)
@@ -404,8 +404,7 @@ func matches(n, m worldNode, level string, higher ...string) bool {
 }
 
 // preferred are the nodes of section 6 that the filter rules accept and whose
-// storage serves, by whether
-// they hold a whole near volume or a part of one.
+// storage serves, by whether they hold a whole near volume or a part of one.
 func (w world) preferred() (whole, part map[string]bool) {
 	whole, part = map[string]bool{}, map[string]bool{}
 	near, _ := w.scoring()
@@ -414,7 +413,7 @@ func (w world) preferred() (whole, part map[string]bool) {
 		return whole, part
 	}
 	for _, n := range w.Nodes {
-		if w.objectionTo(n) != "" || n.State != "Online" && n.State != "StorageDown" {
+		if w.objectionTo(n) != "" || !serves(n) {
 			continue
 		}
 		switch {

@@ -155,15 +155,14 @@ func (p *Plan) volumeScore(v *Volume, n *Node) float64 {
 // migrationScore orders nodes for a live migration (S8): the replica node that
 // the volume is attached to, then nodes without a replica, then the others.
 func migrationScore(v *Volume, n *Node) float64 {
-	if n == v.Attached && v.HeldBy(n) {
+	switch {
+	case !v.HeldBy(n):
+		return MaxScore / 2
+	case n == v.Attached:
 		return MaxScore
+	default:
+		return 0
 	}
-	for _, set := range v.Sets {
-		if set.heldBy(n) {
-			return 0
-		}
-	}
-	return MaxScore / 2
 }
 
 // tierScore is S2: the mean over the replica sets.
