@@ -2,7 +2,6 @@ package hyperconverge
 
 import (
 	"context"
-	"maps"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -10,6 +9,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
 
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
@@ -51,7 +51,7 @@ func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWi
 }
 
 // isSchedulableAfterPersistentVolumeClaimChange says yes to claims of the pod
-// whose binding or annotations have changed.
+// whose binding has changed, or an annotation that a verdict depends on.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	old, now, err := util.As[*v1.PersistentVolumeClaim](oldObj, newObj)
 	if err != nil {
@@ -61,11 +61,25 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger kl
 		return fwk.QueueSkip, nil
 	}
 	if old != nil && old.UID == now.UID && old.Spec.VolumeName == now.Spec.VolumeName &&
-		old.Status.Phase == now.Status.Phase && maps.Equal(old.Annotations, now.Annotations) {
+		old.Status.Phase == now.Status.Phase && sameWishes(old.Annotations, now.Annotations) {
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("A claim of the pod has changed", "pod", klog.KObj(pod), "claim", klog.KObj(now))
 	return fwk.Queue, nil
+}
+
+// wishes are the annotations of a claim that a verdict depends on.
+var wishes = append(placement.VolumeLabelKeys[:], placement.ClaimRestoreInProgress)
+
+func sameWishes(a, b map[string]string) bool {
+	for _, key := range wishes {
+		valueA, inA := a[key]
+		valueB, inB := b[key]
+		if inA != inB || valueA != valueB {
+			return false
+		}
+	}
+	return true
 }
 
 func usesClaim(pod *v1.Pod, claim string) bool {

@@ -1,0 +1,85 @@
+package hyperconverge
+
+import (
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"github.com/hyperconverge/scheduler/pkg/localfirst"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// launcher is a pod that runs a virtual machine.
+func launcher(name, machine string, claims ...string) *st.PodWrapper {
+	return makePod(name, claims...).Label(kubevirtLabel, kubevirtLauncher).Label(kubevirtCreatedLabel, machine)
+}
+
+func TestVirtualMachines(t *testing.T) {
+	disks := func(s *scene) {
+		s.data("root", 1)
+		s.add(volume{name: "home", sets: on(1, 2), stored: func(o *volumes.Observation) { o.Attached = storageID(2) }})
+	}
+	starting := []int64{75, 50, 0}  // root: 100, 0, 0; home, attached to n2: 50, 100, 0
+	migrating := []int64{0, 75, 50} // root: 0, 50, 50; home: 0, 100, 50
+	for _, tc := range []struct {
+		name string
+		// siblings run beside the pod that is scheduled, which is a launcher of "vm".
+		siblings []*v1.Pod
+		want     []int64
+	}{
+		{name: "S8: a launcher that is alone starts its machine near its disks, the attached node first", want: starting},
+		{
+			name:     "S8: beside a running launcher it is a migration, which avoids the replica nodes",
+			siblings: []*v1.Pod{launcher("source", "vm").Phase(v1.PodRunning).Node("n1").Obj()}, want: migrating,
+		},
+		{
+			name:     "S8: a launcher that has ended is no migration",
+			siblings: []*v1.Pod{launcher("ended", "vm").Phase(v1.PodSucceeded).Node("n1").Obj()}, want: starting,
+		},
+		{
+			name:     "S8: a launcher that is pending as well is no migration",
+			siblings: []*v1.Pod{launcher("twin", "vm").Phase(v1.PodPending).Obj()}, want: starting,
+		},
+		{
+			name:     "S8: the launcher of another machine is no migration",
+			siblings: []*v1.Pod{launcher("other", "another-vm").Phase(v1.PodRunning).Node("n1").Obj()}, want: starting,
+		},
+		{
+			name:     "S8: a launcher in another namespace is no migration",
+			siblings: []*v1.Pod{launcher("other", "vm").Namespace("elsewhere").Phase(v1.PodRunning).Node("n1").Obj()}, want: starting,
+		},
+		{
+			name:     "S8: a running pod that only bears the machine's name is no launcher",
+			siblings: []*v1.Pod{makePod("probe").Label(kubevirtCreatedLabel, "vm").Phase(v1.PodRunning).Node("n1").Obj()}, want: starting,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			play(t, online(3), func(s *scene) {
+				disks(s)
+				for _, sibling := range tc.siblings {
+					s.create(sibling)
+				}
+				pod := launcher("target", "vm", "root", "home").Obj()
+				s.create(pod)
+				same(s, "scores", tc.want, s.scores(pod))
+			})
+		})
+	}
+	t.Run("S8: attachment says nothing of other pods", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			disks(s)
+			same(s, "scores", []int64{100, 50, 0}, s.scores(makePod("db", "root", "home").Obj()))
+		})
+	})
+	t.Run("S8: LocalFirst does not narrow the nodes of a migration", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			disks(s)
+			s.create(launcher("source", "vm").Phase(v1.PodRunning).Node("n1").Obj())
+			state, _, _ := s.preFilter(launcher("target", "vm", "root", "home").Obj())
+			data, err := state.Read(localfirst.OfferKey)
+			s.must(err)
+			same(s, "offer", 0, len(data.(localfirst.Offer).PreferredNodes()))
+		})
+	})
+}

@@ -1,0 +1,80 @@
+package hyperconverge
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+func TestNoticesAreGivenOnce(t *testing.T) {
+	t.Run("section 2: an invalid value is told once per object, not per attempt", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			s.data("data", 1)
+			pod := makePod("db", "data").Annotation(placement.PodPreferLocalOnly, "yes").Obj()
+			for range 3 {
+				s.preFilter(pod)
+			}
+			same(s, "events", 1, len(s.events.taken()))
+		})
+	})
+	t.Run("section 2: another pod with the same mistake is told as well", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			s.data("data", 1)
+			for _, name := range []string{"a", "b"} {
+				s.preFilter(makePod(name, "data").Annotation(placement.PodPreferLocalOnly, "yes").Obj())
+			}
+			same(s, "events", 2, len(s.events.taken()))
+		})
+	})
+	t.Run("section 2: a claim with a mistake is told once, however many pods use it", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			s.add(volume{name: "data", sets: on(1), claim: func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.VolumeWeight] = "heavy" }})
+			s.preFilter(makePod("a", "data").Obj())
+			s.preFilter(makePod("b", "data").Obj())
+			same(s, "events", []string{
+				`PersistentVolumeClaim data InvalidValue: hyperconverge.dev/volume-weight: "heavy" is not a whole number from 1 to 100, 1 is used`,
+			}, s.events.taken())
+		})
+	})
+	t.Run("section 2: another mistake in the same place is told again", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			s.data("data", 1)
+			s.preFilter(makePod("db", "data").Annotation(placement.PodPreferLocalOnly, "yes").Obj())
+			s.preFilter(makePod("db", "data").Annotation(placement.PodPreferLocalOnly, "yes!").Obj())
+			same(s, "events", 2, len(s.events.taken()))
+		})
+	})
+	t.Run("section 2: a node with a mistake is told once, and the node stays open", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			node, _, _ := makeNode(1, "")
+			for _, label := range []string{"a", "b"} {
+				update(s, node, func(n *v1.Node) {
+					n.Labels = map[string]string{v1.LabelTopologyZone: label}
+					n.Annotations = map[string]string{placement.NodeUnschedulable: "maybe"}
+				})
+			}
+			same(s, "events", []string{
+				`Node n1 InvalidValue: operator.libopenstorage.org/unschedulable: "maybe" is not a boolean, false is used`,
+			}, s.events.taken())
+			s.data("data", 1)
+			same(s, "verdicts", []string{"ok"}, s.verdicts(makePod("db", "data").Obj()))
+		})
+	})
+}
+
+func TestNotesFitIntoEvents(t *testing.T) {
+	play(t, online(1), func(s *scene) {
+		s.data("data", 1)
+		s.preFilter(makePod("db", "data").Annotation(placement.PodPreferLocalOnly, strings.Repeat("ä", 10_000)).Obj())
+		events := s.events.taken()
+		same(s, "events", 1, len(events))
+		note := strings.TrimPrefix(events[0], "Pod db InvalidValue: ")
+		if len(note) > noteLimit || !strings.HasSuffix(note, "ä ...") || !utf8.ValidString(note) {
+			s.Errorf("note of %d bytes: %s", len(note), note)
+		}
+	})
+}

@@ -1,0 +1,219 @@
+package hyperconverge
+
+import (
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// pending creates a pod and runs its first scheduling attempt.
+func (s *scene) pending(pod *v1.Pod) *v1.Pod {
+	s.Helper()
+	s.create(pod)
+	s.attempt(pod)
+	return pod
+}
+
+// attempt runs the PreFilter of one scheduling attempt.
+func (s *scene) attempt(pod *v1.Pod) {
+	s.Helper()
+	s.preFilter(pod)
+	s.settle()
+}
+
+// pass lets time go by.
+func (s *scene) pass(d time.Duration) {
+	time.Sleep(d)
+	s.settle()
+}
+
+// unknown adds a volume that storage says nothing about.
+func (s *scene) unknown(name string) (handle string) {
+	s.Helper()
+	return s.add(volume{name: name, silent: true})
+}
+
+const (
+	grace     = 5 * time.Second
+	staleness = 10 * time.Minute
+)
+
+func TestVolumeBoundAMomentAgo(t *testing.T) {
+	const notKnown = placement.ReasonVolumeUnknown + ": shop/data"
+
+	t.Run("section 7: a soft pod is held back, woken at the end of the grace period, and scheduled with one event", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.unknown("data")
+			pod := s.pending(makePod("db", "data").Obj())
+			same(s, "rejection", notKnown, s.rejection(pod))
+			s.pass(grace - time.Millisecond)
+			same(s, "woken early", nil, s.queue.taken())
+			same(s, "rejection at the last moment", notKnown, s.rejection(pod))
+			s.pass(time.Millisecond)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "verdicts", everywhere, s.verdicts(pod))
+			same(s, "scores", nil, s.scores(pod))
+			same(s, "events", []string{
+				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/data: its replicas are not known",
+			}, s.events.taken())
+		})
+	})
+	t.Run("section 7: a soft pod is woken the moment the answer is in", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			handle := s.unknown("data")
+			pod := s.pending(makePod("db", "data").Obj())
+			s.pass(time.Second)
+			s.replicas(handle, 2)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "scores", []int64{0, 100, 0}, s.scores(pod))
+			same(s, "events", nil, s.events.taken())
+		})
+	})
+	t.Run("section 7: a pod with two unknown volumes is woken by the second answer", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			a, b := s.unknown("a"), s.unknown("b")
+			s.pending(makePod("db", "a", "b").Obj())
+			s.replicas(a, 1)
+			same(s, "woken by the first", nil, s.queue.taken())
+			s.replicas(b, 1)
+			same(s, "woken by the second", []string{"shop/db"}, s.queue.taken())
+		})
+	})
+	t.Run("section 7: the grace period of a volume that is still unknown ends when it would without the others", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.unknown("old")
+			s.pass(time.Second)
+			young := s.unknown("young")
+			s.pending(makePod("db", "old", "young").Obj())
+			s.replicas(young, 1)
+			s.pass(grace - time.Second)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+		})
+	})
+	t.Run("section 7: the grace period begins with the PV, not with the pod", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.unknown("data")
+			s.pass(grace)
+			same(s, "verdicts", everywhere, s.verdicts(s.pending(makePod("db", "data").Obj())))
+		})
+	})
+	t.Run("section 7: an in-tree volume that nobody has heard of is asked for and held back for", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			pod := s.pending(makePod("db").Volume(inTree("accounts")).Obj())
+			same(s, "rejection", placement.ReasonVolumeUnknown+": accounts", s.rejection(pod))
+			s.pass(grace)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "verdicts", everywhere, s.verdicts(pod))
+		})
+	})
+	t.Run("section 7: a strict pod is held back until the volume is known, however long that takes", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			handle := s.unknown("data")
+			pod := s.pending(strict(makePod("db", "data")))
+			same(s, "rejection", placement.ReasonStrictUnknown+": shop/data", s.rejection(pod))
+			s.pass(time.Hour)
+			same(s, "woken early", nil, s.queue.taken())
+			s.replicas(handle, 2)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(pod))
+		})
+	})
+	t.Run("section 7: the grace period is configurable", func(t *testing.T) {
+		set := online(3)
+		set.args = func(a *config.HyperconvergeArgs) { a.UnknownVolumeGracePeriod.Duration = time.Minute }
+		play(t, set, func(s *scene) {
+			s.unknown("data")
+			pod := s.pending(makePod("db", "data").Obj())
+			s.pass(time.Minute - time.Millisecond)
+			same(s, "rejection", notKnown, s.rejection(pod))
+			s.pass(time.Millisecond)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+		})
+	})
+	t.Run("section 7: replicas that have no say are not waited for", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.unknown("data")
+			s.add(volume{name: "neutral", silent: true, claim: func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.VolumeSkipScoring] = "true" }})
+			same(s, "neutral volume", everywhere, s.verdicts(makePod("a", "neutral").Obj()))
+			same(s, "disableHyperconvergence", everywhere, s.verdicts(makePod("b", "data").Annotation(placement.PodDisableHyperconvergence, "true").Obj()))
+			same(s, "events", nil, s.events.taken())
+		})
+	})
+}
+
+// outage lets all data grow too old, and takes the storage API out of reach.
+func (s *scene) outage() { s.pass(staleness + time.Millisecond) }
+
+func TestStorageAPIDown(t *testing.T) {
+	stale := func() float64 {
+		value, err := testutil.GetCounterMetricValue(metrics.UnknownVolumes.WithLabelValues("stale"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	t.Run("section 7: data younger than maxStaleness is used by soft and by strict pods", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.data("data", 1)
+			s.pass(staleness - time.Millisecond)
+			same(s, "scores", atFirst, s.scores(makePod("a", "data").Obj()))
+			same(s, "verdicts", []string{"ok", "left out", "left out"}, s.verdicts(strict(makePod("b", "data"))))
+			same(s, "events", nil, s.events.taken())
+		})
+	})
+	t.Run("section 7: with older data a soft pod is scheduled as if it were unknown, with an event and a metric", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			before := stale()
+			s.data("data", 1)
+			s.outage()
+			pod := s.pending(makePod("db", "data").Obj())
+			same(s, "verdicts", everywhere, s.verdicts(pod))
+			same(s, "scores", nil, s.scores(pod))
+			same(s, "events", []string{
+				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/data: what is known of its replicas is too old",
+			}, s.events.taken())
+			same(s, "metric", 1, stale()-before)
+		})
+	})
+	t.Run("section 7: with older data a strict pod is held back with a reason that says so, and woken when storage is back", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			handle := s.data("data", 1)
+			s.outage()
+			pod := s.pending(strict(makePod("db", "data")))
+			same(s, "rejection", placement.ReasonStrictStale+": shop/data", s.rejection(pod))
+			s.storage.tellNodes()
+			s.settle()
+			same(s, "woken by contact alone", nil, s.queue.taken())
+			s.replicas(handle, 1)
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+		})
+	})
+	t.Run("section 7: what is not named any more keeps its last replicas", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			handle := s.data("data", 1)
+			s.pl.judge.index.MarkMissing(handle)
+			if _, err := s.pl.judge.index.Resolve(handle, &volumes.Observation{ID: handle}); err == nil {
+				s.Error("an answer without replicas is accepted")
+			}
+			s.settle()
+			same(s, "scores", atFirst, s.scores(makePod("a", "data").Obj()))
+			same(s, "verdicts", []string{"ok", "left out", "left out"}, s.verdicts(strict(makePod("b", "data"))))
+		})
+	})
+	t.Run("section 7: never reached since the start, the drivers of the CSINodes decide F5, and strict pods wait", func(t *testing.T) {
+		set := setting{nodes: []string{"", "NoDriver", "Offline"}, neverReached: true}
+		play(t, set, func(s *scene) {
+			s.unknown("data")
+			s.pass(grace)
+			same(s, "soft", []string{"ok", placement.ReasonNoDriver, "ok"}, s.verdicts(s.pending(makePod("a", "data").Obj())))
+			same(s, "strict", placement.ReasonStrictUnknown+": shop/data", s.rejection(strict(makePod("b", "data"))))
+		})
+	})
+}
