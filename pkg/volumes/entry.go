@@ -51,7 +51,7 @@ type record struct {
 	firstSeen  int64
 	verified   int64
 	dirtySince int64 // 0 unless there is reason to doubt the content
-	wantedAt   int64 // 0 once a PV names the handle
+	wantedAt   int64 // when a pod last asked, which matters only without a PV
 	refs       int32 // PVs that name the handle
 	suspect    bool
 	overdue    bool // dirty for longer than MaxStaleness

@@ -139,7 +139,6 @@ func (ix *Index) follow(handle string, inspect bool) {
 	ix.volumes.mu.Lock()
 	r := ix.volumes.ensure(keyOf(handle), ix.now())
 	r.refs++
-	r.wantedAt = 0
 	inspect = inspect && r.volume == nil
 	ix.volumes.mu.Unlock()
 	if inspect {

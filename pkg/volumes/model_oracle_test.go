@@ -156,14 +156,21 @@ func (o *oracle) claimed(handle string) bool {
 
 // setPV stores a PV, or removes it if it is nil.
 func (o *oracle) setPV(name string, pv *v1.PersistentVolume) {
+	var before, after string
+	if old := o.pvs[name]; old != nil {
+		before = oracleHandle(old)
+	}
 	delete(o.pvs, name)
 	if pv != nil {
 		o.pvs[name] = pv
-		if handle := oracleHandle(pv); handle != "" {
-			o.entry(handle).wantedUntil = 0
-		}
+		after = oracleHandle(pv)
 	}
-	o.expire()
+	if before != "" && !o.claimed(before) {
+		delete(o.entries, before)
+	}
+	if after != "" {
+		o.entry(after).wantedUntil = 0
+	}
 }
 
 func (o *oracle) want(handle string) {
@@ -182,7 +189,7 @@ func (o *oracle) entry(handle string) *oracleEntry {
 	return e
 }
 
-// expire forgets what neither a PV nor a pod has.
+// expire forgets, when the index looks at the clock, what neither a PV nor a pod has.
 func (o *oracle) expire() {
 	for handle, e := range o.entries {
 		if !o.claimed(handle) && e.wantedUntil <= o.now {
@@ -299,10 +306,10 @@ func (o *oracle) list(nodes []StorageNode) {
 // look is the moment at which the index looks at the clock.
 func (o *oracle) look() {
 	o.expire()
-	wasFresh := o.fresh
+	wasFresh, wasStale := o.fresh, o.reached && !o.fresh
 	o.reached = o.contact >= 0
 	o.fresh = o.reached && o.now-o.contact <= o.maxStaleness
-	if wasFresh && !o.fresh {
+	if !wasStale && o.reached && !o.fresh {
 		o.verifiedSince = o.now
 	}
 	if wasFresh != o.fresh {

@@ -65,7 +65,7 @@ func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64)
 		state.fresh = true
 		return state, last + ix.maxStaleness + 1
 	}
-	if old.fresh {
+	if !old.stale {
 		// What was learned until now counts no more, even when storage is back,
 		// until each volume has been verified.
 		state.verifiedSince = now
