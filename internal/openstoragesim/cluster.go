@@ -215,6 +215,14 @@ func (c *Cluster) account(sets []*api.ReplicaSet, delta int) {
 func (n *node) count(set *api.ReplicaSet, delta int) {
 	if i := slices.Index(set.GetNodes(), n.ID); i >= 0 {
 		n.replicas += delta
-		n.poolReplicas[set.GetPoolUuids()[i]] += delta
+		n.poolReplicas[poolOf(set, i)] += delta
 	}
+}
+
+// poolOf returns the pool of a replica, or "" where the set names none.
+func poolOf(set *api.ReplicaSet, replica int) string {
+	if pools := set.GetPoolUuids(); replica < len(pools) {
+		return pools[replica]
+	}
+	return ""
 }

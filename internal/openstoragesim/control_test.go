@@ -27,13 +27,6 @@ func controlled(t testing.TB, options ServerOptions) (*Server, *ControlClient) {
 	return s, client
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestControlOfNodes(t *testing.T) {
 	s, control := controlled(t, ServerOptions{})
 	ctx := t.Context()

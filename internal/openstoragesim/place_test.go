@@ -193,12 +193,13 @@ func TestPlacementFollowsNodeState(t *testing.T) {
 	must(t, c.SetNodeState("n002", StatusOffline))
 	got = append(got, place("v2"))
 	must(t, c.SetNodeState("n002", StatusNone))
-	must(t, c.RemoveNode("n001"))
 	got = append(got, place("v3"))
+	must(t, c.RemoveNode("n002"))
+	got = append(got, place("v4"))
 	_, err := c.AddNode(Node{SchedulerNodeName: "n003"})
 	must(t, err)
-	got = append(got, place("v4"))
-	want := [][][]string{{{"n001"}}, {{"n001"}}, {{"n002"}}, {{"n003"}}}
+	got = append(got, place("v5"))
+	want := [][][]string{{{"n001"}}, {{"n001"}}, {{"n002"}}, {{"n001"}}, {{"n003"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("replicas (-want +got):\n%s", diff)
 	}

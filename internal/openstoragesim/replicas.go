@@ -12,7 +12,7 @@ import (
 // which must have pools but may be in any state: tests want what an operator
 // would avoid.
 func (c *Cluster) MoveReplica(volume, from, to string) error {
-	return c.change(volume, func(v *api.Volume) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
 		source, err := c.replicaHolder(v, from)
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ func (c *Cluster) MoveReplica(volume, from, to string) error {
 // AddReplica puts a replica of every replica set on the node, where it has none
 // yet, and adjusts the volume's ha_level.
 func (c *Cluster) AddReplica(volume, onto string) error {
-	return c.change(volume, func(v *api.Volume) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
 		target, err := c.replicaTarget(onto)
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func (c *Cluster) AddReplica(volume, onto string) error {
 // RemoveReplica takes the volume's replicas off a node, which may have left the
 // cluster, and adjusts ha_level. The last replica of a set stays.
 func (c *Cluster) RemoveReplica(volume, from string) error {
-	return c.change(volume, func(v *api.Volume) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
 		holder, err := c.replicaHolder(v, from)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (c *Cluster) RemoveReplica(volume, from string) error {
 // or addresses per replica set. No sets at all is possible: it is what a server
 // reports of a volume that is just being made.
 func (c *Cluster) SetReplicaSets(volume string, nodes ...[]string) error {
-	return c.change(volume, func(v *api.Volume) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
 		sets := make([]*api.ReplicaSet, len(nodes))
 		for i, names := range nodes {
 			sets[i] = &api.ReplicaSet{Id: uint32(i)}
@@ -115,7 +115,7 @@ func (c *Cluster) SetReplicaSets(volume string, nodes ...[]string) error {
 // Attach attaches the volume to a node. A volume is attached to one node at a
 // time, shared ones too: the others use it over the network.
 func (c *Cluster) Attach(volume, to string) error {
-	return c.change(volume, func(v *api.Volume) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
 		n, err := c.findNode(to)
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (c *Cluster) Attach(volume, to string) error {
 
 // Detach detaches the volume; one that is not attached stays as it is.
 func (c *Cluster) Detach(volume string) error {
-	return c.change(volume, func(v *api.Volume) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
 		v.AttachedOn = ""
 		v.AttachedState = api.AttachState_ATTACH_STATE_INTERNAL
 		v.State = api.VolumeState_VOLUME_STATE_DETACHED
@@ -193,8 +193,9 @@ func editSets(v *api.Volume, edit func(*api.ReplicaSet) error) error {
 		sets[i] = &api.ReplicaSet{
 			Id:        set.GetId(),
 			Nodes:     slices.Clone(set.GetNodes()),
-			PoolUuids: slices.Clone(set.GetPoolUuids()),
+			PoolUuids: make([]string, len(set.GetNodes())),
 		}
+		copy(sets[i].PoolUuids, set.GetPoolUuids())
 		if err := edit(sets[i]); err != nil {
 			return err
 		}

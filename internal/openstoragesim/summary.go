@@ -37,7 +37,7 @@ func (c *Cluster) Summarize(v *api.Volume) VolumeSummary {
 	for _, set := range v.GetReplicaSets() {
 		replicas := make([]Replica, len(set.GetNodes()))
 		for i, id := range set.GetNodes() {
-			replicas[i] = Replica{NodeID: id, Pool: set.GetPoolUuids()[i]}
+			replicas[i] = Replica{NodeID: id, Pool: poolOf(set, i)}
 			if n, ok := c.nodesByID[id]; ok {
 				replicas[i].Node = n.SchedulerNodeName
 			}

@@ -34,7 +34,7 @@ func (s volumeService) Update(ctx context.Context, request *api.SdkVolumeUpdateR
 	if err := onlySimulated(request.GetSpec()); err != nil {
 		return nil, err
 	}
-	err = s.server.cluster.change(v.GetId(), func(v *api.Volume) error {
+	err = s.server.cluster.ChangeVolume(v.GetId(), func(v *api.Volume) error {
 		if len(request.GetLabels()) > 0 {
 			v.Locator = withLabels(v.GetLocator(), request.GetLabels())
 		}

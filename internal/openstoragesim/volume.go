@@ -137,7 +137,7 @@ func (c *Cluster) DeleteVolume(idOrName string) error {
 
 // SetLabels adds labels to a volume. An empty value removes the label.
 func (c *Cluster) SetLabels(idOrName string, labels map[string]string) error {
-	return c.change(idOrName, func(v *api.Volume) error {
+	return c.ChangeVolume(idOrName, func(v *api.Volume) error {
 		v.Locator = withLabels(v.GetLocator(), labels)
 		return nil
 	})
@@ -157,10 +157,12 @@ func withLabels(old *api.VolumeLocator, labels map[string]string) *api.VolumeLoc
 	return locator
 }
 
-// change replaces a volume by an edited copy and tells subscribers. The edit
-// runs with c.mu held and may set fields of the copy, but must not write to
-// anything that those fields point to.
-func (c *Cluster) change(idOrName string, edit func(*api.Volume) error) error {
+// ChangeVolume replaces a volume by an edited copy and tells subscribers. It is
+// for what no other method does: a status, the trash can, a field that no server
+// should send. edit may set the fields of the copy but must not write to anything
+// they point to, nor call the cluster. Id and name must stay. If edit fails, the
+// volume stays as it is.
+func (c *Cluster) ChangeVolume(idOrName string, edit func(*api.Volume) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, err := c.find(idOrName)
@@ -170,6 +172,9 @@ func (c *Cluster) change(idOrName string, edit func(*api.Volume) error) error {
 	v := shallow(r.volume)
 	if err := edit(v); err != nil {
 		return fmt.Errorf("volume %q: %w", idOrName, err)
+	}
+	if v.GetId() != r.volume.GetId() || v.GetLocator().GetName() != r.volume.GetLocator().GetName() {
+		return fmt.Errorf("volume %q: its id or name would change: %w", idOrName, ErrInvalid)
 	}
 	c.replace(r, v)
 	return nil
@@ -187,8 +192,8 @@ func (c *Cluster) newVolumeID() string {
 }
 
 // shared returns the one copy of a spec. Volumes of a StorageClass and size
-// have equal specs, and a spec is the biggest part of a volume. It needs c.mu
-// for writing.
+// have equal specs, and a spec is the biggest part of a volume. Specs that fall
+// out of use are kept. It needs c.mu for writing.
 func (c *Cluster) shared(spec *api.VolumeSpec) *api.VolumeSpec {
 	wire, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
 	if err != nil { // text that is not UTF-8: it cannot be shared by its wire form

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 )
 
@@ -346,6 +347,7 @@ func TestUpdate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			frozen := proto.CloneOf(before)
 			if test.request.GetVolumeId() == "" {
 				test.request.VolumeId = before.GetId()
 			}
@@ -357,6 +359,9 @@ func TestUpdate(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkConsistent(t, c)
+			if diff := cmp.Diff(frozen, before, protocmp.Transform()); diff != "" {
+				t.Errorf("the volume that was handed out before changed (-was +is):\n%s", diff)
+			}
 			if test.code != codes.OK {
 				if after != before {
 					t.Error("the refused update changed the volume")
