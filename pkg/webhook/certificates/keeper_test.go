@@ -1,0 +1,362 @@
+package certificates
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	k8stesting "k8s.io/client-go/testing"
+	"k8s.io/klog/v2/ktesting"
+)
+
+const serverName = "webhook.hyperconverge.svc"
+
+var target = Target{
+	Secret:        types.NamespacedName{Namespace: "hyperconverge", Name: "webhook-certificates"},
+	Configuration: "hyperconverge",
+	Service:       types.NamespacedName{Namespace: "hyperconverge", Name: "webhook"},
+}
+
+// hours is a policy whose whole life fits into a test.
+var hours = Policy{Validity: 3 * time.Hour, Settle: time.Minute}
+
+// cluster is an API server that knows resource versions, and a webhook
+// configuration with a webhook of ours and one of somebody else.
+type cluster struct {
+	*testing.T
+	*fake.Clientset
+	ctx context.Context
+}
+
+func newCluster(t *testing.T) *cluster {
+	_, ctx := ktesting.NewTestContext(t)
+	c := &cluster{T: t, ctx: ctx, Clientset: fake.NewClientset(&admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: target.Configuration, ResourceVersion: "1"},
+		Webhooks: []admissionv1.MutatingWebhook{
+			{Name: "ours", ClientConfig: admissionv1.WebhookClientConfig{
+				Service: &admissionv1.ServiceReference{Namespace: target.Service.Namespace, Name: target.Service.Name}}},
+			{Name: "theirs", ClientConfig: admissionv1.WebhookClientConfig{CABundle: []byte("theirs"),
+				Service: &admissionv1.ServiceReference{Namespace: "elsewhere", Name: target.Service.Name}}},
+		},
+	})}
+	var mu sync.Mutex
+	version := 1
+	c.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		var object runtime.Object
+		switch action := action.(type) { // an update looks like a creation, too
+		case k8stesting.CreateAction:
+			object = action.GetObject()
+		default:
+			return false, nil, nil
+		}
+		written, err := meta.Accessor(object)
+		if err != nil {
+			return true, nil, err
+		}
+		if action.GetVerb() == "update" {
+			stored, err := c.Tracker().Get(action.GetResource(), action.GetNamespace(), written.GetName())
+			if err != nil {
+				return true, nil, err
+			}
+			if stored, err := meta.Accessor(stored); err != nil || stored.GetResourceVersion() != written.GetResourceVersion() {
+				return true, nil, apierrors.NewConflict(action.GetResource().GroupResource(), written.GetName(), errors.New("changed since"))
+			}
+		}
+		version++
+		written.SetResourceVersion(strconv.Itoa(version))
+		return false, nil, nil
+	})
+	return c
+}
+
+// start runs a replica until the returned function is called.
+func (c *cluster) start(policy Policy) (*Keeper, context.CancelFunc) {
+	keeper := NewKeeper(c.Clientset, target, policy)
+	ctx, cancel := context.WithCancel(c.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := keeper.Start(ctx); err != nil {
+			c.Error(err)
+		}
+	}()
+	return keeper, func() { cancel(); <-done }
+}
+
+func (c *cluster) secret() *v1.Secret {
+	c.Helper()
+	secret, err := c.CoreV1().Secrets(target.Secret.Namespace).Get(c.ctx, target.Secret.Name, metav1.GetOptions{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return secret
+}
+
+func (c *cluster) configuration() *admissionv1.MutatingWebhookConfiguration {
+	c.Helper()
+	configuration, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(c.ctx, target.Configuration, metav1.GetOptions{})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return configuration
+}
+
+// bundle is what API servers trust of us.
+func (c *cluster) bundle() []byte { return c.configuration().Webhooks[0].ClientConfig.CABundle }
+
+// handshake is what an API server with this CA bundle makes of a replica.
+func handshake(keeper *Keeper, bundle []byte) error {
+	certificate, err := keeper.GetCertificate(&tls.ClientHelloInfo{})
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(bundle)
+	_, err = certificate.Leaf.Verify(x509.VerifyOptions{DNSName: serverName, Roots: roots})
+	return err
+}
+
+func (c *cluster) expectTrusted(keeper *Keeper) {
+	c.Helper()
+	if err := handshake(keeper, c.bundle()); err != nil {
+		c.Errorf("the API server does not trust the webhook: %v", err)
+	}
+}
+
+func served(t *testing.T, keeper *Keeper) []byte {
+	t.Helper()
+	certificate, err := keeper.GetCertificate(&tls.ClientHelloInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate.Leaf.Raw
+}
+
+// quiet returns when everything has reacted to everything. The clock of these
+// tests is not the real one: a second takes no time.
+func quiet() {
+	time.Sleep(time.Second)
+	synctest.Wait()
+}
+
+func TestFirstStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		keeper := NewKeeper(c.Clientset, target, hours)
+		if _, err := keeper.GetCertificate(&tls.ClientHelloInfo{}); !errors.Is(err, errNoCertificate) {
+			t.Errorf("before the start: %v", err)
+		}
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		c.expectTrusted(keeper)
+		secret := c.secret()
+		if secret.Type != v1.SecretTypeTLS || len(secret.Data[v1.TLSPrivateKeyKey]) == 0 {
+			t.Errorf("the secret is no TLS secret: %v", secret.Type)
+		}
+		if _, found := secret.Data[keyNextCertificate]; found {
+			t.Error("a fresh start announces a successor")
+		}
+		if got := c.configuration().Webhooks[1].ClientConfig.CABundle; string(got) != "theirs" {
+			t.Error("the CA bundle of somebody else's webhook was changed")
+		}
+	})
+}
+
+// The promise of this package: an API server that learns of a CA bundle half a
+// Settle late never meets a certificate that it does not trust, while replicas
+// come and go, the secret is deleted and spoiled, and the CA bundle is reset.
+func TestNoHandshakeFailsWhileCertificatesRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		var replicas [3]*Keeper
+		var stops [3]context.CancelFunc
+		for i := range replicas {
+			replicas[i], stops[i] = c.start(hours)
+		}
+		defer func() {
+			for _, stop := range stops {
+				stop()
+			}
+		}()
+		const step = 10 * time.Second
+		quiet()
+		late := [][]byte{c.bundle(), c.bundle(), c.bundle()}
+		seen, trusted := map[string]bool{}, map[string]bool{}
+		for tick := range int(10 * time.Hour / step) {
+			switch {
+			case tick%1000 == 500: // a replica is replaced
+				i := tick / 1000 % len(replicas)
+				stops[i]()
+				replicas[i], stops[i] = c.start(hours)
+			case tick%1700 == 800:
+				if err := c.CoreV1().Secrets(target.Secret.Namespace).Delete(c.ctx, target.Secret.Name, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			case tick%1700 == 1600:
+				secret := c.secret()
+				secret.Data = map[string][]byte{keyCertificate: []byte("spoiled"), keyPrivateKey: nil}
+				if _, err := c.CoreV1().Secrets(target.Secret.Namespace).Update(c.ctx, secret, metav1.UpdateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Something is always going on, so that keepers have reason to look.
+			busy := c.configuration()
+			busy.Annotations = map[string]string{"tick": strconv.Itoa(tick)}
+			if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(c.ctx, busy, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(step)
+			synctest.Wait()
+			for i, replica := range replicas {
+				certificate := string(served(t, replica))
+				if seen[certificate] = true; trusted[certificate+string(late[0])] {
+					continue // that pair has been tried
+				}
+				if err := handshake(replica, late[0]); err != nil {
+					t.Fatalf("after %v, replica %d: %v", time.Duration(tick)*step, i, err)
+				}
+				trusted[certificate+string(late[0])] = true
+			}
+			late = append(late[1:], c.bundle())
+		}
+		if len(seen) < 5 {
+			t.Errorf("%d certificates were served in ten hours, want at least 5", len(seen))
+		}
+	})
+}
+
+func TestResetCABundleIsPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		reset := c.configuration()
+		reset.Webhooks[0].ClientConfig.CABundle = nil
+		if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(c.ctx, reset, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		quiet()
+		c.expectTrusted(keeper)
+	})
+}
+
+func TestDeletedSecretMeansANewKeyWithoutAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		before := served(t, keeper)
+		if err := c.CoreV1().Secrets(target.Secret.Namespace).Delete(c.ctx, target.Secret.Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		quiet()
+		if !bytes.Equal(before, served(t, keeper)) {
+			t.Error("the certificate changed before API servers could learn of its successor")
+		}
+		time.Sleep(3 * hours.Settle)
+		quiet()
+		if bytes.Equal(before, served(t, keeper)) {
+			t.Error("the certificate did not change")
+		}
+		c.expectTrusted(keeper)
+	})
+}
+
+func TestExpiredSecretHealsOnStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		_, stop := c.start(hours)
+		quiet()
+		stop()
+		time.Sleep(2 * hours.Validity)
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		c.expectTrusted(keeper)
+	})
+}
+
+func TestAllReplicasServeTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		one, stopOne := c.start(hours)
+		defer stopOne()
+		two, stopTwo := c.start(hours)
+		defer stopTwo()
+		time.Sleep(2*hours.Validity + 10*hours.Settle)
+		quiet()
+		if !bytes.Equal(served(t, one), served(t, two)) {
+			t.Error("two replicas serve two certificates")
+		}
+		c.expectTrusted(one)
+	})
+}
+
+func TestWithoutConfigurationNothingIsPromoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		if err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(c.ctx, target.Configuration, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		keeper, stop := c.start(hours)
+		defer stop()
+		time.Sleep(hours.Validity - 10*time.Minute)
+		quiet()
+		if len(c.secret().Data[keyNextCertificate]) == 0 {
+			t.Error("no successor was announced")
+		}
+		first := served(t, keeper)
+		time.Sleep(20 * time.Minute)
+		quiet()
+		if bytes.Equal(first, served(t, keeper)) {
+			t.Error("an expired certificate is served")
+		}
+	})
+}
+
+func TestRefusedWritesAreRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		var mu sync.Mutex
+		refused := map[string]int{}
+		c.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			writes := action.GetVerb() == "create" || action.GetVerb() == "update"
+			if resource := action.GetResource().Resource; writes && refused[resource] < 3 {
+				refused[resource]++
+				return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New("no rule"))
+			}
+			return false, nil, nil
+		})
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		if _, err := keeper.GetCertificate(&tls.ClientHelloInfo{}); !errors.Is(err, errNoCertificate) {
+			t.Errorf("a certificate that is in no secret is served: %v", err)
+		}
+		time.Sleep(10 * retryAfter)
+		quiet()
+		c.expectTrusted(keeper)
+	})
+}
