@@ -80,16 +80,3 @@ func (r *record) freshness(v *View) Freshness {
 func (r *record) unsettled(v *View) bool {
 	return r.volume == nil || r.dirtySince != 0 || r.freshness(v) == Stale
 }
-
-// key names a followed handle without keeping the text of a numeric one.
-type key struct {
-	number uint64
-	text   string // where the handle is no decimal number
-}
-
-func keyOf(handle string) key {
-	if number, ok := parseID(handle); ok {
-		return key{number: number}
-	}
-	return key{text: handle}
-}

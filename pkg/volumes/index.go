@@ -85,14 +85,15 @@ func (ix *Index) View() *View { return ix.view.Load() }
 // name, as the PV has it.
 func (ix *Index) Lookup(handle string) Entry {
 	k := keyOf(handle)
-	ix.volumes.mu.RLock()
-	r := ix.volumes.get(k)
+	shard := ix.volumes.shard(k)
+	shard.RLock()
+	r := shard.get(k)
 	if r == nil {
-		ix.volumes.mu.RUnlock()
+		shard.RUnlock()
 		return Entry{}
 	}
 	copied := *r
-	ix.volumes.mu.RUnlock()
+	shard.RUnlock()
 
 	return Entry{
 		Volume:    copied.volume,

@@ -120,14 +120,17 @@ func (ix *Index) Want(handle string) {
 	if handle == "" {
 		return
 	}
-	now := ix.now()
-	ix.volumes.mu.Lock()
-	r := ix.volumes.ensure(keyOf(handle), now)
+	now, k := ix.now(), keyOf(handle)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	r := shard.ensure(k, now)
 	if r.refs == 0 {
 		r.wantedAt = now
-		ix.volumes.sweepAt(now + wantedFor)
+		if ix.volumes.sweepAt(now + wantedFor) {
+			ix.signal()
+		}
 	}
-	ix.volumes.mu.Unlock()
+	shard.Unlock()
 	ix.wanted.add(handle)
 }
 
@@ -136,11 +139,13 @@ func (ix *Index) follow(handle string, inspect bool) {
 	if handle == "" {
 		return
 	}
-	ix.volumes.mu.Lock()
-	r := ix.volumes.ensure(keyOf(handle), ix.now())
+	now, k := ix.now(), keyOf(handle)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	r := shard.ensure(k, now)
 	r.refs++
 	inspect = inspect && r.volume == nil
-	ix.volumes.mu.Unlock()
+	shard.Unlock()
 	if inspect {
 		ix.wanted.add(handle)
 	}
@@ -152,15 +157,16 @@ func (ix *Index) forget(handle string) {
 		return
 	}
 	k := keyOf(handle)
-	ix.volumes.mu.Lock()
-	defer ix.volumes.mu.Unlock()
-	r := ix.volumes.get(k)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	r := shard.get(k)
 	if r == nil || r.refs == 0 {
 		return
 	}
 	r.refs--
 	if r.refs == 0 {
-		ix.volumes.remove(k)
+		shard.remove(k)
 	}
 }
 

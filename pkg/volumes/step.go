@@ -77,26 +77,33 @@ func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64)
 // nobody wants any more. It returns when it has to run again, 0 if never.
 func (ix *Index) sweep(now int64) (due int64) {
 	t, view := ix.volumes, ix.view.Load()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.nextSweep == 0 || now < t.nextSweep {
-		return t.nextSweep
+	if due = t.nextSweep.Load(); due == 0 || now < due {
+		return due
 	}
-	t.nextSweep = 0
-	for k, r := range t.all() {
+	t.nextSweep.Store(0)
+	for i := range t.shards {
+		ix.sweepShard(&t.shards[i], view, now)
+	}
+	return t.nextSweep.Load()
+}
+
+func (ix *Index) sweepShard(s *shard, view *View, now int64) {
+	s.Lock()
+	defer s.Unlock()
+	for k, r := range s.all() {
 		if r.refs == 0 {
 			expiry := r.wantedAt + wantedFor
 			if now >= expiry {
-				t.remove(k)
+				s.remove(k)
 				continue
 			}
-			t.sweepAt(max(expiry, now+sweepGap))
+			ix.volumes.sweepAt(max(expiry, now+sweepGap))
 		}
 		if r.dirtySince == 0 || r.overdue {
 			continue
 		}
 		if now-r.dirtySince <= ix.maxStaleness {
-			t.sweepAt(max(r.dirtySince+ix.maxStaleness+1, now+sweepGap))
+			ix.volumes.sweepAt(max(r.dirtySince+ix.maxStaleness+1, now+sweepGap))
 			continue
 		}
 		before := r.freshness(view)
@@ -105,7 +112,6 @@ func (ix *Index) sweep(now int64) (due int64) {
 			ix.changes.volume(k)
 		}
 	}
-	return t.nextSweep
 }
 
 func changedNodes(old, view *View) []NodeChange {
@@ -159,9 +165,7 @@ func (ix *Index) noteMovedHolders(old, view *View) {
 	if len(moved) == 0 {
 		return
 	}
-	ix.volumes.mu.RLock()
-	defer ix.volumes.mu.RUnlock()
-	for k, r := range ix.volumes.all() {
+	for k, r := range ix.volumes.read() {
 		if r.volume != nil && r.volume.holds(moved) && !ix.changes.volume(k) {
 			return // nobody listens
 		}

@@ -42,36 +42,51 @@ func (ix *Index) SetStorageNodes(list []StorageNode) {
 func (ix *Index) Notice(o *Observation) (followed bool, inspect []string) {
 	now := ix.now()
 	ix.markContact(now)
-	t := ix.volumes
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for k, r := range t.named(o.ID, o.Name) {
-		followed = true
-		volume, ok := newVolume(o, ix.ids)
-		switch {
-		case ok && r.volume == nil:
-			ix.set(k, r, volume, now)
-		case ok && r.volume.sameContent(&volume):
-			if r.dirtySince == 0 {
-				ix.set(k, r, volume, now)
-			}
-		default:
-			ix.doubt(r, now)
+	for k := range keysOf(o.ID, o.Name) {
+		known, doubted := ix.notice(k, o, now)
+		followed = followed || known
+		if doubted {
 			inspect = append(inspect, k.handle())
 		}
 	}
 	return followed, inspect
 }
 
+func (ix *Index) notice(k key, o *Observation, now int64) (followed, doubted bool) {
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	r := shard.get(k)
+	if r == nil {
+		return false, false
+	}
+	volume, ok := newVolume(o, ix.ids)
+	switch {
+	case ok && r.volume == nil:
+		ix.set(k, r, volume, now)
+	case ok && r.volume.sameContent(&volume):
+		if r.dirtySince == 0 {
+			ix.set(k, r, volume, now)
+		}
+	default:
+		ix.doubt(r, now)
+		return true, true
+	}
+	return true, false
+}
+
 // MarkDirty puts the volume of this id and name in doubt, and returns the handles
 // of it that should be inspected. Either may be empty.
 func (ix *Index) MarkDirty(id, name string) (inspect []string) {
 	now := ix.now()
-	ix.volumes.mu.Lock()
-	defer ix.volumes.mu.Unlock()
-	for k, r := range ix.volumes.named(id, name) {
-		ix.doubt(r, now)
-		inspect = append(inspect, k.handle())
+	for k := range keysOf(id, name) {
+		shard := ix.volumes.shard(k)
+		shard.Lock()
+		if r := shard.get(k); r != nil {
+			ix.doubt(r, now)
+			inspect = append(inspect, k.handle())
+		}
+		shard.Unlock()
 	}
 	return inspect
 }
@@ -80,9 +95,11 @@ func (ix *Index) MarkDirty(id, name string) (inspect []string) {
 // up meanwhile outlive the answer. It returns false if the handle is not followed
 // any more. Of one handle, only one inspect may be under way.
 func (ix *Index) BeginInspect(handle string) bool {
-	ix.volumes.mu.Lock()
-	defer ix.volumes.mu.Unlock()
-	r := ix.volumes.get(keyOf(handle))
+	k := keyOf(handle)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	r := shard.get(k)
 	if r == nil {
 		return false
 	}
@@ -111,9 +128,10 @@ func (ix *Index) Resolve(handle string, o *Observation) (Verdict, error) {
 	now := ix.now()
 	ix.markContact(now)
 	k := keyOf(handle)
-	ix.volumes.mu.Lock()
-	defer ix.volumes.mu.Unlock()
-	r := ix.volumes.get(k)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	r := shard.get(k)
 	if r == nil {
 		return Dropped, nil
 	}
@@ -143,9 +161,10 @@ func (ix *Index) MarkMissing(handle string) {
 	now := ix.now()
 	ix.markContact(now)
 	k := keyOf(handle)
-	ix.volumes.mu.Lock()
-	defer ix.volumes.mu.Unlock()
-	if r := ix.volumes.get(k); r != nil {
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	if r := shard.get(k); r != nil {
 		ix.suspect(k, r, now)
 	}
 }
@@ -165,18 +184,17 @@ func (ix *Index) Unsettled() Handles {
 // NeedsInspect reports whether a handle is followed, and unknown, stale or in
 // doubt.
 func (ix *Index) NeedsInspect(handle string) bool {
-	view := ix.view.Load()
-	ix.volumes.mu.RLock()
-	defer ix.volumes.mu.RUnlock()
-	r := ix.volumes.get(keyOf(handle))
+	view, k := ix.view.Load(), keyOf(handle)
+	shard := ix.volumes.shard(k)
+	shard.RLock()
+	defer shard.RUnlock()
+	r := shard.get(k)
 	return r != nil && r.unsettled(view)
 }
 
 func (ix *Index) handles(wanted func(*record) bool) Handles {
-	ix.volumes.mu.RLock()
-	defer ix.volumes.mu.RUnlock()
 	var h Handles
-	for k, r := range ix.volumes.all() {
+	for k, r := range ix.volumes.read() {
 		if !wanted(r) {
 			continue
 		}
@@ -268,9 +286,7 @@ func (ix *Index) doubt(r *record, now int64) {
 	r.redirtied = true
 	if r.dirtySince == 0 {
 		r.dirtySince = now
-		due := now + ix.maxStaleness + 1
-		if ix.volumes.nextSweep == 0 || due < ix.volumes.nextSweep {
-			ix.volumes.sweepAt(due)
+		if ix.volumes.sweepAt(now + ix.maxStaleness + 1) {
 			ix.signal()
 		}
 	}

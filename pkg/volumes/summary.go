@@ -52,9 +52,7 @@ func (ix *Index) Summary(examples int) Summary {
 		s.Nodes[node.State]++
 	}
 	oldest := int64(0)
-	ix.volumes.mu.RLock()
-	defer ix.volumes.mu.RUnlock()
-	for k, r := range ix.volumes.all() {
+	for k, r := range ix.volumes.read() {
 		freshness := r.freshness(view)
 		s.Volumes[freshness]++
 		if r.dirtySince != 0 {

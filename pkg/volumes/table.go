@@ -1,11 +1,26 @@
 package volumes
 
 import (
+	"hash/maphash"
 	"iter"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
+
+// key names a followed handle without keeping the text of a numeric one.
+type key struct {
+	number uint64
+	text   string // where the handle is no decimal number
+}
+
+func keyOf(handle string) key {
+	if number, ok := parseID(handle); ok {
+		return key{number: number}
+	}
+	return key{text: handle}
+}
 
 // handle returns the handle as it is followed.
 func (k key) handle() string {
@@ -15,59 +30,100 @@ func (k key) handle() string {
 	return k.text
 }
 
-// volumeTable holds the records of all followed handles.
+// keysOf yields the keys under which the volume of this id and name may be
+// followed. A name that looks like an id is none: another volume may have that
+// id.
+func keysOf(id, name string) iter.Seq[key] {
+	return func(yield func(key) bool) {
+		if !yield(keyOf(id)) || name == id {
+			return
+		}
+		if k := keyOf(name); k.number == 0 {
+			yield(k)
+		}
+	}
+}
+
+// volumeTable holds the records of all followed handles. It is cut into shards so
+// that a walk over everything never holds up a lookup for long.
 type volumeTable struct {
-	mu       sync.RWMutex
-	byNumber map[uint64]*record // decimal volume id -> record
-	byText   map[string]*record // volume name, or id of another shape -> record
+	shards [numShards]shard
+	seed   maphash.Seed
 
 	// nextSweep is the index time at which a record may become overdue or an
 	// unclaimed one expire; 0 when none can.
-	nextSweep int64
+	nextSweep atomic.Int64
+}
+
+const (
+	shardBits = 6
+	numShards = 1 << shardBits
+)
+
+type shard struct {
+	sync.RWMutex
+	byNumber map[uint64]*record // decimal volume id -> record
+	byText   map[string]*record // volume name, or id of another shape -> record
 }
 
 func newVolumeTable() *volumeTable {
-	return &volumeTable{byNumber: map[uint64]*record{}, byText: map[string]*record{}}
+	t := &volumeTable{seed: maphash.MakeSeed()}
+	for i := range t.shards {
+		t.shards[i].byNumber = map[uint64]*record{}
+		t.shards[i].byText = map[string]*record{}
+	}
+	return t
 }
 
-func (t *volumeTable) get(k key) *record {
-	if k.number != 0 {
-		return t.byNumber[k.number]
+// shard returns the shard that has the key, if any has.
+func (t *volumeTable) shard(k key) *shard {
+	hash := k.number * 0x9e3779b97f4a7c15 // 2^64 / golden ratio
+	if k.number == 0 {
+		hash = maphash.String(t.seed, k.text)
 	}
-	return t.byText[k.text]
+	return &t.shards[hash>>(64-shardBits)]
+}
+
+// get returns nil for a handle that is not followed. The caller holds the lock,
+// as for all that follows.
+func (s *shard) get(k key) *record {
+	if k.number != 0 {
+		return s.byNumber[k.number]
+	}
+	return s.byText[k.text]
 }
 
 // ensure returns the record of a handle, a new one if need be.
-func (t *volumeTable) ensure(k key, now int64) *record {
-	r := t.get(k)
+func (s *shard) ensure(k key, now int64) *record {
+	r := s.get(k)
 	if r != nil {
 		return r
 	}
 	r = &record{firstSeen: now}
 	if k.number != 0 {
-		t.byNumber[k.number] = r
+		s.byNumber[k.number] = r
 	} else {
-		t.byText[strings.Clone(k.text)] = r
+		s.byText[strings.Clone(k.text)] = r
 	}
 	return r
 }
 
-func (t *volumeTable) remove(k key) {
+func (s *shard) remove(k key) {
 	if k.number != 0 {
-		delete(t.byNumber, k.number)
+		delete(s.byNumber, k.number)
 	} else {
-		delete(t.byText, k.text)
+		delete(s.byText, k.text)
 	}
 }
 
-func (t *volumeTable) all() iter.Seq2[key, *record] {
+func (s *shard) all() iter.Seq2[key, *record] {
 	return func(yield func(key, *record) bool) {
-		for number, r := range t.byNumber {
+		for number, r := range s.byNumber {
 			if !yield(key{number: number}, r) {
 				return
 			}
 		}
-		for text, r := range t.byText {
+		for text, r := range s.byText {
 			if !yield(key{text: text}, r) {
 				return
 			}
@@ -75,27 +131,38 @@ func (t *volumeTable) all() iter.Seq2[key, *record] {
 	}
 }
 
-// named yields the records that an answer about the volume of this id and name
-// concerns. A name that looks like an id is no evidence: another volume may have
-// that id.
-func (t *volumeTable) named(id, name string) iter.Seq2[key, *record] {
+// read yields all records, one shard after the other under its read lock.
+func (t *volumeTable) read() iter.Seq2[key, *record] {
 	return func(yield func(key, *record) bool) {
-		k := keyOf(id)
-		if r := t.get(k); r != nil && !yield(k, r) {
-			return
-		}
-		if len(t.byText) == 0 || name == id {
-			return
-		}
-		if r := t.byText[name]; r != nil {
-			yield(key{text: name}, r)
+		for i := range t.shards {
+			if !t.shards[i].read(yield) {
+				return
+			}
 		}
 	}
 }
 
-// sweepAt makes sure that sweep runs at the given time or before.
-func (t *volumeTable) sweepAt(at int64) {
-	if t.nextSweep == 0 || at < t.nextSweep {
-		t.nextSweep = at
+func (s *shard) read(yield func(key, *record) bool) bool {
+	s.RLock()
+	defer s.RUnlock()
+	for k, r := range s.all() {
+		if !yield(k, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// sweepAt makes sure that sweep runs at the given time or before. It reports
+// whether that is sooner than it would have been.
+func (t *volumeTable) sweepAt(at int64) bool {
+	for {
+		next := t.nextSweep.Load()
+		if next != 0 && next <= at {
+			return false
+		}
+		if t.nextSweep.CompareAndSwap(next, at) {
+			return true
+		}
 	}
 }
