@@ -34,7 +34,6 @@ a replica of, in brackets, and its pods.`,
 				return errors.New("the demo breaks storage and repairs it: --storage-endpoint needs --storage-control")
 			}
 			out, palette := console.New(os.Stdout)
-			out.Printf("Starting a cluster of %d nodes on this machine.", flags.nodes)
 			return flags.cluster(cmd, out, func(ctx context.Context, s *sandbox.Sandbox) error {
 				return story.Play(ctx, s, out, palette)
 			})

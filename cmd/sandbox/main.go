@@ -44,6 +44,9 @@ and nothing stays behind.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	command.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see \"%s --help\"", err, cmd.CommandPath())
+	})
 	command.AddCommand(newUpCommand(), newDemoCommand(), newStorageCommand())
 	return command
 }

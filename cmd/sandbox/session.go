@@ -20,6 +20,9 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
+// defaultNodes fill three zones of two racks with two nodes each.
+const defaultNodes = 12
+
 // clusterFlags are what "up" and "demo" have in common.
 type clusterFlags struct {
 	nodes                        int
@@ -30,7 +33,7 @@ type clusterFlags struct {
 }
 
 func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
-	flags.IntVar(&f.nodes, "nodes", 12, fmt.Sprintf("number of nodes, at most %d", topology.MaxNodes))
+	flags.IntVar(&f.nodes, "nodes", defaultNodes, fmt.Sprintf("number of nodes, at most %d", topology.MaxNodes))
 	flags.StringVar(&f.binDir, "bin-dir", "", "folder of the control plane's executables (default: that of this one)")
 	flags.StringVar(&f.logDir, "log-dir", "", "folder for logs, which stays (default: a temporary one, which does not)")
 	flags.StringVar(&f.schedulerConfig, "scheduler-config", "",

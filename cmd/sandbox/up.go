@@ -27,7 +27,6 @@ stork as on clusters with Stork; and by the stock scheduler if they name none.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, palette := console.New(os.Stdout)
-			out.Printf("Starting a cluster of %d nodes on this machine.", flags.nodes)
 			ready := false
 			err := flags.cluster(cmd, out, func(ctx context.Context, s *sandbox.Sandbox) error {
 				ready = true

@@ -80,6 +80,8 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		return err
 	}
 
+	options.Console.Printf("Starting a cluster of %d nodes on this machine.", len(places))
+
 	// Whatever fails ends the rest by way of this context.
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

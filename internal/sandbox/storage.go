@@ -12,11 +12,10 @@ import (
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
+	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
-
-const loopback = "127.0.0.1"
 
 // StorageOptions choose between storage that the sandbox simulates and storage
 // that is elsewhere.
@@ -31,6 +30,12 @@ type StorageOptions struct {
 	// Port and ControlPort are for simulated storage, 0 for any free port.
 	Port, ControlPort int
 }
+
+// The flags that choose ports, for error messages.
+const (
+	StoragePortFlag        = "--storage-port"
+	StorageControlPortFlag = "--storage-control-port"
+)
 
 // storage is storage that answers.
 type storage struct {
@@ -64,6 +69,9 @@ func (s *storage) close() error {
 // simulate runs a storage cluster until stop is called. It does not end with the
 // context: what uses it ends first.
 func (s *storage) simulate(ctx context.Context, options StorageOptions, places []topology.Node, fail context.CancelCauseFunc) error {
+	if err := errors.Join(ports.CheckFree(options.Port, StoragePortFlag), ports.CheckFree(options.ControlPort, StorageControlPortFlag)); err != nil {
+		return err
+	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -100,8 +108,8 @@ func (s *storage) simulate(ctx context.Context, options StorageOptions, places [
 func SimulationOptions(places []topology.Node, port, controlPort int, ready func(endpoint, control string)) openstoragesim.RunOptions {
 	options := openstoragesim.RunOptions{
 		Cluster:        openstoragesim.Options{Name: "sandbox"},
-		Address:        net.JoinHostPort(loopback, strconv.Itoa(port)),
-		ControlAddress: net.JoinHostPort(loopback, strconv.Itoa(controlPort)),
+		Address:        net.JoinHostPort(ports.Loopback, strconv.Itoa(port)),
+		ControlAddress: net.JoinHostPort(ports.Loopback, strconv.Itoa(controlPort)),
 		Ready:          ready,
 	}
 	for _, place := range places {
@@ -182,4 +190,22 @@ func FindControl(parent string) (string, error) {
 	default:
 		return "", fmt.Errorf("several sandboxes are running; choose one with --control, which is one of %s", strings.Join(addresses, ", "))
 	}
+}
+
+// Serve runs simulated storage on its own until the context ends, announces it
+// to other processes of the user, and removes the folder in the end.
+func Serve(ctx context.Context, dir *workdir.Dir, options openstoragesim.RunOptions) (err error) {
+	defer func() { err = errors.Join(err, dir.Remove()) }()
+	ready := options.Ready
+	var announced error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	options.Ready = func(endpoint, control string) {
+		if announced = announceControl(dir, control); announced != nil {
+			cancel()
+			return
+		}
+		ready(endpoint, control)
+	}
+	return errors.Join(openstoragesim.Run(ctx, options), announced)
 }

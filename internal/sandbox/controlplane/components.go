@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 )
 
 // component is one child process of the control plane.
@@ -44,7 +46,7 @@ func (o *Options) etcd() component {
 			"--data-dir=" + o.Dir.Join("etcd"),
 			"--listen-client-urls=unix://" + socket,
 			"--advertise-client-urls=http://localhost:2379", // nobody asks
-			"--listen-peer-urls=http://" + net.JoinHostPort(loopback, "0"),
+			"--listen-peer-urls=http://" + net.JoinHostPort(ports.Loopback, "0"),
 			// What is in it dies with the sandbox, so it need not survive a power cut.
 			"--unsafe-no-fsync",
 			"--log-level=warn",
@@ -54,13 +56,13 @@ func (o *Options) etcd() component {
 	}
 }
 
-func (o *Options) apiServer(c *credentials, port *reservation) component {
+func (o *Options) apiServer(c *credentials, port *ports.Reservation) component {
 	return component{
 		name: apiServerBinary,
 		args: append(servingArgs(c, port),
 			"--etcd-servers=unix://"+o.Dir.Join("etcd.sock"),
-			"--advertise-address="+loopback,
-			"--endpoint-reconciler-type=none", // loopback is no address for an endpoint
+			"--advertise-address="+ports.Loopback,
+			"--endpoint-reconciler-type=none", // ports.Loopback is no address for an endpoint
 			"--client-ca-file="+c.dir.Join(caFile),
 			"--authorization-mode=RBAC",
 			"--service-account-issuer=https://kubernetes.default.svc",
@@ -73,11 +75,11 @@ func (o *Options) apiServer(c *credentials, port *reservation) component {
 			"--disable-admission-plugins=TaintNodesByCondition",
 		),
 		ready:  c.httpClient(),
-		health: "https://" + port.address() + "/readyz",
+		health: "https://" + port.Address() + "/readyz",
 	}
 }
 
-func (o *Options) controllerManager(c *credentials, port *reservation) component {
+func (o *Options) controllerManager(c *credentials, port *ports.Reservation) component {
 	return component{
 		name: controllerManagerBinary,
 		args: append(servingArgs(c, port),
@@ -91,12 +93,12 @@ func (o *Options) controllerManager(c *credentials, port *reservation) component
 			"--kube-api-burst=400",
 		),
 		ready:  c.httpClient(),
-		health: "https://" + port.address() + "/healthz",
+		health: "https://" + port.Address() + "/healthz",
 	}
 }
 
 // defaultScheduler is kube-scheduler as Kubernetes delivers it.
-func (o *Options) defaultScheduler(c *credentials, port *reservation) component {
+func (o *Options) defaultScheduler(c *credentials, port *ports.Reservation) component {
 	return component{
 		name: defaultSchedulerBinary,
 		args: append(servingArgs(c, port),
@@ -106,11 +108,11 @@ func (o *Options) defaultScheduler(c *credentials, port *reservation) component 
 			"--leader-elect=false",
 		),
 		ready:  c.httpClient(),
-		health: "https://" + port.address() + "/readyz",
+		health: "https://" + port.Address() + "/readyz",
 	}
 }
 
-func (o *Options) scheduler(c *credentials, port *reservation, config string) component {
+func (o *Options) scheduler(c *credentials, port *ports.Reservation, config string) component {
 	return component{
 		name: schedulerBinary,
 		args: append(servingArgs(c, port),
@@ -121,15 +123,15 @@ func (o *Options) scheduler(c *credentials, port *reservation, config string) co
 			"--v=2",
 		),
 		ready:  c.httpClient(),
-		health: "https://" + port.address() + "/readyz",
+		health: "https://" + port.Address() + "/readyz",
 	}
 }
 
-func servingArgs(c *credentials, port *reservation) []string {
+func servingArgs(c *credentials, port *ports.Reservation) []string {
 	return []string{
-		"--bind-address=" + loopback,
-		"--secure-port=" + strconv.Itoa(port.port),
-		"--permit-port-sharing=true", // see reservation
+		"--bind-address=" + ports.Loopback,
+		"--secure-port=" + strconv.Itoa(port.Port()),
+		"--permit-port-sharing=true", // see ports.Reservation
 		"--tls-cert-file=" + c.dir.Join(servingCertFile),
 		"--tls-private-key-file=" + c.dir.Join(servingKeyFile),
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
@@ -60,13 +61,13 @@ type ControlPlane struct {
 	supervisor  *process.Supervisor
 	credentials *credentials
 	config      string // path of the scheduler's configuration
-	ports       ports
+	reserved    reservations
 	apiReady    time.Time
 }
 
-// ports are kept until the last component is gone.
-type ports struct {
-	apiServer, controllerManager, defaultScheduler, scheduler *reservation
+// reservations are kept until the last component is gone.
+type reservations struct {
+	apiServer, controllerManager, defaultScheduler, scheduler *ports.Reservation
 }
 
 // Start runs etcd and the API server and returns when the latter is ready. Close
@@ -84,10 +85,10 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if err := checkBinaries(ctx, o.BinDir); err != nil {
 		return nil, err
 	}
-	if err := cp.ports.reserve(o); err != nil {
+	if err := cp.reserved.reserve(o); err != nil {
 		return nil, err
 	}
-	if cp.credentials, err = writeCredentials(o.Dir, cp.ports.apiServer.address()); err != nil {
+	if cp.credentials, err = writeCredentials(o.Dir, cp.reserved.apiServer.Address()); err != nil {
 		return nil, err
 	}
 	// Before anything runs, because a file that cannot be read is the most likely
@@ -100,7 +101,7 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if err := cp.run(ctx, o.etcd()); err != nil {
 		return nil, err
 	}
-	if err := cp.run(ctx, o.apiServer(cp.credentials, cp.ports.apiServer)); err != nil {
+	if err := cp.run(ctx, o.apiServer(cp.credentials, cp.reserved.apiServer)); err != nil {
 		return nil, err
 	}
 	cp.apiReady = time.Now()
@@ -121,9 +122,9 @@ func (cp *ControlPlane) StartControllers(ctx context.Context) error {
 	o, c := &cp.options, cp.credentials
 	group, ctx := errgroup.WithContext(ctx)
 	for _, component := range []component{
-		o.scheduler(c, cp.ports.scheduler, cp.config),
-		o.controllerManager(c, cp.ports.controllerManager),
-		o.defaultScheduler(c, cp.ports.defaultScheduler),
+		o.scheduler(c, cp.reserved.scheduler, cp.config),
+		o.controllerManager(c, cp.reserved.controllerManager),
+		o.defaultScheduler(c, cp.reserved.defaultScheduler),
 	} {
 		group.Go(func() error { return cp.run(ctx, component) })
 	}
@@ -184,18 +185,18 @@ func (cp *ControlPlane) explain(death *process.Death) error {
 	return death
 }
 
-func (p *ports) reserve(o *Options) error {
+func (r *reservations) reserve(o *Options) error {
 	for _, want := range []struct {
 		port int
 		flag string
-		into **reservation
+		into **ports.Reservation
 	}{
-		{o.APIServerPort, APIServerPortFlag, &p.apiServer},
-		{o.SchedulerPort, SchedulerPortFlag, &p.scheduler},
-		{0, "", &p.controllerManager},
-		{0, "", &p.defaultScheduler},
+		{o.APIServerPort, APIServerPortFlag, &r.apiServer},
+		{o.SchedulerPort, SchedulerPortFlag, &r.scheduler},
+		{0, "", &r.controllerManager},
+		{0, "", &r.defaultScheduler},
 	} {
-		reserved, err := reserve(want.port, want.flag)
+		reserved, err := ports.Reserve(want.port, want.flag)
 		if err != nil {
 			return err
 		}
@@ -204,10 +205,10 @@ func (p *ports) reserve(o *Options) error {
 	return nil
 }
 
-func (p *ports) release() {
-	for _, r := range []*reservation{p.apiServer, p.scheduler, p.controllerManager, p.defaultScheduler} {
-		if r != nil {
-			r.release()
+func (r *reservations) release() {
+	for _, port := range []*ports.Reservation{r.apiServer, r.scheduler, r.controllerManager, r.defaultScheduler} {
+		if port != nil {
+			port.Release()
 		}
 	}
 }
@@ -225,12 +226,12 @@ func (cp *ControlPlane) HTTPClient() *http.Client { return cp.credentials.httpCl
 func (cp *ControlPlane) Kubeconfig() string { return cp.credentials.kubeconfigPath(admin) }
 
 // SchedulerAddress is host:port of the scheduler's metrics and health.
-func (cp *ControlPlane) SchedulerAddress() string { return cp.ports.scheduler.address() }
+func (cp *ControlPlane) SchedulerAddress() string { return cp.reserved.scheduler.Address() }
 
 // Close ends all components and returns when they are gone.
 func (cp *ControlPlane) Close() {
 	if cp.supervisor != nil {
 		cp.supervisor.Close()
 	}
-	cp.ports.release()
+	cp.reserved.release()
 }

@@ -12,6 +12,8 @@ import (
 	"math/big"
 	"net"
 	"time"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 )
 
 // certificateLifetime is longer than any sandbox runs. Nothing is renewed.
@@ -54,12 +56,12 @@ func (a *authority) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
 }
 
-// serving makes the certificate with which the components serve on loopback.
+// serving makes the certificate with which the components serve on ports.Loopback.
 func (a *authority) serving() (keyPair, error) {
 	template := a.template("sandbox")
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
-	template.IPAddresses = []net.IP{net.ParseIP(loopback)}
+	template.IPAddresses = []net.IP{net.ParseIP(ports.Loopback)}
 	return a.sign(template)
 }
 

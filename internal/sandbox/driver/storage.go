@@ -81,6 +81,10 @@ func (s *Storage) explain(err error) error {
 	message := strings.Join(strings.Fields(reason.Message()), " ")
 	switch reason.Code() {
 	case codes.Unavailable:
+		// What was tried stands behind several layers of who tried it.
+		if _, dialing, found := strings.Cut(message, "Error while dialing: "); found {
+			message = strings.TrimSuffix(dialing, `"`)
+		}
 		return fmt.Errorf("the storage at %s cannot be reached: %s", s.endpoint, message)
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("the storage at %s does not answer within %v", s.endpoint, connectTimeout)

@@ -1,4 +1,6 @@
-package controlplane
+// Package ports keeps TCP ports of this machine for processes that are about to
+// start.
+package ports
 
 import (
 	"context"
@@ -12,37 +14,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loopback is the only address that anything in a sandbox listens on.
-const loopback = "127.0.0.1"
+// Loopback is the only address that anything in a sandbox listens on.
+const Loopback = "127.0.0.1"
 
-// reservation keeps a port for a component from before it starts until after it
+// highest is the highest port number.
+const highest = 65535
+
+// Reservation keeps a port for a process from before it starts until after it
 // has ended.
 //
 // It is a socket that is bound but does not listen, with SO_REUSEPORT set, and
-// the components are told to set it as well. So the component can bind while
+// the processes are told to set it as well. So the process can bind while
 // the reservation stands, nobody else can get the port in between, and
 // connections only ever reach the socket that listens.
-type reservation struct {
-	port   int
+type Reservation struct {
+	number int
 	socket *os.File
 }
 
-// reserve takes the port, or a free one for 0. flag names the command line flag
+// Reserve takes the port, or a free one for 0. flag names the command line flag
 // that chose the port and is for the error.
-func reserve(port int, flag string) (*reservation, error) {
-	if port != 0 {
-		if err := checkFree(port, flag); err != nil {
-			return nil, err
-		}
+func Reserve(port int, flag string) (*Reservation, error) {
+	if err := CheckFree(port, flag); err != nil {
+		return nil, err
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reserving a port: %w", err)
 	}
 	unix.CloseOnExec(fd)
-	r := &reservation{socket: os.NewFile(uintptr(fd), "reservation")}
-	if r.port, err = bind(fd, port); err != nil {
-		r.release()
+	r := &Reservation{socket: os.NewFile(uintptr(fd), "port reservation")}
+	if r.number, err = bind(fd, port); err != nil {
+		r.Release()
 		return nil, portError(port, flag, err)
 	}
 	return r, nil
@@ -67,10 +70,16 @@ func bind(fd, port int) (int, error) {
 	return address.Port, nil
 }
 
-// checkFree finds out whether anybody has the port, other sandboxes included:
-// two sockets of one user that both set SO_REUSEPORT would share it.
-func checkFree(port int, flag string) error {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp4", net.JoinHostPort(loopback, strconv.Itoa(port)))
+// CheckFree finds out whether anybody has the port, other sandboxes included: two
+// sockets of one user that both set SO_REUSEPORT would share it. 0 is free.
+func CheckFree(port int, flag string) error {
+	switch {
+	case port < 0 || port > highest:
+		return fmt.Errorf("port %d (%s) does not exist; choose one from 1 to %d, or 0 for any free port", port, flag, highest)
+	case port == 0:
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp4", net.JoinHostPort(Loopback, strconv.Itoa(port)))
 	if err != nil {
 		return portError(port, flag, err)
 	}
@@ -88,8 +97,13 @@ func portError(port int, flag string, err error) error {
 	}
 }
 
-func (r *reservation) address() string {
-	return net.JoinHostPort(loopback, strconv.Itoa(r.port))
+// Port is the port's number, never 0.
+func (r *Reservation) Port() int { return r.number }
+
+// Address is host:port.
+func (r *Reservation) Address() string {
+	return net.JoinHostPort(Loopback, strconv.Itoa(r.number))
 }
 
-func (r *reservation) release() { r.socket.Close() }
+// Release gives the port up.
+func (r *Reservation) Release() { r.socket.Close() }
