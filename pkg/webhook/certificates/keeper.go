@@ -168,7 +168,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 			return err
 		}
 		klog.FromContext(ctx).Info("Wrote the secret of certificates", "secret", k.secret,
-			"promoted", !wanted.Current.equal(found.Current), "announced", len(wanted.Next.Certificate) > 0)
+			"newCertificate", !wanted.Current.equal(k.last.Current), "successorAnnounced", len(wanted.Next.Certificate) > 0)
 	}
 	if err := k.serve(wanted); err != nil {
 		return err
