@@ -95,8 +95,9 @@ func NewClaims(pvcs corelisters.PersistentVolumeClaimLister, pvs corelisters.Per
 	return &Claims{pvcs: pvcs, pvs: pvs, classes: classes, drivers: sets.New(drivers...)}
 }
 
-// Of returns the claims of a pod, those of other drivers included, each volume
-// once. It returns nil, without allocating, for a pod that has none.
+// Of returns the claims of a pod, those of other drivers included, each of them
+// once; two claims may have the same handle. It returns nil, without allocating,
+// for a pod that has none.
 func (c *Claims) Of(pod *v1.Pod) []Claim {
 	var claims []Claim
 	for i := range pod.Spec.Volumes {
@@ -120,12 +121,10 @@ func (c *Claims) Of(pod *v1.Pod) []Claim {
 	return claims
 }
 
-// isNew keeps a volume that a pod mounts twice from counting twice.
+// isNew keeps a claim that a pod mounts twice from counting twice.
 func isNew(claims []Claim, claim *Claim) bool {
 	for i := range claims {
-		other := &claims[i]
-		sameClaim := other.Name == claim.Name && other.Namespace == claim.Namespace
-		if sameClaim || (claim.Handle != "" && other.Handle == claim.Handle) {
+		if claims[i].Name == claim.Name && claims[i].Namespace == claim.Namespace {
 			return false
 		}
 	}

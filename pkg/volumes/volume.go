@@ -5,23 +5,21 @@ import (
 	"slices"
 	"strconv"
 	"unique"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // Keys of volume labels that decide placement (behaviour.md §2). No other label
 // is kept.
 const (
-	LabelPreferRemoteNode     = "stork.libopenstorage.org/preferRemoteNode"
-	LabelPreferRemoteNodeOnly = "stork.libopenstorage.org/preferRemoteNodeOnly"
-	LabelSkipScoring          = "stork.libopenstorage.org/skipSchedulerScoring"
-	LabelWinshare             = "winshare"
+	LabelPreferRemoteNode     = placement.VolumePreferRemote
+	LabelPreferRemoteNodeOnly = placement.VolumePreferRemoteOnly
+	LabelSkipScoring          = placement.VolumeSkipScoring
+	LabelWinshare             = placement.VolumeWindows
+	LabelWeight               = placement.VolumeWeight
 )
 
-var labelKeys = [...]string{
-	LabelPreferRemoteNode,
-	LabelPreferRemoteNodeOnly,
-	LabelSkipScoring,
-	LabelWinshare,
-}
+var labelKeys = placement.VolumeLabelKeys
 
 // NodeRef stands for the id of one storage node. Zero stands for none. A number
 // is never reused while the process lives.

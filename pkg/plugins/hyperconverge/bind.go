@@ -1,6 +1,7 @@
 package hyperconverge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -107,11 +108,25 @@ func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *
 		klog.FromContext(ctx).V(4).Info("A replica node is not in the scheduler's snapshot", "node", n.Name, "err", err)
 		return "not known to the scheduler"
 	}
-	unplaced := *pod // Reserve gets the pod with its node written in, which would rule out all others
-	unplaced.Spec.NodeName = ""
-	status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, &unplaced, nodeInfo)
-	if status.IsSuccess() {
-		return "feasible, but another node scored higher"
+	if status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, pod, nodeInfo); !status.IsSuccess() {
+		return strings.Join(status.Reasons(), ", ")
 	}
-	return strings.Join(status.Reasons(), ", ")
+	return cmp.Or(pl.extendersAgainst(pod, nodeInfo), "feasible, but another node scored higher")
+}
+
+// extendersAgainst says why an extender turns the node down, and nothing if none
+// does. An extender that fails here has answered for the pod's own node just now,
+// or is ignorable.
+func (pl *Hyperconverge) extendersAgainst(pod *v1.Pod, node fwk.NodeInfo) string {
+	for _, extender := range pl.handle.Extenders() {
+		if !extender.IsFilter() || !extender.IsInterested(pod) {
+			continue
+		}
+		passed, failed, unresolvable, err := extender.Filter(pod, []fwk.NodeInfo{node})
+		if err == nil && len(passed) == 0 {
+			name := node.Node().Name
+			return cmp.Or(unresolvable[name], failed[name], "turned down by extender "+extender.Name())
+		}
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package hyperconverge
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -138,8 +139,8 @@ func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 	heldBy := ""
 	for i := range claims {
 		c := &claims[i]
-		if c.Driver == "" {
-			continue
+		if c.Driver == "" || (c.Handle != "" && slices.Contains(d.handles, c.Handle)) {
+			continue // of another driver, or a volume that is there already
 		}
 		var entry volumes.Entry
 		if c.Handle != "" {

@@ -32,15 +32,15 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 		return nil, skip
 	}
 	state.Write(stateKey, d)
-	if pl.localFirst {
-		state.Write(localfirst.OfferKey, d)
-	}
 	if nodes, confined := d.plan.Confined(); confined {
 		names := make(sets.Set[string], len(nodes))
 		for _, n := range nodes {
 			names.Insert(n.Name)
 		}
 		return &fwk.PreFilterResult{NodeNames: names}, nil
+	}
+	if pl.localFirst {
+		state.Write(localfirst.OfferKey, d)
 	}
 	return nil, nil
 }

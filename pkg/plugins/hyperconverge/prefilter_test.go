@@ -191,6 +191,16 @@ func TestRestore(t *testing.T) {
 			},
 		},
 		{
+			name: "F2: the second of two claims on one volume counts as well", rejected: "claim waits for its restore to finish: shop/copy",
+			pod: func(s *scene) *v1.Pod {
+				handle := s.data("data", 1)
+				copied := makeClaim("copy", "pv-copy")
+				restoring("true")(copied)
+				s.create(makePV("copy", handle), copied)
+				return makePod("db", "data", "copy").Obj()
+			},
+		},
+		{
 			name: "F2: false means that there is no restore", verdicts: everywhere, scores: atFirst,
 			pod: func(s *scene) *v1.Pod {
 				s.add(volume{name: "data", sets: on(1), claim: restoring("false")})
@@ -438,6 +448,16 @@ func TestFromPVToVolume(t *testing.T) {
 				s.create(class)
 				s.add(volume{name: "data", sets: on(1), stored: func(o *volumes.Observation) { o.Service = true }, claim: className("near")})
 				return makePod("db", "data").Obj()
+			},
+		},
+		{
+			name: "section 2: a weight may be a label of the volume", verdicts: everywhere, scores: []int64{75, 25, 0},
+			pod: func(s *scene) *v1.Pod {
+				s.add(volume{name: "data", sets: on(1), stored: func(o *volumes.Observation) {
+					o.Labels = map[string]string{placement.VolumeWeight: "3"}
+				}})
+				s.data("log", 2)
+				return makePod("db", "data", "log").Obj()
 			},
 		},
 		{

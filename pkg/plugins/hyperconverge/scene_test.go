@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -49,7 +50,8 @@ const (
 
 func TestMain(m *testing.M) {
 	schedulermetrics.Register()
-	goleak.VerifyTestMain(m)
+	// The recorder of the framework looks once a second whether it is over.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("k8s.io/kubernetes/pkg/scheduler/metrics.(*MetricAsyncRecorder).run"))
 }
 
 // scene is a small cluster with the plugin of one profile in it. Informers,
@@ -57,7 +59,9 @@ func TestMain(m *testing.M) {
 // and a storage system that is a table. It plays in a synctest bubble: time
 // stands still while anything happens, and settle waits until nothing does.
 type scene struct {
-	*testing.T
+	testing.TB
+	// settle waits until everything that was set off has happened.
+	settle    func()
 	ctx       context.Context
 	client    *fake.Clientset
 	informers informers.SharedInformerFactory
@@ -67,6 +71,7 @@ type scene struct {
 	profile   framework.Framework
 	pl        *Hyperconverge
 	handles   int
+	cancel    context.CancelFunc
 }
 
 // setting is what a scene begins with. The nodes are n1, n2, ... and described by
@@ -87,14 +92,20 @@ func online(n int) setting { return setting{nodes: make([]string, n)} }
 func play(t *testing.T, set setting, test func(s *scene)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		test(newScene(t, set))
+		s := newScene(t, set)
+		s.settle = synctest.Wait
+		s.begin(set)
+		test(s)
+		s.end()
+		time.Sleep(2 * time.Second) // for the recorder of the framework, see TestMain
 	})
 }
 
-func newScene(t *testing.T, set setting) *scene {
+// newScene makes everything; nothing runs yet.
+func newScene(t testing.TB, set setting) *scene {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	s := &scene{T: t, ctx: ctx, events: &eventList{}, queue: &queue{}, storage: newStorageTable()}
+	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), ktesting.NewLogger(t, ktesting.NewConfig())))
+	s := &scene{TB: t, ctx: ctx, cancel: cancel, events: &eventList{}, queue: &queue{}, storage: newStorageTable()}
 	var objects []runtime.Object
 	var nodes []*v1.Node
 	for i, words := range set.nodes {
@@ -143,28 +154,29 @@ func newScene(t *testing.T, set setting) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.informers.Start(ctx.Done())
-	s.informers.WaitForCacheSync(ctx.Done())
-	t.Cleanup(func() {
-		if err := s.profile.Close(); err != nil {
-			t.Error(err)
-		}
-		cancel()
-		s.informers.Shutdown()
-		time.Sleep(2 * time.Second) // the framework's recorder of metrics looks once a second whether it is over
-	})
+	return s
+}
+
+func (s *scene) begin(set setting) {
+	s.Helper()
+	s.informers.Start(s.ctx.Done())
+	s.informers.WaitForCacheSync(s.ctx.Done())
 	if !set.neverReached {
 		s.storage.tellNodes()
 	}
 	s.settle()
-	if !factory.HasSynced() {
-		t.Fatal("the index has not taken in the informers' lists")
+	if !s.pl.judge.index.HasSynced() {
+		s.Fatal("the index has not taken in the informers' lists")
 	}
-	return s
 }
 
-// settle waits until everything that was set off has happened.
-func (s *scene) settle() { synctest.Wait() }
+func (s *scene) end() {
+	if err := s.profile.Close(); err != nil {
+		s.Error(err)
+	}
+	s.cancel()
+	s.informers.Shutdown()
+}
 
 func (s *scene) must(err error) {
 	s.Helper()

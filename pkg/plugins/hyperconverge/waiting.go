@@ -46,6 +46,8 @@ type waitingPod struct {
 	wakeAt time.Time
 	// nudge is the time from that to the next waking.
 	nudge time.Duration
+	// woken is set from the first waking to the last nudge.
+	woken bool
 }
 
 // question is whether a pod would fare better now than by its decision.

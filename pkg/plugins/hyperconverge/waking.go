@@ -88,13 +88,15 @@ func (q *question) answer(now *decision) bool {
 }
 
 // wake makes a pod due at a time, unless it has been through PreFilter since it
-// was asked about.
+// was asked about, or has been woken already.
 func (w *waitingPods) wake(q question, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p, found := w.pods[q.pod.UID]; found && p.decision == q.decision {
-		p.wakeAt, p.nudge = at, firstNudge
+	p, found := w.pods[q.pod.UID]
+	if !found || p.decision != q.decision || p.woken {
+		return
 	}
+	p.wakeAt, p.nudge = at, firstNudge
 }
 
 // wakeDue activates the pods that are due and returns when the next one is, zero
@@ -112,12 +114,13 @@ func (w *waitingPods) wakeDue(logger klog.Logger) (next time.Time) {
 				due = make(map[string]*v1.Pod)
 			}
 			due[p.pod.Namespace+"/"+p.pod.Name] = p.pod
-			if p.nudge == firstNudge {
+			if !p.woken {
+				p.woken = true
 				woken++
 			}
 			p.wakeAt, p.nudge = now.Add(p.nudge), 2*p.nudge
 			if p.nudge > lastNudge {
-				p.wakeAt = time.Time{}
+				p.wakeAt, p.woken = time.Time{}, false
 				continue
 			}
 		}

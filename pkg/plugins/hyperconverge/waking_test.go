@@ -255,6 +255,20 @@ func TestWakingOnesWhoCameTooEarly(t *testing.T) {
 			same(s, "nudges", 6, len(s.queue.taken()))
 		})
 	})
+	t.Run("a pod that is awake already is not woken by the next change, one that was given up is", func(t *testing.T) {
+		play(t, setting{nodes: []string{"Offline", "Offline", "Offline"}}, func(s *scene) {
+			s.data("data", 1, 2, 3)
+			s.pending(makePod("db", "data").Obj())
+			s.nodeState(1, placement.Online)
+			same(s, "woken", 1, len(s.queue.taken()))
+			s.nodeState(2, placement.Online)
+			same(s, "woken by the next change", 0, len(s.queue.taken()))
+			s.pass(time.Minute)
+			s.queue.taken()
+			s.nodeState(3, placement.Online)
+			same(s, "woken after it was given up", 1, len(s.queue.taken()))
+		})
+	})
 	t.Run("the metric counts a pod once, however often it is nudged", func(t *testing.T) {
 		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
 			before, err := testutil.GetCounterMetricValue(metrics.WokenPods)
@@ -379,7 +393,7 @@ func TestUnrelatedChangeWakesNoneOf1000Pods(t *testing.T) {
 		s.replicas("1500", 2)
 		same(s, "woken by what helps one", []string{"shop/db-data-499"}, s.queue.taken())
 		s.nodeState(1, placement.Online)
-		same(s, "woken by what helps all", 1000, len(s.queue.taken()))
+		same(s, "woken by what helps all, without the one that is awake", 999, len(s.queue.taken()))
 	})
 }
 
