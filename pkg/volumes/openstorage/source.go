@@ -22,6 +22,7 @@ type Source struct {
 	timing   timing
 	index    *volumes.Index
 	client   *client
+	token    *tokenFile // nil without one
 	queue    *queue
 	gate     *gate
 	limiter  *rate.Limiter
@@ -67,12 +68,12 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 		settle:   make(chan struct{}, 1),
 		settled:  make(chan struct{}),
 	}
-	var token *tokenFile
 	if config.TokenFile != "" {
-		token = &tokenFile{path: config.TokenFile, plaintext: config.AllowPlaintextToken, trouble: s.tokenTrouble}
+		s.token = &tokenFile{path: config.TokenFile, plaintext: config.AllowPlaintextToken,
+			trouble: s.tokenTrouble, maxAge: tokenAge}
 	}
 	var err error
-	s.client, err = dial(&config, token)
+	s.client, err = dial(&config, s.token)
 	return s, err
 }
 

@@ -24,6 +24,7 @@ type tokenFile struct {
 	// trouble is told when the file becomes unreadable, and nil when it is
 	// readable again.
 	trouble func(error)
+	maxAge  time.Duration
 
 	mu    sync.Mutex
 	token string
@@ -35,7 +36,7 @@ type tokenFile struct {
 func (t *tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(t.read) >= tokenAge {
+	if time.Since(t.read) >= t.maxAge {
 		token, err := readToken(t.path)
 		t.trouble(err)
 		switch {
