@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
@@ -25,6 +25,9 @@ import (
 )
 
 const driver = "pxd.portworx.com"
+
+// oneGi is the size of all volumes.
+var oneGi = resource.MustParse("1Gi")
 
 // patience is how long a test waits for what must come. What must come soon is
 // measured, not waited for.
@@ -56,6 +59,9 @@ func newCluster(t *testing.T, plane *controlPlane, nodes int) *cluster {
 	c.server = openstoragesim.NewServer(c.storage, openstoragesim.ServerOptions{})
 	c.must(c.server.Start("127.0.0.1:0"))
 	t.Cleanup(func() {
+		if t.Failed() {
+			c.logPods()
+		}
 		c.server.Stop()
 		plane.clear(context.Background(), t, c.namespace)
 	})
@@ -63,6 +69,25 @@ func newCluster(t *testing.T, plane *controlPlane, nodes int) *cluster {
 		c.addNode(fmt.Sprintf("n%d", i+1), nil)
 	}
 	return c
+}
+
+// logPods tells where the pods of a failed scenario are, or what holds them.
+func (c *cluster) logPods() {
+	c.Helper()
+	const most = 12
+	pods, err := c.client.CoreV1().Pods(c.namespace).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		c.Error(err)
+		return
+	}
+	for i := range pods.Items {
+		if i == most {
+			c.Logf("and %d more pods", len(pods.Items)-most)
+			break
+		}
+		pod := &pods.Items[i]
+		c.Logf("pod %s: %s", pod.Name, cmp.Or(pod.Spec.NodeName, message(pod)))
+	}
 }
 
 func (c *cluster) must(err error) {
@@ -104,9 +129,7 @@ func (c *cluster) addBareNode(name string, labels map[string]string) {
 	c.Helper()
 	node := st.MakeNode().Name(name).Label(v1.LabelHostname, name).
 		Capacity(map[v1.ResourceName]string{v1.ResourceCPU: "4", v1.ResourceMemory: "32Gi", v1.ResourcePods: "110"}).Obj()
-	for key, value := range labels {
-		node.Labels[key] = value
-	}
+	maps.Copy(node.Labels, labels)
 	_, err := c.client.CoreV1().Nodes().Create(c.ctx, node, metav1.CreateOptions{})
 	c.must(err)
 }
@@ -124,7 +147,11 @@ type volumeOptions struct {
 	hidden      bool              // the storage system does not know it
 	unbound     bool              // the claim is not bound
 	class       string            // StorageClass of the claim
+	owner       *v1.Pod           // of the claim, for generic ephemeral volumes
+	pv          string            // name of the PV, if it is not the usual one
 	driver      string            // of the PV, if it is not the usual one
+	inTree      bool              // the PV has the source of the in-tree plugin
+	byName      bool              // the PV names the volume, not its id
 }
 
 // volume makes a volume with replicas on the given nodes, a PV and a bound claim,
@@ -136,37 +163,50 @@ func (c *cluster) volumeWith(name string, o volumeOptions, nodes ...string) {
 	handle := hiddenName(c, name) // in-tree volumes may be named rather than numbered
 	if !o.hidden {
 		parameters := map[string]string{"repl": fmt.Sprint(max(1, len(nodes)))}
-		for key, value := range o.parameters {
-			parameters[key] = value
-		}
+		maps.Copy(parameters, o.parameters)
 		made, err := c.storage.CreateVolume(openstoragesim.CreateRequest{Name: name, Parameters: parameters})
 		c.must(err)
 		handle = made.GetId()
+		if o.byName {
+			handle = name
+		}
 		if len(nodes) > 0 {
 			c.replicas(name, nodes...)
 		}
 	}
 	claim := st.MakePersistentVolumeClaim().Namespace(c.namespace).Name(name).
 		AccessModes([]v1.PersistentVolumeAccessMode{v1.ReadWriteMany}).
-		Resources(v1.VolumeResourceRequirements{Requests: v1.ResourceList{v1.ResourceStorage: resource.MustParse("1Gi")}}).Obj()
+		Resources(v1.VolumeResourceRequirements{Requests: v1.ResourceList{v1.ResourceStorage: oneGi}}).Obj()
 	claim.Annotations = map[string]string{}
-	for key, value := range o.annotations {
-		claim.Annotations[key] = value
-	}
+	maps.Copy(claim.Annotations, o.annotations)
 	claim.Spec.StorageClassName = &o.class
+	if o.owner != nil {
+		claim.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(o.owner, v1.SchemeGroupVersion.WithKind("Pod"))}
+	}
+	pv := cmp.Or(o.pv, c.pvName(name))
 	if !o.unbound {
 		claim.Annotations["pv.kubernetes.io/bind-completed"] = "yes"
-		claim.Spec.VolumeName = c.pvName(name)
+		claim.Spec.VolumeName = pv
 	}
 	claim, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Create(c.ctx, claim, metav1.CreateOptions{})
 	c.must(err)
 	if o.unbound {
 		return
 	}
-	c.persistentVolume(name, cmp.Or(o.driver, driver), handle, claim.UID)
+	c.persistentVolume(pv, claim, o.source(handle))
 	claim.Status.Phase = v1.ClaimBound
 	_, err = c.client.CoreV1().PersistentVolumeClaims(c.namespace).UpdateStatus(c.ctx, claim, metav1.UpdateOptions{})
 	c.must(err)
+}
+
+// source is what the PV says about the volume of this handle.
+func (o *volumeOptions) source(handle string) v1.PersistentVolumeSource {
+	if o.inTree {
+		return v1.PersistentVolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: handle}}
+	}
+	return v1.PersistentVolumeSource{
+		CSI: &v1.CSIPersistentVolumeSource{Driver: cmp.Or(o.driver, driver), VolumeHandle: handle},
+	}
 }
 
 // hiddenName is the name of a volume that the storage system does not know yet.
@@ -175,17 +215,15 @@ func hiddenName(c *cluster, claim string) string { return c.namespace + "-" + cl
 func (c *cluster) pvName(claim string) string { return "pv-" + c.namespace + "-" + claim }
 
 // persistentVolume makes the PV behind a claim.
-func (c *cluster) persistentVolume(claim, driver, handle string, uid types.UID) {
+func (c *cluster) persistentVolume(name string, claim *v1.PersistentVolumeClaim, source v1.PersistentVolumeSource) {
 	c.Helper()
 	_, err := c.client.CoreV1().PersistentVolumes().Create(c.ctx, &v1.PersistentVolume{
-		ObjectMeta: metav1.ObjectMeta{Name: c.pvName(claim)},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1.PersistentVolumeSpec{
-			Capacity:    v1.ResourceList{v1.ResourceStorage: resource.MustParse("1Gi")},
-			AccessModes: []v1.PersistentVolumeAccessMode{v1.ReadWriteMany},
-			ClaimRef:    &v1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: c.namespace, Name: claim, UID: uid},
-			PersistentVolumeSource: v1.PersistentVolumeSource{
-				CSI: &v1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: handle},
-			},
+			Capacity:               v1.ResourceList{v1.ResourceStorage: oneGi},
+			AccessModes:            []v1.PersistentVolumeAccessMode{v1.ReadWriteMany},
+			ClaimRef:               &v1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
+			PersistentVolumeSource: source,
 		},
 	}, metav1.CreateOptions{})
 	c.must(err)

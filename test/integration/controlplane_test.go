@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -45,8 +44,6 @@ var shared struct {
 
 // processTB is a test whose cleanups wait for the end of the process.
 type processTB struct{ *testing.T }
-
-var atExit []func()
 
 func (processTB) Cleanup(f func()) { atExit = append(atExit, f) }
 
@@ -139,16 +136,4 @@ func (p *controlPlane) clear(ctx context.Context, t *testing.T, namespace string
 			t.Errorf("removing %s: %v", what, err)
 		}
 	}
-}
-
-func TestMain(m *testing.M) {
-	// Writing to an object that an informer holds is a crash, not a surprise.
-	if err := os.Setenv("KUBE_CACHE_MUTATION_DETECTOR", "true"); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	for _, f := range slices.Backward(atExit) {
-		f()
-	}
-	os.Exit(code)
 }

@@ -49,3 +49,10 @@ func (c *cluster) attempts() float64 {
 	c.Helper()
 	return gauge(c.T, "scheduler_schedule_attempts_total")
 }
+
+// schedulerErrors is the number of attempts so far that ended neither with a node
+// nor with a reason, but with an error.
+func (c *cluster) schedulerErrors() float64 {
+	c.Helper()
+	return gauge(c.T, "scheduler_schedule_attempts_total", "result", "error")
+}

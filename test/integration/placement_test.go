@@ -11,6 +11,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -36,7 +37,12 @@ func playAll(t *testing.T, scenarios []scenario) {
 
 func (c *cluster) runScheduler(args string) (stop func()) {
 	c.Helper()
-	return runScheduler(c.T, c.plane.config, c.server.Endpoint(), profileYAML{name: schedulerName, args: args})
+	return c.runProfiles(profileYAML{name: schedulerName, args: args})
+}
+
+func (c *cluster) runProfiles(profiles ...profileYAML) (stop func()) {
+	c.Helper()
+	return runScheduler(c.T, c.plane.config, c.server.Endpoint(), schedulerYAML{profiles: profiles})
 }
 
 var placementScenarios = []scenario{
@@ -218,7 +224,7 @@ var placementScenarios = []scenario{
 		play: func(c *cluster) {
 			c.volume("data", "n3")
 			c.runScheduler("")
-			runScheduler(c.T, c.plane.config, c.server.Endpoint(), profileYAML{name: "default-scheduler", without: true})
+			c.runProfiles(profileYAML{name: "default-scheduler", without: true})
 			c.create(c.pod("db", "data"))
 			c.create(c.pod("app").SchedulerName("default-scheduler"))
 			c.expectNode("db", "n3")
@@ -341,8 +347,15 @@ func (c *cluster) expectEvicted(pod string) {
 // with pods that can go nowhere else.
 func (c *cluster) schedulerSees(node, claim, reason string) {
 	c.Helper()
-	eventually(c.T, "the scheduler turns "+node+" down: "+reason, func() error {
-		probe := c.create(c.pod("probe", claim).NodeSelector(map[string]string{v1.LabelHostname: node}))
+	c.verdictBecomes(c.pod("probe", claim).NodeSelector(map[string]string{v1.LabelHostname: node}), reason)
+}
+
+// verdictBecomes makes and removes a pod until the scheduler turns it down for
+// this reason.
+func (c *cluster) verdictBecomes(pod *st.PodWrapper, reason string) {
+	c.Helper()
+	eventually(c.T, "the scheduler turns pod "+pod.Obj().Name+" down: "+reason, func() error {
+		probe := c.create(pod)
 		defer c.deletePod(probe.Name)
 		var verdict string
 		eventually(c.T, "the scheduler has tried the probe", func() error {
@@ -386,7 +399,7 @@ func (c *cluster) provisionWhenSelected(claim, node string) {
 	made, err := c.storage.CreateVolume(openstoragesim.CreateRequest{Name: claim, Parameters: map[string]string{"repl": "1"}})
 	c.must(err)
 	c.replicas(claim, node)
-	c.persistentVolume(claim, driver, made.GetId(), got.UID)
+	c.persistentVolume(c.pvName(claim), got, (&volumeOptions{}).source(made.GetId()))
 	got.Spec.VolumeName = c.pvName(claim)
 	got.Annotations["pv.kubernetes.io/bind-completed"] = "yes"
 	got, err = claims.Update(c.ctx, got, metav1.UpdateOptions{})

@@ -2,10 +2,12 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"k8s.io/client-go/dynamic"
@@ -13,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/klog/v2/ktesting"
+	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
@@ -30,33 +32,58 @@ import (
 // schedulerName is the profile that scenarios use unless they say otherwise.
 const schedulerName = "hyperconverge-scheduler"
 
+// schedulerYAML is a KubeSchedulerConfiguration.
+type schedulerYAML struct {
+	profiles []profileYAML
+	// extenders is a list as it stands below that key.
+	extenders string
+}
+
 // profileYAML is one profile of a KubeSchedulerConfiguration. Args are lines of
 // HyperconvergeArgs; those of the storage API are added.
 type profileYAML struct {
 	name string
 	args string
-	// plugins are lines below multiPoint.enabled, besides Hyperconverge.
+	// plugins are lines below plugins, besides the multiPoint entry of ours.
 	plugins string
+	// enabled are lines below multiPoint.enabled, besides Hyperconverge.
+	enabled string
+	// configs are entries of pluginConfig for other plugins.
+	configs string
+	// storage are lines of openStorage that come after the usual ones.
+	storage string
 	without bool // a profile without Hyperconverge
+}
+
+func (c schedulerYAML) render(endpoint string) string {
+	var yaml strings.Builder
+	yaml.WriteString("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n")
+	for _, p := range c.profiles {
+		yaml.WriteString(p.render(endpoint))
+	}
+	if c.extenders != "" {
+		yaml.WriteString("extenders:\n" + indent(c.extenders, 0))
+	}
+	return yaml.String()
 }
 
 func (p profileYAML) render(endpoint string) string {
 	if p.without {
-		return fmt.Sprintf("- schedulerName: %s\n", p.name)
+		return fmt.Sprintf("- schedulerName: %s\n  pluginConfig:\n%s", p.name, indent(p.configs, 2))
 	}
 	return fmt.Sprintf(`- schedulerName: %s
   plugins:
     multiPoint:
       enabled:
       - {name: Hyperconverge, weight: 15}
-%s  pluginConfig:
-  - name: Hyperconverge
+%s%s  pluginConfig:
+%s  - name: Hyperconverge
     args:
       openStorage:
         endpoint: %s
         nodePollInterval: 200ms
         watchBackoff: 1s
-%s`, p.name, indent(p.plugins, 6), endpoint, indent(p.args, 6))
+%s%s`, p.name, indent(p.enabled, 6), indent(p.plugins, 4), indent(p.configs, 2), endpoint, indent(p.storage, 8), indent(p.args, 6))
 }
 
 func indent(text string, by int) string {
@@ -70,9 +97,9 @@ func indent(text string, by int) string {
 // runScheduler starts a scheduler from a configuration as users write it, and
 // returns when its informers have synced. It stops with the test, or before by
 // the function that is returned.
-func runScheduler(t *testing.T, config *rest.Config, endpoint string, profiles ...profileYAML) (stop func()) {
+func runScheduler(t *testing.T, config *rest.Config, endpoint string, yaml schedulerYAML) (stop func()) {
 	t.Helper()
-	start, stop, err := newScheduler(t, config, endpoint, profiles...)
+	start, stop, err := newScheduler(t, config, endpoint, yaml)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,24 +108,19 @@ func runScheduler(t *testing.T, config *rest.Config, endpoint string, profiles .
 }
 
 // newScheduler builds a scheduler that does not run yet.
-func newScheduler(t *testing.T, config *rest.Config, endpoint string, profiles ...profileYAML) (start, stop func(), err error) {
+func newScheduler(t *testing.T, config *rest.Config, endpoint string, yaml schedulerYAML) (start, stop func(), err error) {
 	t.Helper()
-	var yaml strings.Builder
-	yaml.WriteString("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n")
-	for _, p := range profiles {
-		yaml.WriteString(p.render(endpoint))
-	}
-	logger, _ := ktesting.NewTestContext(t)
 	file := filepath.Join(t.TempDir(), "scheduler.yaml")
-	if err := os.WriteFile(file, []byte(yaml.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(yaml.render(endpoint)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	schedulerConfig, err := options.LoadConfigFromFile(logger, file)
+	ctx, cancel := context.WithCancel(context.Background())
+	schedulerConfig, err := options.LoadConfigFromFile(klog.FromContext(ctx), file)
 	if err != nil {
+		cancel()
 		return nil, nil, err
 	}
 
-	ctx, cancel := context.WithCancel(context.Background())
 	client := kubernetes.NewForConfigOrDie(config)
 	factory := scheduler.NewInformerFactory(client, 0)
 	dynamicFactory := dynamicinformer.NewDynamicSharedInformerFactory(dynamic.NewForConfigOrDie(config), 0)
@@ -108,6 +130,7 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, profiles .
 		scheduler.WithComponentConfigVersion(schedulerConfig.APIVersion),
 		scheduler.WithKubeConfig(config),
 		scheduler.WithProfiles(schedulerConfig.Profiles...),
+		scheduler.WithExtenders(schedulerConfig.Extenders...),
 		scheduler.WithPodInitialBackoffSeconds(1),
 		scheduler.WithPodMaxBackoffSeconds(1),
 		scheduler.WithFrameworkOutOfTreeRegistry(frameworkruntime.Registry{
@@ -117,6 +140,7 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, profiles .
 	)
 	if err != nil {
 		cancel()
+		broadcaster.Shutdown()
 		return nil, nil, err
 	}
 	localfirst.Wrap(sched.Profiles)
@@ -124,7 +148,9 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, profiles .
 	done := make(chan struct{})
 	close(done)
 	start = func() {
-		broadcaster.StartRecordingToSink(ctx.Done())
+		if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+			t.Fatal(err)
+		}
 		factory.Start(ctx.Done())
 		dynamicFactory.Start(ctx.Done())
 		factory.WaitForCacheSync(ctx.Done())
@@ -134,7 +160,7 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, profiles .
 		}
 		eventually(t, "the index has taken in the informers' lists", func() error {
 			if !plugins.HasSynced() {
-				return fmt.Errorf("not synced")
+				return errors.New("not synced")
 			}
 			return nil
 		})
@@ -144,13 +170,13 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, profiles .
 			sched.Run(ctx)
 		}()
 	}
-	stop = func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		<-done
 		factory.Shutdown()
 		dynamicFactory.Shutdown()
 		broadcaster.Shutdown()
-	}
+	})
 	t.Cleanup(stop)
 	return start, stop, nil
 }

@@ -1,0 +1,169 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/libopenstorage/openstorage/api"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+// gangScenarios run Coscheduling and Hyperconverge in one profile.
+var gangScenarios = []scenario{
+	{
+		name: "a gang is placed on the replica nodes of its volumes", nodes: 5,
+		play: func(c *cluster) {
+			c.runGangScheduler()
+			c.podGroup("ring", 3)
+			for i, node := range []string{"n2", "n3", "n4"} {
+				claim := fmt.Sprintf("data-%d", i)
+				c.volume(claim, node)
+				c.create(c.pod(fmt.Sprintf("ring-%d", i), claim).Label(podGroupLabel, "ring"))
+			}
+			c.expectNode("ring-0", "n2")
+			c.expectNode("ring-1", "n3")
+			c.expectNode("ring-2", "n4")
+		},
+	},
+	{
+		name: "a gang that is one member short binds nobody, and is bound when the last one comes", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n2")
+			c.runGangScheduler()
+			c.podGroup("ring", 3)
+			member := func(i int) {
+				c.create(c.pod(fmt.Sprintf("ring-%d", i), "data").Label(podGroupLabel, "ring"))
+			}
+			member(0)
+			member(1)
+			c.expectPending("ring-0", "cannot find enough sibling pods")
+			c.expectPending("ring-1", "cannot find enough sibling pods")
+			member(2)
+			for i := range 3 {
+				c.expectNode(fmt.Sprintf("ring-%d", i), "n2")
+			}
+		},
+	},
+	{
+		name: "a strict gang of which one member's storage is offline binds nobody until it is back", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data-0", "n1")
+			c.volume("data-1", "n2")
+			c.storageState("n2", api.Status_STATUS_OFFLINE)
+			c.runGangScheduler()
+			c.podGroup("ring", 2)
+			for i := range 2 {
+				c.create(c.strict(fmt.Sprintf("ring-%d", i), fmt.Sprintf("data-%d", i)).Label(podGroupLabel, "ring"))
+			}
+			c.expectPending("ring-1", placement.ReasonNoOnlineReplica)
+			if node := c.get("ring-0").Spec.NodeName; node != "" {
+				c.Errorf("ring-0 is bound to %s without the other member", node)
+			}
+			c.storageState("n2", api.Status_STATUS_OK)
+			c.expectNode("ring-0", "n1")
+			c.expectNode("ring-1", "n2")
+		},
+	},
+	{
+		name: "a pod without a group is none of Coscheduling's business", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n3")
+			c.runGangScheduler()
+			c.create(c.pod("db", "data"))
+			c.expectNode("db", "n3")
+		},
+	},
+}
+
+func TestGangs(t *testing.T) { playAll(t, gangScenarios) }
+
+// podGroupLabel names the gang of a pod.
+const podGroupLabel = "scheduling.x-k8s.io/pod-group"
+
+var podGroups = schema.GroupVersionResource{Group: "scheduling.x-k8s.io", Version: "v1alpha1", Resource: "podgroups"}
+
+// podGroupCRD is as much of the definition as Coscheduling needs.
+const podGroupCRD = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: podgroups.scheduling.x-k8s.io
+spec:
+  group: scheduling.x-k8s.io
+  names: {kind: PodGroup, listKind: PodGroupList, plural: podgroups, singular: podgroup}
+  scope: Namespaced
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              minMember: {type: integer, format: int32}
+              scheduleTimeoutSeconds: {type: integer, format: int32}
+          status:
+            type: object
+            x-kubernetes-preserve-unknown-fields: true
+`
+
+// runGangScheduler runs both plugins in one profile, with the queue in
+// Coscheduling's order.
+func (c *cluster) runGangScheduler() {
+	c.Helper()
+	c.definePodGroups()
+	c.runProfiles(profileYAML{
+		name:    schedulerName,
+		enabled: "- name: Coscheduling",
+		plugins: `
+queueSort:
+  enabled: [{name: Coscheduling}]
+  disabled: [{name: "*"}]`,
+	})
+}
+
+func (c *cluster) dynamic() dynamic.Interface {
+	c.Helper()
+	client, err := dynamic.NewForConfig(c.plane.config)
+	c.must(err)
+	return client
+}
+
+// definePodGroups makes the API server serve PodGroups. It does so to the end.
+func (c *cluster) definePodGroups() {
+	c.Helper()
+	definition := &unstructured.Unstructured{}
+	c.must(yaml.Unmarshal([]byte(podGroupCRD), &definition.Object))
+	definitions := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	_, err := c.dynamic().Resource(definitions).Create(c.ctx, definition, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		c.must(err)
+	}
+	eventually(c.T, "PodGroups are served", func() error {
+		_, err := c.dynamic().Resource(podGroups).List(c.ctx, metav1.ListOptions{})
+		return err
+	})
+}
+
+func (c *cluster) podGroup(name string, members int64) {
+	c.Helper()
+	group := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": podGroups.GroupVersion().String(),
+		"kind":       "PodGroup",
+		"metadata":   map[string]any{"name": name},
+		"spec":       map[string]any{"minMember": members, "scheduleTimeoutSeconds": int64(5)},
+	}}
+	_, err := c.dynamic().Resource(podGroups).Namespace(c.namespace).Create(c.ctx, group, metav1.CreateOptions{})
+	c.must(err)
+}

@@ -1,0 +1,279 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/libopenstorage/openstorage/api"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+)
+
+// kindScenarios are the unusual kinds of volumes and pods.
+var kindScenarios = []scenario{
+	{
+		name: "an in-tree volume is found by its id", nodes: 4,
+		play: func(c *cluster) {
+			c.volumeWith("data", volumeOptions{inTree: true}, "n3")
+			c.runScheduler("")
+			c.create(c.strict("db", "data"))
+			c.expectNode("db", "n3")
+		},
+	},
+	{
+		name: "an in-tree volume is found by its name", nodes: 4,
+		play: func(c *cluster) {
+			c.volumeWith("data", volumeOptions{inTree: true, byName: true}, "n3")
+			c.runScheduler("")
+			c.create(c.strict("db", "data"))
+			c.expectNode("db", "n3")
+		},
+	},
+	{
+		name: "an in-tree volume that stands in the pod itself is found by id and by name", nodes: 4,
+		play: func(c *cluster) {
+			made, err := c.storage.CreateVolume(openstoragesim.CreateRequest{Name: "legacy"})
+			c.must(err)
+			c.replicas("legacy", "n3")
+			c.runScheduler("")
+			for pod, handle := range map[string]string{"by-id": made.GetId(), "by-name": "legacy"} {
+				c.create(c.strict(pod).Volume(v1.Volume{Name: "data", VolumeSource: v1.VolumeSource{
+					PortworxVolume: &v1.PortworxVolumeSource{VolumeID: handle},
+				}}))
+				c.expectNode(pod, "n3")
+			}
+		},
+	},
+	{
+		name: "a PV that was made by hand may have any name", nodes: 4,
+		play: func(c *cluster) {
+			c.volumeWith("data", volumeOptions{pv: "the-old-database-disk"}, "n2")
+			c.runScheduler("")
+			c.create(c.strict("db", "data"))
+			c.expectNode("db", "n2")
+		},
+	},
+	{
+		name: "a PV of one of the driver's other names is the driver's, too", nodes: 4,
+		play: func(c *cluster) {
+			c.volumeWith("data", volumeOptions{driver: "com.openstorage.pxd"}, "n2")
+			c.runScheduler("")
+			c.create(c.strict("db", "data"))
+			c.expectNode("db", "n2")
+		},
+	},
+	{
+		name: "a generic ephemeral volume is waited for, and its pod runs on it", nodes: 4,
+		play: func(c *cluster) {
+			c.runScheduler("")
+			pod := c.create(ephemeral(c.strict("db"), "scratch"))
+			c.expectPending("db", "persistentvolumeclaim")
+			c.volumeWith("db-scratch", volumeOptions{owner: pod}, "n4")
+			c.expectNode("db", "n4")
+		},
+	},
+	{
+		name: "a claim with the name of an ephemeral volume that was not made for the pod is not taken", nodes: 2,
+		play: func(c *cluster) {
+			c.volume("db-scratch", "n1")
+			c.runScheduler("")
+			pod := c.create(ephemeral(c.pod("db"), "scratch"))
+			c.expectPending("db", "was not created for")
+			c.deleteClaim("db-scratch")
+			c.must(c.storage.DeleteVolume("db-scratch"))
+			c.volumeWith("db-scratch", volumeOptions{owner: pod, pv: "another"}, "n2")
+			c.expectNode("db", "n2")
+		},
+	},
+	{
+		name: "a virtual machine starts on the replica node that its disk is attached to", nodes: 4,
+		play: func(c *cluster) {
+			c.runScheduler("")
+			for _, node := range []string{"n1", "n2", "n3"} {
+				disk := "disk-" + node
+				c.volume(disk, "n1", "n2", "n3")
+				c.must(c.storage.Attach(disk, node))
+				c.create(launcher(c.pod("virt-launcher-"+node, disk), node))
+				c.expectNode("virt-launcher-"+node, node)
+			}
+		},
+	},
+	{
+		name: "a virtual machine that migrates avoids the replica nodes", nodes: 5,
+		play: func(c *cluster) {
+			c.volume("disk", "n1", "n2", "n3")
+			c.must(c.storage.Attach("disk", "n1"))
+			c.runScheduler("")
+			c.create(launcher(c.pod("source", "disk"), "vm"))
+			c.expectNode("source", "n1")
+			c.phase("source", v1.PodRunning)
+			c.create(launcher(c.pod("target", "disk"), "vm"))
+			c.expectNode("target", "n4", "n5")
+		},
+	},
+	{
+		name: "a virtual machine that migrates likes the replica node best that its disk is attached to", nodes: 5,
+		play: func(c *cluster) {
+			c.volume("disk", "n1", "n2", "n3")
+			c.must(c.storage.Attach("disk", "n2"))
+			c.runScheduler("")
+			c.create(launcher(c.pod("source", "disk").NodeSelector(on("n5")), "vm"))
+			c.expectNode("source", "n5")
+			c.phase("source", v1.PodRunning)
+			c.create(launcher(c.pod("target", "disk"), "vm"))
+			c.expectNode("target", "n2")
+		},
+	},
+	{
+		name: "a virtual machine whose last pod has ended starts anew on its disk", nodes: 4,
+		play: func(c *cluster) {
+			c.volume("disk", "n2")
+			c.runScheduler("")
+			c.create(launcher(c.pod("first", "disk"), "vm"))
+			c.expectNode("first", "n2")
+			c.phase("first", v1.PodSucceeded)
+			c.create(launcher(c.pod("second", "disk"), "vm"))
+			c.expectNode("second", "n2")
+		},
+	},
+	{
+		name: "a pod with a Windows volume may run on a node without the driver, others may not", nodes: 2,
+		play: func(c *cluster) {
+			c.addBareNode("windows", nil)
+			c.volumeWith("share", volumeOptions{parameters: map[string]string{"winshare": "true"}}, "n1")
+			c.volume("data", "n1")
+			c.runScheduler("")
+			c.create(c.pod("iis", "data", "share").NodeSelector(on("windows")))
+			c.expectNode("iis", "windows")
+			c.create(c.pod("db", "data").NodeSelector(on("windows")))
+			c.expectPending("db", placement.ReasonNoDriver)
+		},
+	},
+	{
+		name: "the storage system's own pods prefer healthy nodes, and are rejected nowhere", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n3")
+			c.storageState("n1", api.Status_STATUS_OFFLINE)
+			c.storageState("n2", api.Status_STATUS_STORAGE_DOWN)
+			c.runScheduler("")
+			c.schedulerSees("n1", "data", placement.ReasonOffline)
+			for i, node := range []string{"n3", "n2", "n1"} {
+				name := fmt.Sprintf("px-csi-ext-%d", i)
+				c.create(c.pod(name).Req(cpu("3")))
+				c.expectNode(name, node)
+			}
+		},
+	},
+	{
+		name: "claims and volumes that are deleted while their pods are placed cause no scheduler errors", nodes: 3,
+		play: func(c *cluster) {
+			c.runScheduler("")
+			errors := c.schedulerErrors()
+			for i := range 30 {
+				name := fmt.Sprintf("data-%d", i)
+				c.volume(name, "n2")
+				c.create(c.pod("soft-"+name, name))
+				c.create(c.strict("strict-"+name, name))
+				if i%3 != 0 {
+					c.deletePV(c.pvName(name))
+				}
+				if i%3 != 1 {
+					c.deleteClaim(name)
+				}
+			}
+			c.volume("last", "n3")
+			c.create(c.strict("last", "last"))
+			c.expectNode("last", "n3")
+			if now := c.schedulerErrors(); now != errors {
+				c.Errorf("%v scheduling attempts ended with an error", now-errors)
+			}
+		},
+	},
+	{
+		name: "a pod may insist in every spelling of true that Go knows, and in no other", nodes: 2,
+		play: func(c *cluster) {
+			c.volume("data", "n1")
+			c.runScheduler("")
+			c.fill("n1")
+			for i, spelling := range []string{"true", "True", "TRUE", "t", "T", "1"} {
+				name := fmt.Sprintf("strict-%d", i)
+				c.create(c.pod(name, "data").Annotation(placement.PodPreferLocalOnly, spelling))
+				c.expectPending(name, "Insufficient cpu")
+			}
+			for i, spelling := range []string{" true", "true ", "yes", "on", "tRuE", "2", ""} {
+				name := fmt.Sprintf("soft-%d", i)
+				c.create(c.pod(name, "data").Annotation(placement.PodPreferLocalOnly, spelling))
+				c.expectNode(name, "n2")
+				c.expectEvent(name, hyperconverge.EventInvalidValue,
+					placement.PodPreferLocalOnly, fmt.Sprintf("%q is not a boolean, false is used", spelling))
+			}
+		},
+	},
+	{
+		name: "a claim holds its pods in every spelling of true, and a value that is no boolean does not", nodes: 2,
+		play: func(c *cluster) {
+			c.volumeWith("held", volumeOptions{annotations: map[string]string{placement.ClaimRestoreInProgress: "T"}}, "n1")
+			c.volumeWith("odd", volumeOptions{annotations: map[string]string{placement.ClaimRestoreInProgress: " true"}}, "n2")
+			c.runScheduler("")
+			c.create(c.pod("waits", "held"))
+			c.expectPending("waits", placement.ReasonRestoring)
+			c.create(c.pod("runs", "odd"))
+			c.expectNode("runs", "n2")
+			c.expectEvent("odd", hyperconverge.EventInvalidValue, placement.ClaimRestoreInProgress, `" true"`)
+		},
+	},
+	{
+		name: "a node is closed in every spelling of true, and a value that is no boolean is told on the node", nodes: 2,
+		play: func(c *cluster) {
+			c.volume("data", "n1", "n2")
+			c.annotateNode("n1", placement.NodeUnschedulable, "1")
+			c.annotateNode("n2", placement.NodeUnschedulable, "closed")
+			c.runScheduler("")
+			c.create(c.pod("db", "data"))
+			c.expectNode("db", "n2")
+			c.expectEvent("n2", hyperconverge.EventInvalidValue, placement.NodeUnschedulable, `"closed"`)
+		},
+	},
+}
+
+func TestKinds(t *testing.T) { playAll(t, kindScenarios) }
+
+// ephemeral gives the pod a generic ephemeral volume.
+func ephemeral(pod *st.PodWrapper, volume string) *st.PodWrapper {
+	claim := st.MakePersistentVolumeClaim().AccessModes([]v1.PersistentVolumeAccessMode{v1.ReadWriteMany}).
+		Resources(v1.VolumeResourceRequirements{Requests: v1.ResourceList{v1.ResourceStorage: oneGi}}).Obj()
+	return pod.Volume(v1.Volume{Name: volume, VolumeSource: v1.VolumeSource{
+		Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{Spec: claim.Spec}},
+	}})
+}
+
+// launcher makes the pod one that runs a KubeVirt virtual machine. As KubeVirt
+// does, it keeps two of them off one node.
+func launcher(pod *st.PodWrapper, machine string) *st.PodWrapper {
+	return pod.Label("kubevirt.io", "virt-launcher").Label("kubevirt.io/created-by", machine).
+		PodAntiAffinityIn("kubevirt.io/created-by", v1.LabelHostname, []string{machine}, st.PodAntiAffinityWithRequiredReq)
+}
+
+// phase plays the kubelet.
+func (c *cluster) phase(pod string, phase v1.PodPhase) {
+	c.Helper()
+	got := c.get(pod)
+	got.Status.Phase = phase
+	_, err := c.client.CoreV1().Pods(c.namespace).UpdateStatus(c.ctx, got, metav1.UpdateOptions{})
+	c.must(err)
+}
+
+func (c *cluster) deleteClaim(name string) {
+	c.Helper()
+	c.must(c.client.CoreV1().PersistentVolumeClaims(c.namespace).Delete(c.ctx, name, metav1.DeleteOptions{}))
+}
+
+func (c *cluster) deletePV(name string) {
+	c.Helper()
+	c.must(c.client.CoreV1().PersistentVolumes().Delete(c.ctx, name, metav1.DeleteOptions{}))
+}
