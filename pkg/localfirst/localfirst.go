@@ -50,23 +50,29 @@ type pass struct {
 // named them. The pass is none of them: a set of feasible nodes rejects nobody.
 func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
-	if !status.IsSuccess() {
-		return result, status, narrowing
+	if status.IsSuccess() {
+		result = p.prefer(ctx, state, pod, result)
 	}
+	return result, status, narrowing
+}
+
+// prefer returns the first group that has feasible nodes, and what is allowed
+// already if there is none.
+func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, allowed *fwk.PreFilterResult) *fwk.PreFilterResult {
 	data, err := state.Read(OfferKey)
 	if err != nil {
-		return result, status, narrowing
+		return allowed
 	}
 	offer, ok := data.(Offer)
 	if !ok {
-		return result, status, narrowing
+		return allowed
 	}
 	for _, group := range offer.PreferredNodes() {
-		if feasible := p.feasible(ctx, state, pod, group, result); len(feasible) > 0 {
-			return &fwk.PreFilterResult{NodeNames: feasible}, status, narrowing
+		if feasible := p.feasible(ctx, state, pod, group, allowed); len(feasible) > 0 {
+			return &fwk.PreFilterResult{NodeNames: feasible}
 		}
 	}
-	return result, status, narrowing
+	return allowed
 }
 
 // feasible returns the nodes that the pod can have: they are in the node set of

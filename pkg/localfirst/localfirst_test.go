@@ -1,0 +1,381 @@
+package localfirst
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultbinder"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/queuesort"
+	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
+	schedulermetrics "k8s.io/kubernetes/pkg/scheduler/metrics"
+	"k8s.io/kubernetes/pkg/scheduler/profile"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	tf "k8s.io/kubernetes/pkg/scheduler/testing/framework"
+)
+
+func TestMain(m *testing.M) {
+	schedulermetrics.Register()
+	// The recorder of the framework looks once a second whether it is over.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("k8s.io/kubernetes/pkg/scheduler/metrics.(*MetricAsyncRecorder).run"))
+}
+
+// groups is an Offer.
+type groups [][]string
+
+func (g groups) PreferredNodes() [][]string { return g }
+func (g groups) Clone() fwk.StateData       { return g }
+
+// notAnOffer is something else under the key.
+type notAnOffer struct{}
+
+func (n notAnOffer) Clone() fwk.StateData { return n }
+
+// plugin is a PreFilter and a Filter plugin.
+type plugin struct {
+	name string
+	// offer is left in the cycle state, unless it is nil.
+	offer fwk.StateData
+	// nodes are the node set of its PreFilter; nil for all.
+	nodes []string
+	// status is that of its PreFilter.
+	status *fwk.Status
+	// full are the nodes that its Filter turns down.
+	full sets.Set[string]
+	// alone turns down nodes on which there is a pod.
+	alone bool
+	// fails are the nodes on which its Filter breaks.
+	fails sets.Set[string]
+	// asked are the nodes that its Filter was asked about.
+	asked []string
+}
+
+func (p *plugin) Name() string { return p.name }
+
+func (p *plugin) PreFilter(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	if p.offer != nil {
+		state.Write(OfferKey, p.offer)
+	}
+	if p.nodes != nil {
+		return &fwk.PreFilterResult{NodeNames: sets.New(p.nodes...)}, p.status
+	}
+	return nil, p.status
+}
+
+func (p *plugin) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
+
+func (p *plugin) Filter(_ context.Context, _ fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) *fwk.Status {
+	name := node.Node().Name
+	p.asked = append(p.asked, name)
+	switch {
+	case p.fails.Has(name):
+		return fwk.AsStatus(errors.New("broken"))
+	case p.full.Has(name), p.alone && len(node.GetPods()) > 0:
+		return fwk.NewStatus(fwk.Unschedulable, "full")
+	}
+	return nil
+}
+
+// nominator has one pod nominated for one node.
+type nominator struct {
+	fwk.PodNominator
+	node string
+}
+
+func (n nominator) NominatedPodsForNode(node string) []fwk.PodInfo {
+	if node != n.node {
+		return nil
+	}
+	info, _ := framework.NewPodInfo(st.MakePod().Name("nominated").UID("nominated").Priority(10).Obj())
+	return []fwk.PodInfo{info}
+}
+
+// extender is an extender that turns nodes down.
+func extender(turnsDown ...string) *tf.FakeExtender {
+	return &tf.FakeExtender{Predicates: []tf.FitPredicate{func(_ *v1.Pod, node fwk.NodeInfo) *fwk.Status {
+		if sets.New(turnsDown...).Has(node.Node().Name) {
+			return fwk.NewStatus(fwk.Unschedulable)
+		}
+		return nil
+	}}}
+}
+
+func brokenExtender() *tf.FakeExtender {
+	return &tf.FakeExtender{Predicates: []tf.FitPredicate{tf.ErrorPredicateExtender}}
+}
+
+// newProfile makes a wrapped profile on the nodes n1 to n5.
+func newProfile(t testing.TB, plugins []*plugin, options ...frameworkruntime.Option) (context.Context, framework.Framework) {
+	t.Helper()
+	var nodes []*v1.Node
+	for _, name := range []string{"n1", "n2", "n3", "n4", "n5"} {
+		nodes = append(nodes, st.MakeNode().Name(name).Obj())
+	}
+	register := []tf.RegisterPluginFunc{
+		tf.RegisterQueueSortPlugin(queuesort.Name, queuesort.New),
+		tf.RegisterBindPlugin(defaultbinder.Name, defaultbinder.New),
+	}
+	for _, pl := range plugins {
+		register = append(register, tf.RegisterPluginAsExtensions(pl.name,
+			func(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) { return pl, nil }, "PreFilter", "Filter"))
+	}
+	ctx := klog.NewContext(t.Context(), ktesting.NewLogger(t, ktesting.NewConfig()))
+	inner, err := tf.NewFramework(ctx, register, "test-scheduler", append([]frameworkruntime.Option{
+		frameworkruntime.WithSnapshotSharedLister(cache.NewSnapshot(nil, nodes)),
+		frameworkruntime.WithPodNominator(nominator{}),
+	}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profiles := profile.Map{"test-scheduler": inner}
+	Wrap(profiles)
+	return ctx, profiles["test-scheduler"]
+}
+
+func TestPreferFirst(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		plugins []*plugin
+		options []frameworkruntime.Option
+		// want is the node set of the cycle; nil for all nodes.
+		want []string
+		// narrowing are the plugins that are named as having narrowed it.
+		narrowing []string
+	}{
+		{
+			name:    "the feasible nodes of the offer become the node set",
+			plugins: []*plugin{{name: "A", offer: groups{{"n2", "n4"}}}},
+			want:    []string{"n2", "n4"},
+		},
+		{
+			name:    "nodes of the offer that a Filter turns down are left out",
+			plugins: []*plugin{{name: "A", offer: groups{{"n2", "n4"}}}, {name: "B", full: sets.New("n4")}},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "the Filter of the offering plugin itself counts",
+			plugins: []*plugin{{name: "A", offer: groups{{"n2", "n4"}}, full: sets.New("n2")}},
+			want:    []string{"n4"},
+		},
+		{
+			name:    "the second group is taken when no node of the first is feasible",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}, {"n2", "n3"}, {"n4"}}, full: sets.New("n1", "n3")}},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "with no feasible node in any group all nodes are searched",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}, {"n2"}}, full: sets.New("n1", "n2")}},
+		},
+		{
+			name:    "a node on which a Filter breaks is not feasible",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}}}, {name: "B", fails: sets.New("n1")}},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "an empty offer leaves all nodes",
+			plugins: []*plugin{{name: "A", offer: groups{}}},
+		},
+		{
+			name:    "an offer of empty groups leaves all nodes",
+			plugins: []*plugin{{name: "A", offer: groups{{}, nil}}},
+		},
+		{
+			name:    "without an offer nothing happens",
+			plugins: []*plugin{{name: "A"}},
+		},
+		{
+			name:    "without an offer the node set of a plugin stands",
+			plugins: []*plugin{{name: "A", nodes: []string{"n1", "n2"}}},
+			want:    []string{"n1", "n2"}, narrowing: []string{"A"},
+		},
+		{
+			name:    "something else under the key is no offer",
+			plugins: []*plugin{{name: "A", offer: notAnOffer{}}},
+		},
+		{
+			name:    "nodes outside of another plugin's node set are not preferred",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}}}, {name: "B", nodes: []string{"n2", "n3"}}},
+			want:    []string{"n2"}, narrowing: []string{"B"},
+		},
+		{
+			name:    "an offer outside of another plugin's node set leaves that set",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}, {name: "B", nodes: []string{"n2", "n3"}}},
+			want:    []string{"n2", "n3"}, narrowing: []string{"B"},
+		},
+		{
+			name:    "a Filter whose PreFilter skips the pod has no say",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}, {name: "B", status: fwk.NewStatus(fwk.Skip), full: sets.New("n1")}},
+			want:    []string{"n1"},
+		},
+		{
+			name:    "a pod that is nominated for a node takes its place there",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}}}, {name: "B", alone: true}},
+			options: []frameworkruntime.Option{frameworkruntime.WithPodNominator(nominator{node: "n1"})},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "nodes that the scheduler does not know are left out",
+			plugins: []*plugin{{name: "A", offer: groups{{"n9", "n2", ""}}}},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "an extender turns nodes down",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}}}},
+			options: []frameworkruntime.Option{frameworkruntime.WithExtenders([]fwk.Extender{extender("n1")})},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "extenders that turn down all nodes of a group leave the next one",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}, {"n3"}}}},
+			options: []frameworkruntime.Option{frameworkruntime.WithExtenders([]fwk.Extender{extender("n1"), extender("n2"), extender()})},
+			want:    []string{"n3"},
+		},
+		{
+			name:    "an extender that fails leaves the cycle to report it",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}},
+			options: []frameworkruntime.Option{frameworkruntime.WithExtenders([]fwk.Extender{brokenExtender()})},
+		},
+		{
+			name:    "an extender that fails and may be ignored is ignored",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}}}},
+			options: []frameworkruntime.Option{frameworkruntime.WithExtenders([]fwk.Extender{ignorable(brokenExtender()), extender("n1")})},
+			want:    []string{"n2"},
+		},
+		{
+			name:    "an extender that is not interested in the pod is not asked",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}},
+			options: []frameworkruntime.Option{frameworkruntime.WithExtenders([]fwk.Extender{uninterested(brokenExtender())})},
+			want:    []string{"n1"},
+		},
+		{
+			name:    "an extender without a filter verb is not asked",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}},
+			options: []frameworkruntime.Option{frameworkruntime.WithExtenders([]fwk.Extender{noFilter{extender("n1")}})},
+			want:    []string{"n1"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, wrapped := newProfile(t, tc.plugins, tc.options...)
+			result, status, narrowing := wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").UID("db").Obj())
+			if !status.IsSuccess() {
+				t.Fatalf("status: %v", status)
+			}
+			var got []string
+			if !result.AllNodes() {
+				got = sets.List(result.NodeNames)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("node set (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(sets.New(tc.narrowing...), narrowing); diff != "" {
+				t.Errorf("plugins that narrowed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func ignorable(e *tf.FakeExtender) *tf.FakeExtender {
+	e.Ignorable = true
+	return e
+}
+
+func uninterested(e *tf.FakeExtender) *tf.FakeExtender {
+	e.UnInterested = true
+	return e
+}
+
+// noFilter is an extender that only scores.
+type noFilter struct{ *tf.FakeExtender }
+
+func (noFilter) IsFilter() bool { return false }
+
+// A pod that PreFilter turns down is turned down as it was, and no Filter runs.
+func TestRejectionsAreLeftAlone(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		plugins []*plugin
+		want    *fwk.Status
+	}{
+		{
+			name:    "a plugin rejects the pod",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}, {name: "B", status: fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "no")}},
+			want:    fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "no").WithPlugin("B"),
+		},
+		{
+			name:    "a plugin rejects the pod, but preemption may help",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}}, {name: "B", status: fwk.NewStatus(fwk.Unschedulable, "not now")}},
+			want:    fwk.NewStatus(fwk.Unschedulable, "not now").WithPlugin("B"),
+		},
+		{
+			name:    "the node sets of two plugins have nothing in common",
+			plugins: []*plugin{{name: "A", offer: groups{{"n1"}}, nodes: []string{"n1"}}, {name: "B", nodes: []string{"n2"}}},
+			want:    fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "node(s) didn't satisfy plugin(s) [A B] simultaneously"),
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, wrapped := newProfile(t, tc.plugins)
+			_, status, _ := wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").Obj())
+			if diff := cmp.Diff(tc.want, status); diff != "" {
+				t.Errorf("status (-want +got):\n%s", diff)
+			}
+			for _, pl := range tc.plugins {
+				if pl.asked != nil {
+					t.Errorf("the Filter of %s was asked about %v", pl.name, pl.asked)
+				}
+			}
+		})
+	}
+}
+
+// The pass looks at the nodes of the offer and at no others, and not at the
+// second group when the first will do.
+func TestOnlyOfferedNodesAreVisited(t *testing.T) {
+	pl := &plugin{name: "A", offer: groups{{"n3", "n1"}, {"n2"}}}
+	ctx, wrapped := newProfile(t, []*plugin{pl})
+	wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").Obj())
+	if diff := cmp.Diff([]string{"n3", "n1"}, pl.asked); diff != "" {
+		t.Errorf("nodes that Filter was asked about (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryProfileIsWrapped(t *testing.T) {
+	_, a := newProfile(t, nil)
+	_, b := newProfile(t, nil)
+	profiles := profile.Map{"a": a, "b": b}
+	Wrap(profiles)
+	for name, inner := range map[string]framework.Framework{"a": a, "b": b} {
+		wrapped, ok := profiles[name].(*pass)
+		if !ok || wrapped.Framework != inner {
+			t.Errorf("profile %s is not wrapped", name)
+		}
+	}
+}
+
+func BenchmarkPass(b *testing.B) {
+	for _, bm := range []struct {
+		name  string
+		offer fwk.StateData
+	}{{"no offer", nil}, {"three nodes", groups{{"n1", "n2", "n3"}}}} {
+		b.Run(bm.name, func(b *testing.B) {
+			pl := &plugin{name: "A", offer: bm.offer}
+			ctx, wrapped := newProfile(b, []*plugin{pl})
+			pod, state := st.MakePod().Name("db").Obj(), framework.NewCycleState()
+			wrapped.RunPreFilterPlugins(ctx, state, pod)
+			b.ReportAllocs()
+			for b.Loop() {
+				pl.asked = pl.asked[:0]
+				wrapped.(*pass).prefer(ctx, state, pod, nil)
+			}
+		})
+	}
+}
