@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -27,6 +28,10 @@ type outcome struct {
 
 // Clone returns the outcome itself: it is immutable.
 func (o *outcome) Clone() fwk.StateData { return o }
+
+// nodesExplained bounds the work and the length of the event for pods with a
+// great many volumes.
+const nodesExplained = 10
 
 // Reserve takes the pod off the list of those that wait, and finds out why a pod
 // that does not come onto its data could not: later, nobody can tell any more.
@@ -71,62 +76,77 @@ func (pl *Hyperconverge) PostBind(_ context.Context, state fwk.CycleState, pod *
 	}
 }
 
-// nodesExplained bounds the work and the length of the event for pods with a
-// great many volumes.
-const nodesExplained = 10
-
 // whyElsewhere says for each replica node why the pod cannot be there. There are
-// few of them, so the filters are asked once more.
+// few of them, so filters and extenders are asked once more.
 func (pl *Hyperconverge) whyElsewhere(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision) string {
 	// The pod that Reserve gets has its node already, and would fit no other.
 	unassigned := *pod
 	unassigned.Spec.NodeName = ""
-	nodes := d.plan.ReplicaNodes()
-	lines := make([]string, 0, len(nodes))
-	for i, n := range nodes {
-		if i == nodesExplained {
-			lines = append(lines, fmt.Sprintf("and %d more nodes", len(nodes)-i))
-			break
+	all := d.plan.ReplicaNodes()
+	nodes := all[:min(len(all), nodesExplained)]
+	reasons := make(map[string]string, len(nodes)) // node name → why not
+	var passed []fwk.NodeInfo
+	for _, n := range nodes {
+		reason, node := pl.whyNot(ctx, state, &unassigned, d, n)
+		if reasons[n.Name] = reason; reason == "" {
+			passed = append(passed, node)
 		}
-		lines = append(lines, n.Name+": "+pl.whyNot(ctx, state, &unassigned, d, n))
+	}
+	pl.extendersAgainst(&unassigned, passed, reasons)
+	lines := make([]string, 0, len(nodes)+1)
+	for _, n := range nodes {
+		lines = append(lines, n.Name+": "+cmp.Or(reasons[n.Name], "feasible, but another node scored higher"))
+	}
+	if more := len(all) - len(nodes); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more nodes", more))
 	}
 	return strings.Join(lines, "; ")
 }
 
-func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision, n *placement.Node) string {
-	switch d.plan.Verdict(n) {
+// whyNot says what storage or a Filter plugin has against a node. If they have
+// nothing, it returns the node as the scheduler sees it.
+func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision, n *placement.Node) (string, fwk.NodeInfo) {
+	switch verdict := d.plan.Verdict(n); verdict {
 	case placement.Feasible:
 	case placement.RejectedUnschedulable:
-		return "closed to pods with volumes by the storage operator"
+		return "closed to pods with volumes by the storage operator", nil
 	case placement.RejectedNoDriver, placement.RejectedDegraded, placement.RejectedOffline:
-		return "storage " + n.State.String()
+		return "storage " + n.State.String(), nil
 	default:
-		return d.plan.Verdict(n).Reason()
+		return verdict.Reason(), nil
 	}
-	nodeInfo, err := pl.handle.SnapshotSharedLister().NodeInfos().Get(n.Name)
+	node, err := pl.handle.SnapshotSharedLister().NodeInfos().Get(n.Name)
 	if err != nil {
 		klog.FromContext(ctx).V(4).Info("A replica node is not in the scheduler's snapshot", "node", n.Name, "err", err)
-		return "not known to the scheduler"
+		return "not known to the scheduler", nil
 	}
-	if status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, pod, nodeInfo); !status.IsSuccess() {
-		return strings.Join(status.Reasons(), ", ")
+	if status := pl.handle.RunFilterPluginsWithNominatedPods(ctx, state, pod, node); !status.IsSuccess() {
+		return strings.Join(status.Reasons(), ", "), nil
 	}
-	return cmp.Or(pl.extendersAgainst(pod, nodeInfo), "feasible, but another node scored higher")
+	return "", node
 }
 
-// extendersAgainst says why an extender turns the node down, and nothing if none
-// does. An extender that fails here has answered for the pod's own node just now,
-// or is ignorable.
-func (pl *Hyperconverge) extendersAgainst(pod *v1.Pod, node fwk.NodeInfo) string {
+// extendersAgainst adds what extenders have against nodes, in one call to each
+// extender. One that fails here has answered for the pod's own node just now, or
+// is ignorable.
+func (pl *Hyperconverge) extendersAgainst(pod *v1.Pod, nodes []fwk.NodeInfo, reasons map[string]string) {
 	for _, extender := range pl.handle.Extenders() {
+		if len(nodes) == 0 {
+			return
+		}
 		if !extender.IsFilter() || !extender.IsInterested(pod) {
 			continue
 		}
-		passed, failed, unresolvable, err := extender.Filter(pod, []fwk.NodeInfo{node})
-		if err == nil && len(passed) == 0 {
-			name := node.Node().Name
-			return cmp.Or(unresolvable[name], failed[name], "turned down by extender "+extender.Name())
+		passed, failed, unresolvable, err := extender.Filter(pod, nodes)
+		if err != nil {
+			continue
 		}
+		for _, node := range nodes {
+			if !slices.ContainsFunc(passed, func(p fwk.NodeInfo) bool { return p.Node().Name == node.Node().Name }) {
+				name := node.Node().Name
+				reasons[name] = cmp.Or(unresolvable[name], failed[name], "turned down by extender "+extender.Name())
+			}
+		}
+		nodes = passed
 	}
-	return ""
 }

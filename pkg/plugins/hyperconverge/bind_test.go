@@ -9,6 +9,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/component-base/metrics/testutil"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodename"
@@ -43,6 +44,32 @@ func (set setting) full(names ...string) setting {
 		tf.RegisterFilterPlugin(plugin.Name(), func(context.Context, runtime.Object, fwk.Handle) (fwk.Plugin, error) { return plugin, nil }),
 	}
 	return set
+}
+
+// extended adds extenders to a setting.
+func (set setting) extended(extenders ...fwk.Extender) setting {
+	set.options = []frameworkruntime.Option{frameworkruntime.WithExtenders(extenders)}
+	return set
+}
+
+// extender turns one node down, and says why if why is not empty.
+type extender struct {
+	tf.FakeExtender
+	node, why string
+}
+
+func (*extender) IsFilter() bool { return true }
+
+func (e *extender) Filter(_ *v1.Pod, nodes []fwk.NodeInfo) (passed []fwk.NodeInfo, failed, unresolvable extenderv1.FailedNodesMap, err error) {
+	for _, node := range nodes {
+		switch {
+		case node.Node().Name != e.node:
+			passed = append(passed, node)
+		case e.why != "":
+			unresolvable = extenderv1.FailedNodesMap{e.node: e.why}
+		}
+	}
+	return passed, failed, unresolvable, nil
 }
 
 // bind takes a pod through a cycle that ends on the node.
@@ -90,6 +117,23 @@ func TestNonOptimumScheduling(t *testing.T) {
 		{
 			name: "section 8: a replica node that would do, but scored less, is told as well", set: online(4).full("n1"),
 			pod: data, node: "n4", events: []string{event + "n1: Insufficient cpu, Insufficient memory; n2: feasible, but another node scored higher"},
+		},
+		{
+			name: "section 8: what extenders have against a replica node is told as well",
+			set: online(4).full("n3").extended(
+				&extender{node: "n1", why: "no licence"}, &extender{node: "n2"},
+				&extender{FakeExtender: tf.FakeExtender{UnInterested: true}, node: "n1", why: "not asked"}),
+			pod: func(s *scene) *v1.Pod {
+				s.data("data", 1, 2, 3)
+				return makePod("db", "data").Obj()
+			},
+			node: "n4", events: []string{event + "n1: no licence; n2: turned down by extender defaultFakeExtender; n3: Insufficient cpu, Insufficient memory"},
+		},
+		{
+			name: "section 8: an extender that fails has nothing against a replica node",
+			set:  online(4).full().extended(&tf.FakeExtender{Predicates: []tf.FitPredicate{tf.ErrorPredicateExtender}, Ignorable: true}),
+			pod:  data, node: "n4",
+			events: []string{event + "n1: feasible, but another node scored higher; n2: feasible, but another node scored higher"},
 		},
 		{
 			name: "section 8: a replica node that F7 forbids is told", set: online(4).full("n1"),

@@ -163,6 +163,15 @@ func TestWaking(t *testing.T) {
 			change: func(s *scene) { s.replicas("1002", 1, 2) },
 		},
 		{
+			name: "section 10: a pod that is held for another reason now is tried, for the sake of its condition", set: offline, woken: true,
+			pod: func(s *scene) *v1.Pod {
+				s.data("a", 1)
+				s.data("b", 2)
+				return strict(makePod("db", "a", "b"))
+			},
+			change: func(s *scene) { s.nodeState(1, placement.Online) },
+		},
+		{
 			name: "a volume of another pod wakes nobody",
 			pod:  strictOn(1), change: func(s *scene) { s.data("other", 3); s.replicas("1002", 1, 2, 3) },
 		},

@@ -1,0 +1,148 @@
+package hyperconverge
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// storageTable is a storage system that is a table. It is the source of the
+// index.
+type storageTable struct {
+	index *volumes.Index
+	mu    sync.Mutex
+	// nodes: storage node id → record.
+	nodes map[string]volumes.StorageNode
+	// volumes: handle → what storage says of it.
+	volumes map[string]volumes.Observation
+}
+
+func newStorageTable() *storageTable {
+	return &storageTable{nodes: map[string]volumes.StorageNode{}, volumes: map[string]volumes.Observation{}}
+}
+
+// Run answers what the index wants to know.
+func (s *storageTable) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.index.Wanted():
+			for _, handle := range s.index.TakeWanted() {
+				s.tell(handle)
+			}
+		}
+	}
+}
+
+// tell inspects a volume if the table has it.
+func (s *storageTable) tell(handle string) {
+	s.mu.Lock()
+	o, found := s.volumes[handle]
+	s.mu.Unlock()
+	if found && s.index.BeginInspect(handle) {
+		if _, err := s.index.Resolve(handle, &o); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// put takes a volume into the table, under its id and its name, and tells the
+// index if that follows it.
+func (s *storageTable) put(o volumes.Observation) {
+	s.mu.Lock()
+	s.volumes[o.ID], s.volumes[o.Name] = o, o
+	s.mu.Unlock()
+	s.tell(o.ID)
+	s.tell(o.Name)
+}
+
+// tellNodes sends the list of nodes.
+func (s *storageTable) tellNodes() {
+	s.mu.Lock()
+	list := slices.Collect(maps.Values(s.nodes))
+	s.mu.Unlock()
+	s.index.SetStorageNodes(list)
+}
+
+// nodeState changes how storage stands on a node.
+func (s *scene) nodeState(n int, state placement.StorageState) {
+	s.storage.mu.Lock()
+	record := s.storage.nodes[storageID(n)]
+	record.ID, record.State = storageID(n), state
+	s.storage.nodes[record.ID] = record
+	s.storage.mu.Unlock()
+	s.storage.tellNodes()
+	s.settle()
+}
+
+// replicas moves the replicas of a volume, or makes it known.
+func (s *scene) replicas(handle string, nodes ...int) {
+	s.storage.put(observation(handle, on(nodes...)))
+	s.settle()
+}
+
+// queue notes the pods that are activated. Nobody is nominated.
+type queue struct {
+	fwk.PodNominator
+	mu        sync.Mutex
+	activated []string
+}
+
+func (q *queue) Activate(_ klog.Logger, pods map[string]*v1.Pod) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.activated = append(q.activated, slices.Sorted(maps.Keys(pods))...)
+}
+
+// taken returns what has been activated since the last call.
+func (q *queue) taken() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	activated := q.activated
+	q.activated = nil
+	return activated
+}
+
+func (q *queue) NominatedPodsForNode(string) []fwk.PodInfo { return nil }
+
+// eventList notes events as "Kind name reason: note".
+type eventList struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *eventList) Eventf(regarding, _ runtime.Object, eventType, reason, action, note string, args ...any) {
+	accessor, err := meta.Accessor(regarding)
+	if err != nil {
+		panic(err)
+	}
+	if eventType != v1.EventTypeWarning || action == "" {
+		panic(fmt.Sprintf("event of type %q with action %q, want a Warning with an action", eventType, action))
+	}
+	kind := strings.TrimPrefix(fmt.Sprintf("%T", regarding), "*v1.")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, fmt.Sprintf("%s %s %s: %s", kind, accessor.GetName(), reason, fmt.Sprintf(note, args...)))
+}
+
+// taken returns the events since the last call.
+func (l *eventList) taken() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.list
+	l.list = nil
+	return list
+}
