@@ -1,0 +1,173 @@
+package webhook
+
+import (
+	"fmt"
+	"strconv"
+
+	"gomodules.xyz/jsonpatch/v2"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// Outcome says what became of a pod. It is a label of the metric of pods.
+type Outcome string
+
+const (
+	// Mutated pods use the driver's volumes and were changed.
+	Mutated Outcome = "mutated"
+	// Unchanged pods use the driver's volumes and have all they need already.
+	Unchanged Outcome = "unchanged"
+	// NotOurs is every pod without volumes of the driver.
+	NotOurs Outcome = "not-ours"
+	// Undecided pods have a claim of which nobody can say yet whose it will be.
+	Undecided Outcome = "undecided"
+	// OptedOut pods carry placement.PodDisableAdmission.
+	OptedOut Outcome = "opted-out"
+	// OtherScheduler is for pods that ask for a scheduler by name.
+	OtherScheduler Outcome = "other-scheduler"
+	// Pinned pods have their node already: bound, mirror and DaemonSet pods.
+	Pinned Outcome = "pinned"
+	// Excluded pods are in a namespace that is left alone.
+	Excluded Outcome = "excluded-namespace"
+	// Unreadable requests hold no pod that is being created.
+	Unreadable Outcome = "unreadable"
+	// Crashed requests hit a defect of this program.
+	Crashed Outcome = "crashed"
+)
+
+// Rules is what an administrator decides about the webhook.
+type Rules struct {
+	// SchedulerName is given to pods that use the driver's volumes.
+	SchedulerName string
+	// ReplaceAny gives it to pods that ask for another scheduler, too, as Stork
+	// does. Otherwise only the default scheduler is replaced.
+	ReplaceAny bool
+	// Tolerate lets these pods onto nodes that the storage operator has tainted.
+	Tolerate bool
+	// ExcludedNamespaces are left alone.
+	ExcludedNamespaces sets.Set[string]
+}
+
+// Decision is the answer for one pod.
+type Decision struct {
+	Outcome Outcome
+	// Patch is what changes in the pod.
+	Patch []jsonpatch.Operation
+	// Warnings are sentences for the user who creates the pod.
+	Warnings []string
+}
+
+// Ignores tells whether the pod is to be left alone whatever its volumes are. If
+// it is not, only the warnings of the decision have a meaning.
+func (r *Rules) Ignores(pod *v1.Pod) (Decision, bool) {
+	var decision Decision
+	disabled, problem := placement.AdmissionDisabled(pod.Annotations)
+	if problem != nil {
+		decision.Warnings = []string{fmt.Sprintf("annotation %s: %s %s", problem.Key, quote(problem.Value), problem.Detail)}
+	}
+	switch {
+	case r.ExcludedNamespaces.Has(pod.Namespace):
+		decision.Outcome = Excluded
+	case disabled:
+		decision.Outcome = OptedOut
+	case pod.Spec.NodeName != "" || pod.Annotations[v1.MirrorPodAnnotationKey] != "" || ofDaemonSet(pod):
+		decision.Outcome = Pinned
+	case !r.ReplaceAny && !r.isReplaceable(pod.Spec.SchedulerName):
+		decision.Outcome = OtherScheduler
+	default:
+		return decision, false
+	}
+	return decision, true
+}
+
+// isReplaceable reports whether a pod that asks for this scheduler may be ours.
+// Our own name is replaceable by itself: such a pod may still want tolerations.
+func (r *Rules) isReplaceable(schedulerName string) bool {
+	return schedulerName == "" || schedulerName == v1.DefaultSchedulerName || schedulerName == r.SchedulerName
+}
+
+// ofDaemonSet reports whether a DaemonSet made the pod for a certain node.
+func ofDaemonSet(pod *v1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && owner.Kind == "DaemonSet"
+}
+
+// Decide judges a pod by its claims; Ignores has been asked before.
+func (r *Rules) Decide(pod *v1.Pod, claims []volumes.Claim) Decision {
+	var unknown []string
+	for i := range claims {
+		if claims[i].Driver != "" {
+			return r.adopt(pod)
+		}
+		if riddle := riddleOf(&claims[i]); riddle != "" {
+			unknown = append(unknown, riddle)
+		}
+	}
+	if len(unknown) == 0 {
+		return Decision{Outcome: NotOurs}
+	}
+	more := ""
+	if len(unknown) > 1 {
+		more = fmt.Sprintf(" (and %d more)", len(unknown)-1)
+	}
+	return Decision{Outcome: Undecided, Warnings: []string{fmt.Sprintf(
+		"the pod stays with %s, because its storage is not known: %s%s; create claims before their pods, or set spec.schedulerName",
+		quote(pod.Spec.SchedulerName), unknown[0], more)}}
+}
+
+// adopt makes the pod one of our scheduler's. Doing it twice changes nothing.
+func (r *Rules) adopt(pod *v1.Pod) Decision {
+	var patch []jsonpatch.Operation
+	if pod.Spec.SchedulerName != r.SchedulerName {
+		patch = append(patch, jsonpatch.NewOperation("add", "/spec/schedulerName", r.SchedulerName))
+	}
+	if r.Tolerate {
+		patch = append(patch, tolerate(pod.Spec.Tolerations)...)
+	}
+	if len(patch) == 0 {
+		return Decision{Outcome: Unchanged}
+	}
+	return Decision{Outcome: Mutated, Patch: patch}
+}
+
+// isUndecided reports whether it is open whose claims these are.
+func isUndecided(claims []volumes.Claim) bool {
+	open := false
+	for i := range claims {
+		if claims[i].Driver != "" {
+			return false
+		}
+		open = open || riddleOf(&claims[i]) != ""
+	}
+	return open
+}
+
+// riddleOf says why it is not known whose a claim without driver will be; it is
+// empty if it is known that the claim is not the driver's.
+func riddleOf(claim *volumes.Claim) string {
+	switch claim.State {
+	case volumes.ClaimMissing:
+		return "claim " + quote(claim.Name) + " cannot be found"
+	case volumes.ClaimLost:
+		return "volume " + quote(claim.PVC.Spec.VolumeName) + " of claim " + quote(claim.Name) + " cannot be found"
+	case volumes.ClaimUnbound:
+		if class := volumes.ClassName(claim.PVC); class != "" && claim.Class == nil {
+			return "class " + quote(class) + " of claim " + quote(claim.Name) + " cannot be found"
+		}
+	}
+	return ""
+}
+
+// quote makes a text of the user fit for a warning: mutating webhooks run before
+// validation, so a name may be anything.
+func quote(text string) string {
+	const longest = 80
+	if runes := []rune(text); len(runes) > longest {
+		text = string(runes[:longest]) + "..."
+	}
+	return strconv.Quote(text)
+}
