@@ -33,8 +33,10 @@ a replica of, in brackets, and its pods.`,
 			if flags.storage.Endpoint != "" && flags.storage.Control == "" {
 				return errors.New("the demo breaks storage and repairs it: --storage-endpoint needs --storage-control")
 			}
-			out, palette := console.New(os.Stdout)
-			return flags.cluster(cmd, out, func(ctx context.Context, s *sandbox.Sandbox) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			out, palette := console.New(os.Stdout, cancel)
+			return flags.cluster(ctx, out, func(ctx context.Context, s *sandbox.Sandbox) error {
 				return story.Play(ctx, s, out, palette)
 			})
 		},

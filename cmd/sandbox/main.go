@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,8 +24,11 @@ func main() {
 	// that a second one ends the program at once; children do not survive that.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop)
+	// A reader who goes away is no reason to die without cleaning up; the console
+	// notices it.
+	signal.Ignore(syscall.SIGPIPE)
 
-	os.Exit(exitCode(newCommand().ExecuteContext(ctx)))
+	os.Exit(exitCode(os.Stderr, newCommand().ExecuteContext(ctx)))
 }
 
 func newCommand() *cobra.Command {
@@ -53,7 +57,7 @@ and nothing stays behind.`,
 
 // exitCode prints the error, one line and for a process that died the end of
 // its log, and returns the code to exit with.
-func exitCode(err error) int {
+func exitCode(stderr io.Writer, err error) int {
 	var death *process.Death
 	switch {
 	case err == nil:
@@ -61,12 +65,12 @@ func exitCode(err error) int {
 	case errors.Is(err, context.Canceled):
 		return interrupted
 	case errors.As(err, &death) && death.Reason == "" && len(death.Tail) > 0:
-		fmt.Fprintf(os.Stderr, "Error: %v\nThe last lines of its log:\n", err)
+		fmt.Fprintf(stderr, "Error: %v\nThe last lines of its log:\n", err)
 		for _, line := range death.Tail {
-			fmt.Fprintln(os.Stderr, "  "+line)
+			fmt.Fprintln(stderr, "  "+line)
 		}
 	default:
-		fmt.Fprintf(os.Stderr, "Error: %v\n", err)
+		fmt.Fprintf(stderr, "Error: %v\n", err)
 	}
 	return 1
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/go-logr/zapr"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -49,7 +48,7 @@ func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
 }
 
 // cluster runs a sandbox as the flags say and calls use in it.
-func (f *clusterFlags) cluster(cmd *cobra.Command, out *console.Console, use func(context.Context, *sandbox.Sandbox) error) error {
+func (f *clusterFlags) cluster(ctx context.Context, out *console.Console, use func(context.Context, *sandbox.Sandbox) error) error {
 	options := sandbox.Options{
 		Nodes:           f.nodes,
 		BinDir:          f.binDir,
@@ -80,7 +79,7 @@ func (f *clusterFlags) cluster(cmd *cobra.Command, out *console.Console, use fun
 		}
 		options.Storage.TokenFile = absolute
 	}
-	return withFolder(cmd.Context(), out, f.logDir, func(ctx context.Context, dir *workdir.Dir, logDir string) error {
+	return withFolder(ctx, out, f.logDir, func(ctx context.Context, dir *workdir.Dir, logDir string) error {
 		options.Dir, options.LogDir = dir, logDir
 		return sandbox.Run(ctx, options, use)
 	})

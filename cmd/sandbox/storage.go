@@ -80,8 +80,10 @@ the storage nodes of a sandbox with the same number of nodes.`,
 			if err != nil {
 				return err
 			}
-			out, palette := console.New(os.Stdout)
-			return withFolder(cmd.Context(), out, "", func(ctx context.Context, dir *workdir.Dir, _ string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			out, palette := console.New(os.Stdout, cancel)
+			return withFolder(ctx, out, "", func(ctx context.Context, dir *workdir.Dir, _ string) error {
 				return sandbox.Serve(ctx, dir, sandbox.SimulationOptions(places, port, controlPort, func(endpoint, control string) {
 					out.Printf("The storage serves the OpenStorage SDK.\n\n  %s\n  %s\n\nCtrl-C ends it.",
 						palette.Strong("sandbox up --storage-endpoint "+endpoint+" --storage-control "+control),

@@ -26,9 +26,11 @@ stork as on clusters with Stork; and by the stock scheduler if they name none.`,
   sandbox up --storage-endpoint 127.0.0.1:9020`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out, palette := console.New(os.Stdout)
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			out, palette := console.New(os.Stdout, cancel)
 			ready := false
-			err := flags.cluster(cmd, out, func(ctx context.Context, s *sandbox.Sandbox) error {
+			err := flags.cluster(ctx, out, func(ctx context.Context, s *sandbox.Sandbox) error {
 				ready = true
 				printUsage(out, palette, s)
 				<-ctx.Done()

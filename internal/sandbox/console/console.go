@@ -22,6 +22,7 @@ const quiet = 3 * time.Second
 type Console struct {
 	out      io.Writer
 	terminal bool
+	lost     func()
 	now      func() time.Time
 
 	mu     sync.Mutex
@@ -30,18 +31,19 @@ type Console struct {
 }
 
 // New prints to the file. Colours and the status line are used only if it is a
-// terminal, and colours only if NO_COLOR is not set.
-func New(out *os.File) (*Console, Palette) {
+// terminal, and colours only if NO_COLOR is not set. lost is called when nobody
+// reads any more, as at the end of a pipe to head; SIGPIPE must be ignored.
+func New(out *os.File, lost func()) (*Console, Palette) {
 	terminal := term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb"
 	palette := Plain
 	if terminal && os.Getenv("NO_COLOR") == "" {
 		palette = Colours
 	}
-	return newConsole(out, terminal, time.Now), palette
+	return newConsole(out, terminal, lost, time.Now), palette
 }
 
-func newConsole(out io.Writer, terminal bool, now func() time.Time) *Console {
-	return &Console{out: out, terminal: terminal, now: now, last: now()}
+func newConsole(out io.Writer, terminal bool, lost func(), now func() time.Time) *Console {
+	return &Console{out: out, terminal: terminal, lost: lost, now: now, last: now()}
 }
 
 // Printf writes lines that stay.
@@ -89,8 +91,9 @@ func (c *Console) clear() {
 	c.status = ""
 }
 
-// write has nobody to tell that standard output is gone.
 func (c *Console) write(text string) {
-	_, _ = io.WriteString(c.out, text)
+	if _, err := io.WriteString(c.out, text); err != nil {
+		c.lost()
+	}
 	c.last = c.now()
 }

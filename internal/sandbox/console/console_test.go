@@ -1,6 +1,7 @@
 package console
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -8,7 +9,7 @@ import (
 
 func TestATerminalShowsOneStatusLineThatGivesWay(t *testing.T) {
 	var out strings.Builder
-	c := newConsole(&out, true, time.Now)
+	c := newConsole(&out, true, nil, time.Now)
 	c.Status("%d of 3 pods run", 1)
 	c.Status("%d of 3 pods run", 1) // nothing new
 	c.Status("%d of 3 pods run", 2)
@@ -23,7 +24,7 @@ func TestATerminalShowsOneStatusLineThatGivesWay(t *testing.T) {
 func TestALogGetsTheStatusOnlyAfterSilence(t *testing.T) {
 	var out strings.Builder
 	now := time.Now()
-	c := newConsole(&out, false, func() time.Time { return now })
+	c := newConsole(&out, false, nil, func() time.Time { return now })
 	c.Printf("begin")
 	c.Status("1 of 3")
 	now = now.Add(quiet)
@@ -34,5 +35,15 @@ func TestALogGetsTheStatusOnlyAfterSilence(t *testing.T) {
 	want := "begin\n  ... 2 of 3\nend\n"
 	if got := out.String(); got != want {
 		t.Errorf("printed %q, want %q", got, want)
+	}
+}
+
+func TestAReaderThatIsGoneIsNoticed(t *testing.T) {
+	reader, writer := io.Pipe()
+	reader.Close()
+	lost := 0
+	newConsole(writer, false, func() { lost++ }, time.Now).Printf("is anybody there?")
+	if lost != 1 {
+		t.Errorf("noticed %d times, want once", lost)
 	}
 }

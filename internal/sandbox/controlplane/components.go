@@ -35,10 +35,23 @@ var controllers = []string{
 	"persistentvolume-protection-controller", "persistentvolumeclaim-protection-controller",
 }
 
+// etcdSocket is a file in the sandbox folder.
+const etcdSocket = "etcd.sock"
+
+// maxSocketPath is the longest path of a socket on the systems that Go runs on.
+const maxSocketPath = 103
+
+func checkSocketPath(path string) error {
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("the path of the folder for temporary files is too long for a socket in it: %s has more than %d bytes; set TMPDIR to a shorter one", path, maxSocketPath)
+	}
+	return nil
+}
+
 // etcd listens on a socket in the sandbox folder: it asks nobody who they are,
 // and on a port every user of the machine could read and change the cluster.
 func (o *Options) etcd() component {
-	socket := o.Dir.Join("etcd.sock")
+	socket := o.Dir.Join(etcdSocket)
 	return component{
 		name: etcdBinary,
 		args: []string{
@@ -60,10 +73,15 @@ func (o *Options) apiServer(c *credentials, port *ports.Reservation) component {
 	return component{
 		name: apiServerBinary,
 		args: append(servingArgs(c, port),
-			"--etcd-servers=unix://"+o.Dir.Join("etcd.sock"),
+			"--etcd-servers=unix://"+o.Dir.Join(etcdSocket),
 			"--advertise-address="+ports.Loopback,
 			"--endpoint-reconciler-type=none", // ports.Loopback is no address for an endpoint
 			"--client-ca-file="+c.dir.Join(caFile),
+			// No aggregated API server runs here, but components look for its authority
+			// and complain without it.
+			"--requestheader-client-ca-file="+c.dir.Join(caFile),
+			"--requestheader-allowed-names=front-proxy-client",
+			"--requestheader-username-headers=X-Remote-User",
 			"--authorization-mode=RBAC",
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file="+c.dir.Join(serviceAccountFile),

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// stopGrace is how long a component may take to end. Nothing that it would
-	// save in a longer time is ever looked at again.
+	// stopGrace is how long the components together may take to end. Nothing that
+	// they would save in a longer time is ever looked at again.
 	stopGrace = 3 * time.Second
 	// startTimeout is for a machine that is busy with something else.
 	startTimeout = 2 * time.Minute
@@ -81,6 +81,9 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 		}
 	}()
 
+	if err := checkSocketPath(o.Dir.Join(etcdSocket)); err != nil {
+		return nil, err
+	}
 	o.Console.Status("asking the control plane binaries for their versions")
 	if err := checkBinaries(ctx, o.BinDir); err != nil {
 		return nil, err

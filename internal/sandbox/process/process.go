@@ -3,10 +3,12 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -57,7 +59,7 @@ func (p *Process) signal(sig syscall.Signal) {
 
 // Supervisor starts children and ends them all. The zero value is not usable.
 type Supervisor struct {
-	// grace is how long a child may take to end after SIGTERM.
+	// grace is how long all children together may take to end after SIGTERM.
 	grace time.Duration
 	// starts carries work to the thread that all children are started from.
 	starts chan func()
@@ -68,8 +70,8 @@ type Supervisor struct {
 	closed   bool
 }
 
-// NewSupervisor makes a supervisor whose children get grace to end by themselves
-// before they are killed. Close ends it.
+// NewSupervisor makes a supervisor whose children together get grace to end by
+// themselves before they are killed. Close ends it.
 func NewSupervisor(grace time.Duration) *Supervisor {
 	s := &Supervisor{
 		grace:  grace,
@@ -136,26 +138,25 @@ func (s *Supervisor) wait(p *Process) {
 	close(p.done)
 }
 
-// Stop ends one child and returns when it is gone: SIGTERM first, SIGKILL when
-// the grace is over, both to the child's whole process group.
-func (s *Supervisor) Stop(p *Process) {
+// end asks one child to end and returns when it is gone: with SIGTERM first, and
+// with SIGKILL when patience ends, both to the child's whole process group.
+func (p *Process) end(patience <-chan struct{}) {
 	p.mu.Lock()
 	p.stopped = true
 	p.mu.Unlock()
 
 	p.signal(syscall.SIGTERM)
-	grace := time.NewTimer(s.grace)
-	defer grace.Stop()
 	select {
 	case <-p.done:
-	case <-grace.C:
+	case <-patience:
 		p.signal(syscall.SIGKILL)
 		<-p.done
 	}
 }
 
 // Close ends all children, the youngest first and each only when the one before
-// it is gone, so that a server outlives its clients. It may be called twice.
+// it is gone, so that a server outlives its clients. All together they get the
+// grace, and those that remain then are killed. It may be called twice.
 func (s *Supervisor) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,8 +164,10 @@ func (s *Supervisor) Close() {
 		return
 	}
 	s.closed = true
-	for i := len(s.children) - 1; i >= 0; i-- {
-		s.Stop(s.children[i])
+	patience, cancel := context.WithTimeout(context.Background(), s.grace)
+	defer cancel()
+	for _, child := range slices.Backward(s.children) {
+		child.end(patience.Done())
 	}
 	close(s.starts)
 }
