@@ -142,11 +142,11 @@ func (pl *Hyperconverge) isSchedulableAfterStorageClassChange(_ klog.Logger, pod
 // isSchedulableAfterNodeChange judges the pod anew for that node. If the index
 // has not heard of the change yet, the answer is no, and the index brings it.
 func (pl *Hyperconverge) isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
-	_, now, err := util.As[*v1.Node](oldObj, newObj)
+	old, now, err := util.As[*v1.Node](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	return pl.queueIf(pl.waiting.helps(pod, now.Name)), nil
+	return pl.queueIf(pl.waiting.helps(pod, now.Name, old == nil)), nil
 }
 
 // isSchedulableAfterCSINodeChange does the same for the node's driver.
@@ -155,7 +155,7 @@ func (pl *Hyperconverge) isSchedulableAfterCSINodeChange(_ klog.Logger, pod *v1.
 	if err != nil {
 		return fwk.Queue, err
 	}
-	return pl.queueIf(pl.waiting.helps(pod, now.Name)), nil
+	return pl.queueIf(pl.waiting.helps(pod, now.Name, false)), nil
 }
 
 func (pl *Hyperconverge) queueIf(helps bool) fwk.QueueingHint {

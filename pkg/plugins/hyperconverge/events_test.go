@@ -129,7 +129,7 @@ func TestHintsOfNodes(t *testing.T) {
 	}
 	ask := func(s *scene, name string, pod *v1.Pod, node *v1.Node, want fwk.QueueingHint) {
 		s.Helper()
-		runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{{name: name, now: node, want: want}})
+		runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{{name: name, old: node, now: node, want: want}})
 	}
 	t.Run("F4: a node that has been opened helps those who may run there", func(t *testing.T) {
 		play(t, set, func(s *scene) {
@@ -180,7 +180,19 @@ func TestHintsOfNodes(t *testing.T) {
 			s.create(node)
 			s.nodeState(2, placement.Online)
 			s.create(csiNode)
-			ask(s, "node 2", pod, node, fwk.Queue)
+			runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{{name: "node 2", now: node, want: fwk.Queue}})
+		})
+	})
+	t.Run("F6: a new node that the index has had before the scheduler helps a strict pod with a replica there", func(t *testing.T) {
+		play(t, online(2), func(s *scene) {
+			s.data("data", 1)
+			pod := s.pending(strict(makePod("db", "data")))
+			one, _, _ := makeNode(1, "")
+			two, _, _ := makeNode(2, "")
+			runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{
+				{name: "a node with a replica", now: one, want: fwk.Queue},
+				{name: "a node without", now: two},
+			})
 		})
 	})
 }

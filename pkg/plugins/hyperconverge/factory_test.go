@@ -189,20 +189,20 @@ func message(err error) string {
 }
 
 func TestWrongArguments(t *testing.T) {
-	make := func(p *process, object runtime.Object) string {
+	attempt := func(p *process, object runtime.Object) string {
 		_, err := p.factory.New(p.ctx, object, &profileHandle{name: "first", informers: p.informers, queue: &queue{}, events: p.events})
 		return message(err)
 	}
 	inProcess(t, func(p *process) {
-		same(t, "another type", "arguments of Hyperconverge are of type *v1.Pod, want HyperconvergeArgs", make(p, &v1.Pod{}))
-		same(t, "none", "arguments of Hyperconverge are of type <nil>, want HyperconvergeArgs", make(p, nil))
+		same(t, "another type", "arguments of Hyperconverge are of type *v1.Pod, want HyperconvergeArgs", attempt(p, &v1.Pod{}))
+		same(t, "none", "arguments of Hyperconverge are of type <nil>, want HyperconvergeArgs", attempt(p, nil))
 		args := defaultArgs(t)
 		args.TierScores.Rack = 101
-		if got := make(p, args); !strings.HasPrefix(got, "pluginConfig[Hyperconverge].args.tierScores.rack: Invalid value: 101") {
+		if got := attempt(p, args); !strings.HasPrefix(got, "pluginConfig[Hyperconverge].args.tierScores.rack: Invalid value: 101") {
 			t.Errorf("error: %s", got)
 		}
 		p.factory.newSource = func(config.OpenStorage, *volumes.Index) (source, error) { return nil, errors.New("no such file") }
-		same(t, "a source that cannot be made", "storage API portworx-api.kube-system.svc:9020: no such file", make(p, defaultArgs(t)))
+		same(t, "a source that cannot be made", "storage API portworx-api.kube-system.svc:9020: no such file", attempt(p, defaultArgs(t)))
 		same(t, "nothing is left to wait for", true, p.factory.HasSynced())
 	})
 }

@@ -4,9 +4,8 @@ import (
 	"sync"
 	"testing"
 
-	"k8s.io/kubernetes/pkg/scheduler/framework"
-
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )

@@ -52,12 +52,12 @@ func TestPodsThatAreNotConcerned(t *testing.T) {
 		},
 		{
 			name: "F1: a strict pod without volumes of the driver is skipped", skipped: true,
-			pod: func(s *scene) *v1.Pod { return strict(makePod("web")) },
+			pod: func(*scene) *v1.Pod { return strict(makePod("web")) },
 		},
 		{
 			name: "F1: an in-tree volume is none of ours when the in-tree driver is not configured", skipped: true,
 			set: setting{args: func(a *config.HyperconvergeArgs) { a.Drivers = []string{driver} }},
-			pod: func(s *scene) *v1.Pod { return makePod("web").Volume(inTree("1001")).Obj() },
+			pod: func(*scene) *v1.Pod { return makePod("web").Volume(inTree("1001")).Obj() },
 		},
 	})
 }

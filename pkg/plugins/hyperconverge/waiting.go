@@ -55,7 +55,7 @@ type question struct {
 	pod      *v1.Pod
 	decision *decision
 	// nodes are the Kubernetes nodes that have changed. The map is shared.
-	nodes map[string]struct{}
+	nodes changedNodes
 }
 
 func newWaitingPods(judge *judge, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
@@ -177,9 +177,9 @@ func held(d *decision, by float64) {
 
 // indexChange is a set of changes of the index.
 type indexChange struct {
-	// volumes are handles, nodes are names of Kubernetes nodes.
+	// volumes are handles.
 	volumes map[string]struct{}
-	nodes   map[string]struct{}
+	nodes   changedNodes
 	// cluster is set when the age of all data has changed its meaning.
 	cluster bool
 }
@@ -189,11 +189,11 @@ func (c *indexChange) empty() bool { return len(c.volumes) == 0 && len(c.nodes) 
 // note adds what the index tells. Nodes that are gone help nobody.
 func (c *indexChange) note(change volumes.Change) {
 	for _, handle := range change.Volumes {
-		put(&c.volumes, handle)
+		c.putVolume(handle)
 	}
 	for _, n := range change.Nodes {
 		if n.New != nil {
-			put(&c.nodes, n.New.Name)
+			c.nodes.put(n.New.Name, n.Old == nil)
 		}
 	}
 	c.cluster = c.cluster || change.Cluster
@@ -202,19 +202,29 @@ func (c *indexChange) note(change volumes.Change) {
 // add adds another set of changes, and keeps nothing of it.
 func (c *indexChange) add(other *indexChange) {
 	for handle := range other.volumes {
-		put(&c.volumes, handle)
+		c.putVolume(handle)
 	}
-	for node := range other.nodes {
-		put(&c.nodes, node)
+	for node, isNew := range other.nodes {
+		c.nodes.put(node, isNew)
 	}
 	c.cluster = c.cluster || other.cluster
 }
 
-func put(set *map[string]struct{}, key string) {
-	if *set == nil {
-		*set = make(map[string]struct{})
+func (c *indexChange) putVolume(handle string) {
+	if c.volumes == nil {
+		c.volumes = make(map[string]struct{})
 	}
-	(*set)[key] = struct{}{}
+	c.volumes[handle] = struct{}{}
+}
+
+// changedNodes: name of a Kubernetes node → whether it is new.
+type changedNodes map[string]bool
+
+func (c *changedNodes) put(node string, isNew bool) {
+	if *c == nil {
+		*c = make(changedNodes)
+	}
+	(*c)[node] = isNew || (*c)[node]
 }
 
 // concerns reports whether the change can matter to a decision at all: volumes

@@ -8,6 +8,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 const (
@@ -78,8 +79,10 @@ func (q *question) answer(now *decision) bool {
 		return true // for the sake of its condition: a pod held for one reason must not claim another
 	}
 	if now.rejection == nil {
-		for node := range q.nodes {
-			if now.opens(q.decision, node) {
+		for node, isNew := range q.nodes {
+			// Whatever the decision said of a node that is new: the scheduler did not
+			// have it, or has had to do without it since.
+			if now.opens(q.decision, node) || isNew && now.verdict(node) == placement.Feasible {
 				return true
 			}
 		}
@@ -137,10 +140,12 @@ func (w *waitingPods) wakeDue(logger klog.Logger) (next time.Time) {
 	return next
 }
 
-// helps reports whether a change of the node helps a pod; it answers true for a
-// pod that it does not know. If the index has not heard of the change yet, the
-// answer is no, and the index brings the change later.
-func (w *waitingPods) helps(pod *v1.Pod, node string) bool {
+// helps reports whether a change of the node, or a new node, helps a pod; it
+// answers true for a pod that it does not know. If the index has not heard of the
+// change yet, the answer is no, and the index brings the change later. The other
+// way round, a decision may have been made with a new node that the scheduler did
+// not have yet.
+func (w *waitingPods) helps(pod *v1.Pod, node string, isNew bool) bool {
 	w.mu.Lock()
 	p, found := w.pods[pod.UID]
 	var old *decision
@@ -151,9 +156,9 @@ func (w *waitingPods) helps(pod *v1.Pod, node string) bool {
 	if old == nil {
 		return true
 	}
-	if w.judge.index.View().Node(node) == old.view.Node(node) {
+	if !isNew && w.judge.index.View().Node(node) == old.view.Node(node) {
 		return false // views share the nodes that have not changed
 	}
-	q := question{pod: pod, decision: old, nodes: map[string]struct{}{node: {}}}
+	q := question{pod: pod, decision: old, nodes: changedNodes{node: isNew}}
 	return q.answer(w.judge.of(pod))
 }

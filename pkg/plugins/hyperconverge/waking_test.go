@@ -79,6 +79,22 @@ func TestWaking(t *testing.T) {
 			pod: soft, change: func(s *scene) { s.remove(&v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}) },
 		},
 		{
+			name: "F6: a replica node that was gone and is back wakes a strict pod", woken: true,
+			pod: strictOn(1), change: func(s *scene) {
+				node, _, _ := makeNode(1, "")
+				s.remove(node)
+				s.create(node)
+			},
+		},
+		{
+			name: "F6: another node that was gone and is back does not wake a strict pod",
+			pod:  strictOn(1), change: func(s *scene) {
+				node, _, _ := makeNode(2, "")
+				s.remove(node)
+				s.create(node)
+			},
+		},
+		{
 			name: "F4: the operator opens a node", set: setting{nodes: []string{"closed", ""}}, woken: true,
 			pod: strictOn(1), change: func(s *scene) {
 				node, _, _ := makeNode(1, "closed")
