@@ -121,7 +121,7 @@ func TestNonOptimumScheduling(t *testing.T) {
 		{
 			name: "section 8: what extenders have against a replica node is told as well",
 			set: online(4).full("n3").extended(
-				&extender{node: "n1", why: "no licence"}, &extender{node: "n2"},
+				&extender{node: "n1", why: "no licence"}, &extender{node: "n2"}, &extender{node: "n1", why: "asked too late"},
 				&extender{FakeExtender: tf.FakeExtender{UnInterested: true}, node: "n1", why: "not asked"}),
 			pod: func(s *scene) *v1.Pod {
 				s.data("data", 1, 2, 3)

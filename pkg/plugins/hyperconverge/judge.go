@@ -173,10 +173,13 @@ func (j *judge) volumeOf(d *decision, c *volumes.Claim, entry *volumes.Entry) pl
 	if c.Handle != "" {
 		v.Stale = entry.Freshness == volumes.Stale
 		v.Unknown = v.Stale || entry.Volume == nil
+	}
+	if stored := entry.Volume; stored != nil {
+		// Replicas move. What kind of volume it is does not change by itself, so that
+		// it is believed however old it is.
+		sources.Volume = stored
+		traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
 		if !v.Unknown {
-			stored := entry.Volume
-			sources.Volume = stored
-			traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
 			v.Sets = replicaSets(d.view, stored)
 			if ref, attached := stored.Attached(); attached {
 				v.Attached, _ = d.view.Holder(ref)

@@ -182,6 +182,15 @@ func TestStorageAPIDown(t *testing.T) {
 			same(s, "metric", 1, stale()-before)
 		})
 	})
+	t.Run("section 7: data that has grown old is not waited for, however long the grace period is", func(t *testing.T) {
+		set := online(3)
+		set.args = func(a *config.HyperconvergeArgs) { a.UnknownVolumeGracePeriod.Duration = time.Hour }
+		play(t, set, func(s *scene) {
+			s.data("data", 1)
+			s.outage()
+			same(s, "verdicts", everywhere, s.verdicts(makePod("db", "data").Obj()))
+		})
+	})
 	t.Run("section 7: with older data a strict pod is held back with a reason that says so, and woken when storage is back", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			handle := s.data("data", 1)
@@ -193,6 +202,19 @@ func TestStorageAPIDown(t *testing.T) {
 			same(s, "woken by contact alone", nil, s.queue.taken())
 			s.replicas(handle, 1)
 			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+		})
+	})
+	t.Run("section 7: what kind of volume it is does not grow old", func(t *testing.T) {
+		play(t, setting{nodes: []string{"", "NoDriver"}}, func(s *scene) {
+			s.service("away", nil, 1)
+			s.add(volume{name: "direct", stored: func(o *volumes.Observation) { o.Direct = true }})
+			s.add(volume{name: "windows", sets: on(1), stored: func(o *volumes.Observation) { o.Winshare = true }})
+			s.outage()
+			same(s, "F6 exempts away volumes", []string{"ok", placement.ReasonNoDriver}, s.verdicts(strict(makePod("a", "away"))))
+			s.events.taken()
+			same(s, "F6 exempts neutral volumes", []string{"ok", placement.ReasonNoDriver}, s.verdicts(strict(makePod("b", "direct"))))
+			same(s, "F9 frees from the driver", []string{"ok", "ok"}, s.verdicts(makePod("c", "windows").Obj()))
+			same(s, "events about volumes that have no say", nil, s.events.taken())
 		})
 	})
 	t.Run("section 7: what is not named any more keeps its last replicas", func(t *testing.T) {
