@@ -193,3 +193,33 @@ func TestNodeListedTwiceIsTheBetterOfBoth(t *testing.T) {
 		}
 	}
 }
+
+func FuzzIdentity(f *testing.F) {
+	f.Add("n1", "h1", "10.0.0.1", "s1", "n1", "H1.example.com", "10.0.0.1", "::ffff:10.0.0.1")
+	f.Add(".", "..", "fe80::1%eth0", "", "", ".", "fe80::1%eth0", "256.0.0.1")
+	f.Add("10.0.0.1", "10.0.0.1", "", "s1", "10", "10", "0.0.0.0", "127.0.0.1")
+	f.Fuzz(func(t *testing.T, node, hostname, ip, id, schedulerName, storageHostname, mgmtIP, dataIP string) {
+		ix, _ := newTestIndex()
+		other := testNode("other")
+		ix.feedNodes([]*v1.Node{testNode(node, internalIP(ip), v1.NodeAddress{Type: v1.NodeHostName, Address: hostname}), other},
+			[]*storagev1.CSINode{testCSINode("other", id)})
+		record := StorageNode{ID: id, SchedulerNodeName: schedulerName, Hostname: storageHostname,
+			MgmtIP: mgmtIP, DataIP: dataIP, State: placement.Offline}
+		ix.SetStorageNodes([]StorageNode{record, record})
+		ix.step()
+		holder, state := ix.View().Holder(ix.ids.ref(id))
+		switch {
+		case id == "":
+			if holder != nil {
+				t.Errorf("no storage node is %s", holder.Name)
+			}
+		case nameOf(holder) != "other" || state != placement.Offline:
+			t.Errorf("storage node %q is %q in state %v, against its CSINode", id, nameOf(holder), state)
+		}
+		ix.csiNodeHandler().OnDelete(testCSINode("other", id))
+		ix.step()
+		if holder, _ = ix.View().Holder(ix.ids.ref(id)); holder != nil && ix.View().Node(holder.Name) != holder {
+			t.Errorf("storage node %q is %q, which is not in the view", id, holder.Name)
+		}
+	})
+}

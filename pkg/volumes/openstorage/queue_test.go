@@ -1,0 +1,166 @@
+package openstorage
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(q *queue)
+		want []string // "handle level"
+	}{
+		{"the oldest of one level", func(q *queue) {
+			q.add("a", doubted)
+			q.add("b", doubted)
+		}, []string{"a 1", "b 1"}},
+		{"a more urgent level first", func(q *queue) {
+			q.add("a", routine)
+			q.add("b", unsettled)
+			q.add("c", doubted)
+			q.add("d", wanted)
+		}, []string{"d 0", "c 1", "b 2", "a 3"}},
+		{"each handle once", func(q *queue) {
+			q.add("a", doubted)
+			q.add("a", doubted)
+			q.add("a", routine)
+		}, []string{"a 1"}},
+		{"a handle that became urgent", func(q *queue) {
+			q.add("a", routine)
+			q.add("b", doubted)
+			q.add("a", wanted)
+		}, []string{"a 0", "b 1"}},
+		{"a handle that is added while it is inspected comes again, once, as urgent as it was added", func(q *queue) {
+			q.add("a", routine)
+			q.next()
+			q.add("a", routine)
+			q.add("a", doubted)
+			q.add("b", routine)
+			q.done("a")
+		}, []string{"a 1", "b 3"}},
+		{"a handle that is done is forgotten", func(q *queue) {
+			q.add("a", routine)
+			q.next()
+			q.done("a")
+		}, nil},
+		{"a handle that was raised and taken may come again on its old level", func(q *queue) {
+			q.add("a", routine)
+			q.add("a", wanted)
+			q.next()
+			q.done("a")
+			q.add("b", routine)
+			q.add("a", routine)
+		}, []string{"a 3", "b 3"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			q := newQueue()
+			test.do(q)
+			var got []string
+			for q.len() > 0 {
+				handle, l, _, _ := q.next()
+				got = append(got, fmt.Sprint(handle, " ", l))
+				q.done(handle)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("order differs (-want +got):\n%s", diff)
+			}
+			if len(q.tasks) != 0 {
+				t.Errorf("%d handles are left behind", len(q.tasks))
+			}
+		})
+	}
+}
+
+func TestQueueCountsTries(t *testing.T) {
+	q := newQueue()
+	q.retry("a", wanted, 3)
+	if _, _, tries, _ := q.next(); tries != 3 {
+		t.Errorf("%d tries, want 3", tries)
+	}
+}
+
+func TestQueueWaitsAndCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer q.closeWith(ctx)()
+		got := make(chan string)
+		go func() {
+			defer close(got)
+			for {
+				handle, _, _, ok := q.next()
+				if !ok {
+					return
+				}
+				q.done(handle)
+				got <- handle
+			}
+		}()
+		synctest.Wait()
+		q.add("a", routine)
+		if handle := <-got; handle != "a" {
+			t.Errorf("got %q", handle)
+		}
+		cancel()
+		if _, open := <-got; open {
+			t.Error("the queue hands out something after its end")
+		}
+		q.add("b", routine)
+		if q.len() != 0 {
+			t.Error("a closed queue grows")
+		}
+	})
+}
+
+func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, start := newGate(), time.Now()
+		passes := func() time.Duration {
+			if err := g.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { start = time.Now() }()
+			return time.Since(start)
+		}
+		if d := passes(); d != 0 {
+			t.Errorf("a new gate was closed for %v", d)
+		}
+		for _, want := range []time.Duration{firstPause, 2 * firstPause, 4 * firstPause, 8 * firstPause, lastPause, lastPause} {
+			g.shut()
+			g.shut() // of a call that was on its way, too
+			if d := passes(); d != want {
+				t.Errorf("closed for %v, want %v", d, want)
+			}
+		}
+		g.shut()
+		go func() {
+			time.Sleep(time.Millisecond)
+			if !g.open() {
+				t.Error("no trouble is told of")
+			}
+		}()
+		if d := passes(); d != time.Millisecond {
+			t.Errorf("closed for %v after an answer came", d)
+		}
+		if g.open() {
+			t.Error("trouble is told of that is over")
+		}
+		g.shut()
+		if d := passes(); d != firstPause {
+			t.Errorf("closed for %v after trouble that was over, want %v", d, firstPause)
+		}
+		g.shut()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := g.wait(ctx); err == nil {
+			t.Error("nobody may pass when all is over")
+		}
+	})
+}
