@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -59,18 +60,16 @@ and nothing stays behind.`,
 // its log, and returns the code to exit with.
 func exitCode(stderr io.Writer, err error) int {
 	var death *process.Death
+	text := fmt.Sprintf("Error: %v\n", err)
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, context.Canceled):
 		return interrupted
 	case errors.As(err, &death) && death.Reason == "" && len(death.Tail) > 0:
-		fmt.Fprintf(stderr, "Error: %v\nThe last lines of its log:\n", err)
-		for _, line := range death.Tail {
-			fmt.Fprintln(stderr, "  "+line)
-		}
-	default:
-		fmt.Fprintf(stderr, "Error: %v\n", err)
+		text = fmt.Sprintf("Error: %v\nThe last lines of its log:\n  %s\n", err, strings.Join(death.Tail, "\n  "))
 	}
+	// If even this cannot be written, the exit code still tells.
+	_, _ = io.WriteString(stderr, text)
 	return 1
 }

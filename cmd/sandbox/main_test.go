@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,8 +84,8 @@ func TestAReaderThatGoesAwayEndsTheProgramInGoodOrder(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	writer.Close()
-	reader.Close() // before it has said a word
+	_ = writer.Close()
+	_ = reader.Close() // before it has said a word
 	_ = command.Wait()
 	if got := folders(t, tmp); len(got) != 0 {
 		t.Errorf("left behind: %v", got)
@@ -96,8 +97,8 @@ func TestBadInputIsOneLineThatNamesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	busy := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
+	defer func() { _ = listener.Close() }()
+	busy := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 	binaries := t.TempDir() // without any
 
 	for name, row := range map[string]struct {
@@ -197,7 +198,7 @@ func startServing(t *testing.T, command *exec.Cmd) string {
 // temporary is a folder whose path leaves room for that of a socket in it.
 func temporary(t *testing.T) string {
 	t.Helper()
-	tmp, err := os.MkdirTemp("", "sandbox-test-")
+	tmp, err := os.MkdirTemp("", "sandbox-test-") //nolint:usetesting // t.TempDir has the name of the test in it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func parseFaults(args []string) (openstoragesim.Faults, error) {
 	word, rest := args[0], args[1:]
 	if word == "latency" {
 		if len(rest) != 1 {
-			return openstoragesim.Faults{}, fmt.Errorf("latency needs a duration, such as 500ms")
+			return openstoragesim.Faults{}, errors.New("latency needs a duration, such as 500ms")
 		}
 		latency, err := time.ParseDuration(rest[0])
 		if err != nil || latency < 0 {

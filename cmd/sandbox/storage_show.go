@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -65,13 +66,13 @@ func printNodes(out io.Writer, nodes []openstoragesim.Node, volumes []openstorag
 			}
 		}
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NODE\tSTATE\tREPLICAS\tREGION\tZONE\tRACK\tID")
+	rows := [][]string{{"NODE", "STATE", "REPLICAS", "REGION", "ZONE", "RACK", "ID"}}
 	for _, n := range nodes {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", cmp.Or(n.SchedulerNodeName, n.Hostname), stateWord(n), replicas[n.ID],
-			n.Region, n.Zone, n.Rack, n.ID)
+		rows = append(rows, []string{
+			cmp.Or(n.SchedulerNodeName, n.Hostname), stateWord(n), strconv.Itoa(replicas[n.ID]), n.Region, n.Zone, n.Rack, n.ID,
+		})
 	}
-	return table.Flush()
+	return printTable(out, rows)
 }
 
 func printVolumes(out io.Writer, volumes []openstoragesim.VolumeSummary, nodes []openstoragesim.Node) error {
@@ -79,10 +80,21 @@ func printVolumes(out io.Writer, volumes []openstoragesim.VolumeSummary, nodes [
 	for _, n := range nodes {
 		names[n.ID] = cmp.Or(n.SchedulerNodeName, n.Hostname, n.ID)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "CLAIM\tREPLICAS\tATTACHED\tID\tNAME")
+	rows := [][]string{{"CLAIM", "REPLICAS", "ATTACHED", "ID", "NAME"}}
 	for _, v := range volumes {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", claimOf(v), replicasOf(v, names), cmp.Or(names[v.AttachedOn], v.AttachedOn, "-"), v.ID, v.Name)
+		rows = append(rows, []string{
+			claimOf(v), replicasOf(v, names), cmp.Or(names[v.AttachedOn], v.AttachedOn, "-"), v.ID, v.Name,
+		})
+	}
+	return printTable(out, rows)
+}
+
+func printTable(out io.Writer, rows [][]string) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		if _, err := io.WriteString(table, strings.Join(row, "\t")+"\n"); err != nil {
+			return err
+		}
 	}
 	return table.Flush()
 }

@@ -21,7 +21,7 @@ func (s *Sandbox) SchedulerMetric(ctx context.Context, name string, labels map[s
 	if err != nil {
 		return 0, fmt.Errorf("reading the scheduler's metrics: %w", err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("reading the scheduler's metrics: %s", response.Status)
 	}

@@ -37,15 +37,16 @@ func (s Scene) Draw(style Style) string {
 	}
 	var b strings.Builder
 	for row := range slices.Max(lengths(columns)) {
-		line := margin
+		var line strings.Builder
+		line.WriteString(margin)
 		for i, column := range columns {
 			var c cell
 			if row < len(column) {
 				c = column[row]
 			}
-			line += c.padded(width(column), i == len(columns)-1) + gap
+			line.WriteString(c.padded(width(column), i == len(columns)-1) + gap)
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	b.WriteString("\n" + s.legend(style))
 	return b.String()

@@ -40,7 +40,7 @@ func TestALogGetsTheStatusOnlyAfterSilence(t *testing.T) {
 
 func TestAReaderThatIsGoneIsNoticed(t *testing.T) {
 	reader, writer := io.Pipe()
-	reader.Close()
+	_ = reader.Close()
 	lost := 0
 	newConsole(writer, false, func() { lost++ }, time.Now).Printf("is anybody there?")
 	if lost != 1 {

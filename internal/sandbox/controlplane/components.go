@@ -197,7 +197,7 @@ func (c component) healthy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 512))
 		return fmt.Errorf("%s: %s", response.Status, strings.Join(strings.Fields(string(body)), " "))

@@ -24,7 +24,7 @@ func TestEveryKubeconfigIsKnownAsItsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Remove()
+	defer func() { _ = dir.Remove() }()
 
 	var seen *x509.Certificate
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -73,7 +73,7 @@ func expectUser(t *testing.T, config *rest.Config, want user, seen **x509.Certif
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	client.CloseIdleConnections()
 	if got := (*seen).Subject; got.CommonName != want.name || !cmp.Equal(got.Organization, want.groups) {
 		t.Errorf("the server sees %s, want %s of %v", got, want.name, want.groups)
@@ -85,7 +85,7 @@ func TestCredentialsAreForNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Remove()
+	defer func() { _ = dir.Remove() }()
 	if _, err := writeCredentials(dir, "127.0.0.1:1"); err != nil {
 		t.Fatal(err)
 	}

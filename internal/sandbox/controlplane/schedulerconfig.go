@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -37,7 +38,7 @@ func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenF
 		return nil, err
 	}
 	if config == nil {
-		return nil, fmt.Errorf("the file is empty")
+		return nil, errors.New("the file is empty")
 	}
 	connection, err := child(config, "clientConnection")
 	if err != nil {

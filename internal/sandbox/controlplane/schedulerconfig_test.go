@@ -116,7 +116,7 @@ func TestTheBuiltInConfigurationHasBothProfilesOnOneStorage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.Remove()
+	defer func() { _ = dir.Remove() }()
 	options := Options{StorageEndpoint: "sdk:9020"}
 	if err := options.writeSchedulerConfig(dir.Join("out.yaml"), "/k"); err != nil {
 		t.Fatal(err)

@@ -206,7 +206,7 @@ func newProvisioner(t *testing.T, server *openstoragesim.Server) *provisioner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { storage.Close() })
+	t.Cleanup(func() { _ = storage.Close() })
 	return &provisioner{storage: storage, identity: "test"}
 }
 

@@ -23,7 +23,7 @@ func TestConnectListsTheStorageNodesWithTheirNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer storage.Close()
+	defer func() { _ = storage.Close() }()
 	if len(nodes) != 3 || nodes[0].ID == "" || nodes[0].Names[0] != "node-1" {
 		t.Errorf("nodes are %+v, want node-1 to node-3 with ids", nodes)
 	}
@@ -85,7 +85,7 @@ func TestTheTokenIsReadForEveryCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer storage.Close()
+	defer func() { _ = storage.Close() }()
 
 	tokens.Replace(map[string]openstoragesim.Token{"second": admin})
 	if _, err := storage.nodes(t.Context()); err == nil {
@@ -121,7 +121,7 @@ func closedPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
 }
 

@@ -106,4 +106,4 @@ func (r *Reservation) Address() string {
 }
 
 // Release gives the port up.
-func (r *Reservation) Release() { r.socket.Close() }
+func (r *Reservation) Release() { _ = r.socket.Close() }

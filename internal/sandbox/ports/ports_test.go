@@ -19,7 +19,7 @@ func TestAReservedPortIsOnlyForThoseWhoShareIt(t *testing.T) {
 	}
 
 	if l, err := net.Listen("tcp", r.Address()); err == nil {
-		l.Close()
+		_ = l.Close()
 		t.Error("a program that does not share the port could take it")
 	}
 
@@ -38,14 +38,14 @@ func TestAReservedPortIsOnlyForThoseWhoShareIt(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the program that the port is reserved for cannot listen: %v", err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	// Every connection must reach it: the reservation itself does not listen.
 	for range 20 {
 		connection, err := net.Dial("tcp", r.Address())
 		if err != nil {
 			t.Fatal(err)
 		}
-		connection.Close()
+		_ = connection.Close()
 	}
 }
 
@@ -64,7 +64,7 @@ func TestAPortThatCannotBeHadIsNamedWithItsFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	busy := listener.Addr().(*net.TCPAddr).Port
 
 	for name, row := range map[string]struct {

@@ -59,7 +59,7 @@ func readEnd(path string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if stat, err := file.Stat(); err == nil && stat.Size() > enough {
 		if _, err := file.Seek(-enough, io.SeekEnd); err != nil {
 			return nil

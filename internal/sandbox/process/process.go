@@ -96,7 +96,7 @@ func (s *Supervisor) Start(command Command) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of %s: %w", command.Name, err)
 	}
-	defer log.Close() // the child has its own copy
+	defer func() { _ = log.Close() }() // the child has its own copy
 
 	cmd := exec.Command(command.Path, command.Args...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -27,9 +27,9 @@ func read(name string) ([]runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	documents := yaml.NewDocumentDecoder(file)
-	defer documents.Close()
+	defer func() { _ = documents.Close() }()
 	var objects []runtime.Object
 	buffer := make([]byte, 64<<10)
 	for {

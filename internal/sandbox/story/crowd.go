@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -125,7 +126,8 @@ func crowdPod(i int, scheduler string) *corev1.Pod {
 // sideBySide is the table of act e.
 func sideBySide(stock, ours clustermap.Tally) string {
 	const row = "  %-40s %18s   %24s\n"
-	table := fmt.Sprintf(row, "", stockScheduler, ourScheduler)
+	var table strings.Builder
+	fmt.Fprintf(&table, row, "", stockScheduler, ourScheduler)
 	for _, line := range []struct {
 		what        string
 		stock, ours int
@@ -134,9 +136,9 @@ func sideBySide(stock, ours clustermap.Tally) string {
 		{"on another node, data over the network", stock.Away, ours.Away},
 		{"on a node where they cannot start", stock.NoStorage, ours.NoStorage},
 	} {
-		table += fmt.Sprintf(row, line.what, outOf(line.stock), outOf(line.ours))
+		fmt.Fprintf(&table, row, line.what, outOf(line.stock), outOf(line.ours))
 	}
-	return table
+	return table.String()
 }
 
 func outOf(pods int) string { return fmt.Sprintf("%d of %d", pods, crowdSize) }
@@ -144,7 +146,7 @@ func outOf(pods int) string { return fmt.Sprintf("%d of %d", pods, crowdSize) }
 // moreOnData promises that ours is better than stock, which is luck if it is
 // good at all.
 func moreOnData(ours, stock clustermap.Tally) promise {
-	p := promise{text: fmt.Sprintf("that is more than with %s", stockScheduler)}
+	p := promise{text: "that is more than with " + stockScheduler}
 	if ours.OnData <= stock.OnData {
 		p.instead = fmt.Sprintf("%d with ours and %d with the stock scheduler", ours.OnData, stock.OnData)
 	}

@@ -2,6 +2,7 @@ package story
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -40,7 +41,7 @@ func (s *stage) mysqlMoves(ctx context.Context) (err error) {
 	failing := before.Pod(mysqlPod).Node
 	others := slices.DeleteFunc(before.Volume(mysqlClaim).Replicas, func(node string) bool { return node == failing })
 	if failing == "" || len(others) != 1 {
-		return fmt.Errorf("this act needs MySQL to run on one of two replica nodes, as act a leaves it")
+		return errors.New("this act needs MySQL to run on one of two replica nodes, as act a leaves it")
 	}
 
 	s.say("The storage of %s goes offline, and its pod is deleted.", failing)

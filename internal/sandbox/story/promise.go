@@ -50,7 +50,7 @@ func runsOn(pod clustermap.Pod, node, because string) promise {
 // waitsBecause promises that the pod is pending, and that the reason has all the
 // words in it.
 func waitsBecause(pod clustermap.Pod, words ...string) promise {
-	p := promise{text: fmt.Sprintf("%s waits, and the reason names the volume that keeps it waiting", pod.Name)}
+	p := promise{text: pod.Name + " waits, and the reason names the volume that keeps it waiting"}
 	if pod.Node != "" {
 		p.instead = whereabouts(pod)
 		return p

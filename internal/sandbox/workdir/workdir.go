@@ -41,14 +41,14 @@ func Create(parent string) (*Dir, error) {
 		}
 		lock, err := tryLock(path)
 		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
-			os.Remove(path) // empty still; whoever looked at it may have left it
+			_ = os.Remove(path) // empty still; whoever looked at it may have left it
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("locking the sandbox folder: %w", err)
 		}
 		if !stillThere(path, lock) {
-			lock.Close()
+			_ = lock.Close()
 			continue
 		}
 		return &Dir{path: path, lock: lock}, nil
@@ -77,9 +77,9 @@ func RemoveStale(parent string) (removed []string, err error) {
 		lock, err := tryLock(path)
 		if err != nil {
 			// Held by the living, gone in the meantime, or not ours to open.
-			return nil //nolint:nilerr // what cannot be locked is left alone
+			return nil
 		}
-		defer lock.Close()
+		defer func() { _ = lock.Close() }()
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("removing a folder that a killed sandbox left: %w", err)
 		}
@@ -133,7 +133,7 @@ func tryLock(path string) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		dir.Close()
+		_ = dir.Close()
 		return nil, err
 	}
 	return dir, nil

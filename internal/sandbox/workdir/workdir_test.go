@@ -105,7 +105,7 @@ func create(t *testing.T, parent string) *Dir {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { dir.lock.Close() })
+	t.Cleanup(func() { _ = dir.lock.Close() })
 	return dir
 }
 
