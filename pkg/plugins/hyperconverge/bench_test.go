@@ -11,6 +11,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
@@ -105,6 +106,35 @@ func BenchmarkScore(b *testing.B) {
 			benchNodes(b, n, func(s *scene, state fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) {
 				_, _ = s.pl.Score(s.ctx, state, pod, node)
 			})
+		})
+	}
+}
+
+// What a change of the index costs while 1000 pods wait.
+func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
+	for _, bm := range []struct {
+		name   string
+		change volumes.Change
+	}{
+		{"volume of no pod", volumes.Change{Volumes: []string{"99"}}},
+		{"volume of one pod", volumes.Change{Volumes: []string{"1001"}}},
+		{"node", volumes.Change{Nodes: []volumes.NodeChange{{New: &placement.Node{Name: nodeName(900)}}}}},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			s, _ := benchScene(b, 8, (*st.PodWrapper).Obj)
+			waiting := newWaitingPods(s.pl.judge, s.pl.waiting.lister, nil)
+			for i := range 1000 {
+				pod := makePod(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", 1+i%7)).Obj()
+				if i == 0 {
+					pod = makePod("db-0", "data-0").Obj()
+				}
+				waiting.pods[pod.UID] = &waitingPod{pod: pod, decision: waiting.judge.of(pod)}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				waiting.changed(bm.change)
+				waiting.answerQuestions()
+			}
 		})
 	}
 }

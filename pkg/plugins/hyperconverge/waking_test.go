@@ -148,6 +148,14 @@ func TestWaking(t *testing.T) {
 			change: label(placement.VolumePreferRemoteOnly, "false"),
 		},
 		{
+			name: "F7, section 7: replicas that have become too old to be believed forbid nothing any more", woken: true,
+			pod: func(s *scene) *v1.Pod {
+				s.service("data", map[string]string{placement.VolumePreferRemoteOnly: "true"}, 1)
+				return makePod("db", "data").Obj()
+			},
+			change: func(s *scene) { s.outage() },
+		},
+		{
 			name: "F7: a remote-only volume that moves frees a node and wakes", woken: true,
 			pod: func(s *scene) *v1.Pod {
 				s.service("data", map[string]string{placement.VolumePreferRemoteOnly: "true"}, 1, 2)
