@@ -17,7 +17,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-var modelOperations = flag.Int("model.operations", 1_000_000, "operations of the model-based test, all seeds together")
+var modelOperations = flag.Int("model.operations", modelOperationsByDefault, "operations of the model-based test, all seeds together")
 
 // TestIndexAgreesWithAPlainStatementOfTheContract has random things happen to
 // nodes, CSINodes, PVs, volumes, the watch and the storage API, and compares the

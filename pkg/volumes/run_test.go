@@ -24,7 +24,6 @@ func testPV(name, handle string) *v1.PersistentVolume {
 }
 
 func TestIndexFollowsTheInformers(t *testing.T) {
-	t.Setenv("KUBE_CACHE_MUTATION_DETECTOR", "true")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		client := fake.NewClientset(testNode("a"), testCSINode("a", "s1"), testPV("pv1", "1"))

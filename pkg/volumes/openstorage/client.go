@@ -30,8 +30,9 @@ const (
 	// reconnectDelay is the longest pause between two attempts to connect; the
 	// default of two minutes would outlast many an outage.
 	reconnectDelay = 5 * time.Second
-	// A connection on which nothing was heard for keepaliveTime is probed. Node
-	// polls keep it from happening on a healthy one, where servers punish it.
+	// A connection on which nothing was heard for this long is probed. It is also
+	// at least two node polls, so that a healthy one is never probed: servers
+	// punish that.
 	keepaliveTime    = 30 * time.Second
 	keepaliveTimeout = 10 * time.Second
 )
@@ -63,7 +64,8 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 				BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectDelay},
 			MinConnectTimeout: timeout,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: max(keepaliveTime, 2*config.NodePollInterval), Timeout: keepaliveTimeout}),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
 			conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 			ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -12,7 +12,7 @@ import (
 
 // Reasons of problems, as they stand in events and metrics.
 const (
-	// ReasonUnreachable: the storage API does not answer.
+	// ReasonUnreachable: the storage API does not answer, or fails to.
 	ReasonUnreachable = "StorageUnreachable"
 	// ReasonTokenRefused: the token is missing, wrong, expired or too weak.
 	ReasonTokenRefused = "StorageTokenRefused"
@@ -92,6 +92,14 @@ func (p *problems) clear(reason string) bool {
 		p.tell(problem)
 	}
 	return true
+}
+
+// has reports whether a problem lasts.
+func (p *problems) has(reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.active[reason]
+	return known
 }
 
 // list returns the problems of the moment, sorted by reason.

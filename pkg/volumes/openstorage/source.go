@@ -151,7 +151,7 @@ func (s *Source) settleSoon() {
 // judge says in which way the storage API as a whole fails. It takes the outcome
 // of the node poll, which tells of no single object.
 func (s *Source) judge(k kind, err error) {
-	if k != unreachable {
+	if k == answered || k == refused {
 		s.problems.clear(ReasonUnreachable)
 	}
 	switch k {
@@ -162,7 +162,7 @@ func (s *Source) judge(k kind, err error) {
 	case refused:
 		s.problems.set(ReasonTokenRefused, s.refusal(err))
 	default:
-		s.problems.set(ReasonUnreachable, fmt.Sprintf("%s does not answer: %s. The last known replicas are used for now.",
+		s.problems.set(ReasonUnreachable, fmt.Sprintf("%s does not list its nodes: %s. What was known last is used for now.",
 			s.config.Endpoint, status.Convert(err).Message()))
 	}
 }

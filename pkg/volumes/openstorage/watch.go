@@ -37,7 +37,8 @@ func (s *Source) watchLoop(ctx context.Context) {
 			failures = 0
 		}
 		k := kindOf(err)
-		if failures++; failures > 1 || k == unsupported || k == refused {
+		// One failure is no trouble, and an outage is told of already.
+		if failures++; k == unsupported || k == refused || failures > 1 && !s.problems.has(ReasonUnreachable) {
 			s.problems.set(ReasonNoWatch, fmt.Sprintf("%s gives no watch: %s. Changes are found by polling, every volume once in %v.",
 				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
 		}
