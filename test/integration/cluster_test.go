@@ -280,6 +280,13 @@ func (c *cluster) get(pod string) *v1.Pod {
 	return got
 }
 
+func (c *cluster) claim(name string) *v1.PersistentVolumeClaim {
+	c.Helper()
+	got, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.ctx, name, metav1.GetOptions{})
+	c.must(err)
+	return got
+}
+
 func (c *cluster) deletePod(name string) {
 	c.Helper()
 	c.must(c.client.CoreV1().Pods(c.namespace).Delete(c.ctx, name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))

@@ -144,6 +144,39 @@ var localFirstScenarios = []scenario{
 		},
 	},
 	{
+		name: "a cordoned replica node is left alone, and the event says so", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n1")
+			c.patch("node", "n1", `{"spec":{"unschedulable":true}}`)
+			c.runScheduler("")
+			c.create(c.pod("db", "data"))
+			c.expectNode("db", "n2", "n3")
+			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: node(s) were unschedulable")
+		},
+	},
+	{
+		name: "a pod that names its node goes there, and the event says why it is not on its data", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n1")
+			c.runScheduler("")
+			c.create(c.pod("db", "data").NodeAffinityIn("metadata.name", []string{"n3"}, st.NodeSelectorTypeMatchFields))
+			c.expectNode("db", "n3")
+			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: node(s) didn't match Pod's node affinity")
+		},
+	},
+	{
+		name: "a claim that waits for its first consumer is provisioned where the pod's other volume is", nodes: 4,
+		play: func(c *cluster) {
+			c.waitForFirstConsumerClass("lazy")
+			c.volume("data", "n3")
+			c.volumeWith("log", volumeOptions{unbound: true, class: "lazy"})
+			c.runScheduler("")
+			c.create(c.pod("db", "data", "log"))
+			c.provisionWhenSelected("log", "n3")
+			c.expectNode("db", "n3")
+		},
+	},
+	{
 		name: "a replica node that Kubernetes has lost is no node to go to, and wakes a strict pod when it is back", nodes: 3,
 		play: func(c *cluster) {
 			c.volume("data", "n1")

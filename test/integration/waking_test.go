@@ -2,13 +2,16 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/libopenstorage/openstorage/api"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -156,6 +159,86 @@ var wakingScenarios = []scenario{
 			c.expectPending("db", "persistentvolumeclaim")
 			c.volume("data", "n2")
 			c.expectNode("db", "n2")
+		},
+	},
+	{
+		name: "a strict pod is woken when its PV is made anew for another volume", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n1")
+			c.volume("copy", "n3")
+			c.runScheduler("")
+			c.fill("n1")
+			c.create(c.strict("db", "data"))
+			c.expectPending("db", "Insufficient cpu")
+			c.deletePV(c.pvName("data"))
+			copied, err := c.storage.Volume("copy")
+			c.must(err)
+			c.persistentVolume(c.pvName("data"), c.claim("data"), (&volumeOptions{}).source(copied.GetId()))
+			c.expectNode("db", "n3")
+		},
+	},
+	{
+		name: "a strict pod that names its node is woken when a replica comes there", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n1")
+			c.runScheduler("")
+			c.create(c.strict("db", "data").NodeAffinityIn("metadata.name", []string{"n3"}, st.NodeSelectorTypeMatchFields))
+			c.expectPending("db", "plugin(s) [Hyperconverge NodeAffinity]")
+			c.must(c.storage.AddReplica("data", c.storageID("n3")))
+			c.expectNode("db", "n3")
+		},
+	},
+	{
+		name: "pods that wait are counted until they are placed or deleted", nodes: 2,
+		play: func(c *cluster) {
+			held := func() float64 {
+				return gauge(c.T, "scheduler_hyperconverge_held_pods", "reason", placement.ReasonStrictUnknown)
+			}
+			c.volumeWith("data", volumeOptions{hidden: true})
+			before := held()
+			c.runScheduler("")
+			c.create(c.strict("placed", "data"))
+			c.create(c.strict("deleted", "data"))
+			c.expectPending("placed", placement.ReasonStrictUnknown)
+			c.expectPending("deleted", placement.ReasonStrictUnknown)
+			if now := held(); now != before+2 {
+				c.Errorf("%v pods are held, want 2", now-before)
+			}
+			c.deletePod("deleted")
+			c.reveal("data", "n2")
+			c.expectNode("placed", "n2")
+			eventually(c.T, "no pod is held", func() error {
+				if now := held(); now != before {
+					return fmt.Errorf("%v are", now-before)
+				}
+				return nil
+			})
+		},
+	},
+	{
+		name: "each of many pods that wait is bound by the change that helps it", nodes: 3,
+		play: func(c *cluster) {
+			const pods = 20
+			for i := range pods {
+				c.volumeWith(fmt.Sprintf("data-%d", i), volumeOptions{hidden: true})
+			}
+			c.runScheduler("")
+			for i := range pods {
+				c.create(c.strict(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", i)))
+			}
+			for i := range pods {
+				c.expectPending(fmt.Sprintf("db-%d", i), placement.ReasonStrictUnknown)
+			}
+			latencies := make([]time.Duration, pods)
+			for i := range pods {
+				changed := time.Now()
+				c.reveal(fmt.Sprintf("data-%d", i), "n3")
+				c.expectNode(fmt.Sprintf("db-%d", i), "n3")
+				latencies[i] = time.Since(changed)
+			}
+			slices.Sort(latencies)
+			c.Logf("from the change in storage to the binding: median %v, slowest %v",
+				latencies[pods/2].Round(time.Millisecond), latencies[pods-1].Round(time.Millisecond))
 		},
 	},
 	{
