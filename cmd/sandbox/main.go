@@ -49,6 +49,7 @@ and nothing stays behind.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	command.CompletionOptions.HiddenDefaultCmd = true
 	command.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
@@ -66,6 +67,8 @@ func exitCode(stderr io.Writer, err error) int {
 		return 0
 	case errors.Is(err, context.Canceled):
 		return interrupted
+	case errors.Is(err, syscall.EPIPE):
+		return 1 // whoever read the output has seen enough
 	case errors.As(err, &death) && death.Reason == "" && len(death.Tail) > 0:
 		text = fmt.Sprintf("Error: %v\nThe last lines of its log:\n  %s\n", err, strings.Join(death.Tail, "\n  "))
 	}

@@ -150,9 +150,10 @@ func TestExitCodes(t *testing.T) {
 		want int
 		says string
 	}{
-		"all is well":   {},
-		"Ctrl-C":        {err: fmt.Errorf("starting etcd: %w", context.Canceled), want: 130},
-		"anything else": {err: io.ErrUnexpectedEOF, want: 1, says: "Error: unexpected EOF\n"},
+		"all is well":          {},
+		"Ctrl-C":               {err: fmt.Errorf("starting etcd: %w", context.Canceled), want: 130},
+		"head has seen enough": {err: fmt.Errorf("write /dev/stdout: %w", syscall.EPIPE), want: 1},
+		"anything else":        {err: io.ErrUnexpectedEOF, want: 1, says: "Error: unexpected EOF\n"},
 		"a component has died": {
 			err:  &process.Death{Name: "etcd", Status: "signal: killed", Tail: []string{"last words"}},
 			want: 1, says: died,

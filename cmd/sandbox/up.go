@@ -57,10 +57,11 @@ The cluster is up. In another terminal:
 StorageClasses: %s (default), %s, %s, %s
 Schedulers:     hyperconverge-scheduler, stork, default-scheduler
 Storage:        %s   (drive it with "sandbox storage --help")
-Metrics:        https://%s/metrics
+Metrics:        curl -k https://%s/metrics
+Logs:           %s
 
 Ctrl-C ends it and leaves nothing behind.`,
 		palette.Strong("export KUBECONFIG="+s.Kubeconfig), s.Kubectl,
 		driver.ClassDB, driver.ClassDBWait, driver.ClassSharedv4, driver.ClassSharedv4Service,
-		s.StorageEndpoint, s.SchedulerAddress)
+		s.StorageEndpoint, s.SchedulerAddress, s.LogDir)
 }

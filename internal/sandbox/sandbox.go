@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -57,6 +58,8 @@ type Sandbox struct {
 	Kubeconfig string
 	// Kubectl is the command to use with it.
 	Kubectl string
+	// LogDir holds one log per process.
+	LogDir string
 	// SchedulerAddress is host:port of the scheduler's metrics.
 	SchedulerAddress string
 	// StorageEndpoint and StorageControl are addresses of the storage; the latter
@@ -123,7 +126,10 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 	}
 	parts := &parts{fail: fail}
 	defer parts.stop()
-	if err := furnish(ctx, options.Console, client, nodes); err != nil {
+	starting, startCtx := errgroup.WithContext(ctx)
+	starting.Go(func() error { return plane.StartControllers(startCtx) })
+	starting.Go(func() error { return furnish(startCtx, options.Console, client, nodes) })
+	if err := starting.Wait(); err != nil {
 		return err
 	}
 	parts.run(ctx, func(ctx context.Context) error { return fakenodes.Run(ctx, client, nodes) })
@@ -131,9 +137,6 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		driver.RunProvisioner(ctx, client, storage.driver)
 		return nil
 	})
-	if err := plane.StartControllers(ctx); err != nil {
-		return err
-	}
 	parts.run(ctx, func(ctx context.Context) error {
 		select {
 		case death := <-plane.Died():
@@ -148,6 +151,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		Nodes:            nodes,
 		Kubeconfig:       plane.Kubeconfig(),
 		Kubectl:          kubectl(options.BinDir),
+		LogDir:           options.LogDir,
 		SchedulerAddress: plane.SchedulerAddress(),
 		StorageEndpoint:  storage.endpoint,
 		StorageControl:   storage.control,

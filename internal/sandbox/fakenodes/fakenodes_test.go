@@ -63,6 +63,23 @@ func TestRegisterCreatesReadyNodesWithLeasesAndCSINodes(t *testing.T) {
 	}
 }
 
+func TestLeasesAreRenewed(t *testing.T) {
+	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
+	if err := Register(t.Context(), client, nodes()); err != nil {
+		t.Fatal(err)
+	}
+	leases := client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	before, err := leases.Get(t.Context(), "node-2", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(start(t, client))
+	eventually(t, "the lease is renewed", func() bool {
+		now, err := leases.Get(t.Context(), "node-2", metav1.GetOptions{})
+		return err == nil && now.Spec.RenewTime.After(before.Spec.RenewTime.Time)
+	})
+}
+
 func TestABoundPodRuns(t *testing.T) {
 	client := runKubelet(t, pod("app", "node-1", nil))
 	running := untilPod(t, client, "app", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })

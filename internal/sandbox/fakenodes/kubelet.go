@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -183,11 +184,8 @@ func (k *Kubelet) newPodIP() string {
 func (k *Kubelet) renewLeases(ctx context.Context) {
 	leases := k.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	for name := range k.nodes {
-		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
-		if err == nil {
-			lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
-			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
-		}
+		renewal := fmt.Appendf(nil, `{"spec":{"renewTime":%q}}`, time.Now().UTC().Format(metav1.RFC3339Micro))
+		_, err := leases.Patch(ctx, name, types.MergePatchType, renewal, metav1.PatchOptions{})
 		if err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Cannot renew a lease", "node", klog.KRef("", name))
 		}

@@ -96,8 +96,11 @@ func (s *stage) ledgerApart(ctx context.Context, before clustermap.Scene) error 
 	if err != nil {
 		return err
 	}
+	took := time.Since(moved)
 	p := runsOnData(scene, scene.Pod(pod))
-	p.text += fmt.Sprintf(", woken %.1f s after the move", time.Since(moved).Seconds())
+	if p.instead == "" {
+		p.text += fmt.Sprintf(", %.1f s after the move", took.Seconds())
+	}
 	s.expect(p)
 	return nil
 }

@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -111,6 +112,7 @@ func scenePod(pod *corev1.Pod) clustermap.Pod {
 			drawn.Volumes = append(drawn.Volumes, v.PersistentVolumeClaim.ClaimName)
 		}
 	}
+	slices.Sort(drawn.Volumes) // a StatefulSet lists them in any order
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
 			drawn.Reason = c.Message

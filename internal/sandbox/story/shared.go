@@ -26,7 +26,7 @@ func (s *stage) sharedOff(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	scene, err := s.untilScene(ctx, "the web servers run", pods, runs)
+	scene, err := s.untilScene(ctx, "the web servers have nodes", pods, hasNode)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (s *stage) sharedOff(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	scene, err = s.untilScene(ctx, "the web servers run", pods, runs)
+	scene, err = s.untilScene(ctx, "the web servers have nodes", pods, hasNode)
 	if err != nil {
 		return err
 	}
