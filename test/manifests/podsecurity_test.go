@@ -1,0 +1,74 @@
+package manifests
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+func TestPodsAreRestricted(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	for _, folder := range overlays(t) {
+		t.Run(folder, func(t *testing.T) {
+			objects := build(t, folder)
+			namespace := find[v1.Namespace](t, objects, "Namespace", systemNamespace)
+			if level := namespace.Labels[api.EnforceLevelLabel]; level != string(api.LevelRestricted) {
+				t.Errorf("the namespace enforces the level %q", level)
+			}
+			deployments := ofKind(objects, "Deployment")
+			if len(deployments) == 0 {
+				t.Fatal("nothing runs")
+			}
+			for _, object := range deployments {
+				template := &find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template
+				result := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &template.ObjectMeta, &template.Spec))
+				if !result.Allowed {
+					t.Errorf("%s: %s: %s", object.GetName(), result.ForbiddenReason(), result.ForbiddenDetail())
+				}
+				for _, container := range template.Spec.Containers {
+					if root := container.SecurityContext.ReadOnlyRootFilesystem; root == nil || !*root {
+						t.Errorf("%s can write to its root file system", container.Name)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The API server itself takes the pods, with their priority class and into their
+// namespace, which turns away what is not restricted.
+func TestPodsAreAdmitted(t *testing.T) {
+	plane := sharedPlane(t)
+	for _, folder := range overlays(t) {
+		t.Run(folder, func(t *testing.T) {
+			objects := build(t, folder)
+			plane.apply(t, objects)
+			for _, object := range ofKind(objects, "Deployment") {
+				template := &find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template
+				pod := &v1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+				pod.Name, pod.Namespace = object.GetName(), object.GetNamespace()
+				create := func() error {
+					_, err := plane.client.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod,
+						metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
+					return err
+				}
+				if err := create(); err != nil {
+					t.Error(err)
+				}
+				privileged := true
+				pod.Spec.Containers[0].SecurityContext.Privileged = &privileged
+				if create() == nil {
+					t.Error("the namespace takes privileged pods")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,216 @@
+package manifests
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+)
+
+// unneeded is what the roles that Kubernetes keeps for schedulers grant, and what
+// the scheduler does not ask for in a day's work. They are bound all the same:
+// roles of our own would fall behind with the next version of Kubernetes.
+var unneeded = map[string]string{
+	"bindings":                              "the old name of pods/binding",
+	"events":                                "events go to events.k8s.io; leader election still writes here when a lease changes hands",
+	"leasecandidates.coordination.k8s.io":   "coordinated leader election, which is not enabled",
+	"leases.coordination.k8s.io":            "get, list and watch of the lease kube-scheduler; ours has its own rule",
+	"pods/finalizers":                       "for pods that make resource claims out of devices with extended resources",
+	"replicasets.extensions":                "the group is gone since Kubernetes 1.16",
+	"resourceclaims.resource.k8s.io":        "writes for pods with devices (dynamic resource allocation)",
+	"resourceclaims/status.resource.k8s.io": "writes for pods with devices (dynamic resource allocation)",
+}
+
+// reading are the verbs of caches. Lists come through watches where the API server
+// can do that, and single objects are read from the cache.
+var reading = map[string]bool{"get": true, "list": true, "watch": true}
+
+// The scheduler's day: a pod with a volume, a claim that is bound when its pod
+// comes, one that is provisioned then, a pod that cannot be placed, one that has
+// to make room, and someone who reads the metrics.
+func TestBuiltInRolesAreNeeded(t *testing.T) {
+	plane := sharedPlane(t)
+	objects := build(t, "manifests/base")
+	plane.apply(t, objects)
+	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
+	mark := plane.auditMark(t)
+	replica := plane.startReplica(t, objects, podOptions{name: "the scheduler", endpoint: c.server.Endpoint()})
+	replica.awaitReady(t)
+
+	c.volume("data", "n2")
+	c.create(c.pod("ordinary", schedulerName, "data"))
+	c.expectNode("ordinary", "n2")
+	c.bindsWaitingClaim()
+	c.provisionsForNode()
+	c.makesRoom()
+	expectMetricsReader(t, plane, replica)
+
+	replica.stop(t)
+	requests := plane.requests(t, schedulerUser, mark)
+	expectNoDenial(t, requests)
+	granted := map[string][]permission{}
+	for _, name := range []string{"system:kube-scheduler", "system:volume-scheduler"} {
+		role, err := plane.client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
+		c.must(err)
+		for _, p := range permissionsOf(name, role.Rules) {
+			resource := strings.TrimSuffix(p.resource+"."+p.group, ".")
+			granted[resource] = append(granted[resource], p)
+		}
+	}
+	for resource, permissions := range granted {
+		read, used := false, true
+		for _, p := range permissions {
+			switch {
+			case p.used(requests):
+				read = read || reading[p.verb]
+			case !reading[p.verb]:
+				used = used && p.verb == "update" && usedWith(permissions, "patch", requests) || p.verb == "patch" && usedWith(permissions, "update", requests)
+			}
+		}
+		if reads(permissions) && !read {
+			used = false
+		}
+		_, known := unneeded[resource]
+		switch {
+		case !used && !known:
+			t.Errorf("the built-in roles grant %v, which the scheduler does not use: say why in this test", permissions)
+		case used && known:
+			t.Errorf("%s is said to be unneeded, but it is used", resource)
+		}
+	}
+	for resource := range unneeded {
+		if granted[resource] == nil {
+			t.Errorf("%s is said to be unneeded, but the built-in roles do not grant it", resource)
+		}
+	}
+}
+
+// usedWith reports whether the other of the two ways to change an object is used.
+func usedWith(permissions []permission, verb string, requests []auditv1.Event) bool {
+	for _, p := range permissions {
+		if p.verb == verb && p.used(requests) {
+			return true
+		}
+	}
+	return false
+}
+
+func reads(permissions []permission) bool {
+	for _, p := range permissions {
+		if reading[p.verb] {
+			return true
+		}
+	}
+	return false
+}
+
+// bindsWaitingClaim is for a volume that was made by hand.
+func (c *cluster) bindsWaitingClaim() {
+	c.Helper()
+	c.class("by-hand", "kubernetes.io/no-provisioner")
+	volumes := c.client.CoreV1().PersistentVolumes()
+	made, err := volumes.Create(c.Context(), st.MakePersistentVolume().Name("by-hand").
+		AccessModes([]v1.PersistentVolumeAccessMode{v1.ReadWriteOnce}).Capacity(oneGiB).StorageClassName("by-hand").
+		HostPathVolumeSource(&v1.HostPathVolumeSource{Path: "/data"}).
+		NodeAffinityIn(v1.LabelHostname, []string{"n3"}).Obj(), metav1.CreateOptions{})
+	c.must(err)
+	made.Status.Phase = v1.VolumeAvailable
+	_, err = volumes.UpdateStatus(c.Context(), made, metav1.UpdateOptions{})
+	c.must(err)
+	c.claim("waiting", "by-hand")
+	c.create(c.pod("waiting", schedulerName, "waiting"))
+	eventually(c.T, "the volume is meant for the claim", func() error {
+		volume, err := volumes.Get(c.Context(), "by-hand", metav1.GetOptions{})
+		c.must(err)
+		if volume.Spec.ClaimRef == nil {
+			return errors.New(message(c.get("waiting")))
+		}
+		return nil
+	})
+	claim, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.Context(), "waiting", metav1.GetOptions{})
+	c.must(err)
+	c.complete(claim, "by-hand")
+	c.expectNode("waiting", "n3")
+}
+
+// provisionsForNode is for a claim of the driver that waits for its first pod.
+func (c *cluster) provisionsForNode() {
+	c.Helper()
+	c.class("first-consumer", driver)
+	c.claim("new", "first-consumer")
+	c.create(c.pod("new", schedulerName, "new"))
+	node := ""
+	eventually(c.T, "the claim names a node", func() error {
+		claim, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.Context(), "new", metav1.GetOptions{})
+		c.must(err)
+		if node = claim.Annotations["volume.kubernetes.io/selected-node"]; node == "" {
+			return errors.New(message(c.get("new")))
+		}
+		return nil
+	})
+	c.bind("new", c.replica("new", node))
+	c.expectNode("new", node)
+}
+
+func (c *cluster) class(name, provisioner string) {
+	c.Helper()
+	mode := storagev1.VolumeBindingWaitForFirstConsumer
+	_, err := c.client.StorageV1().StorageClasses().Create(c.Context(), &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner, VolumeBindingMode: &mode,
+	}, metav1.CreateOptions{})
+	c.must(err)
+}
+
+// makesRoom has a pod take the place of one of lower priority.
+func (c *cluster) makesRoom() {
+	c.Helper()
+	_, err := c.client.SchedulingV1().PriorityClasses().Create(c.Context(),
+		&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "urgent"}, Value: 1000}, metav1.CreateOptions{})
+	c.must(err)
+	most := map[v1.ResourceName]string{v1.ResourceCPU: "3"}
+	// Without a kubelet nobody would see to an orderly end.
+	c.create(c.pod("low", schedulerName).NodeSelector(map[string]string{v1.LabelHostname: "n1"}).Req(most).TerminationGracePeriodSeconds(0))
+	c.expectNode("low", "n1")
+	urgent := c.pod("urgent", schedulerName).NodeSelector(map[string]string{v1.LabelHostname: "n1"}).Req(most)
+	urgent.Spec.PriorityClassName = "urgent"
+	c.create(urgent)
+	c.expectNode("urgent", "n1")
+}
+
+// expectMetricsReader has an account that may read metrics read them, and one
+// that may not turned away.
+func expectMetricsReader(t *testing.T, plane *controlPlane, r *replica) {
+	t.Helper()
+	const reader = "metrics-reader"
+	meta := metav1.ObjectMeta{Name: reader}
+	if _, err := plane.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Create(t.Context(),
+		&v1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	token := plane.token(t, metav1.NamespaceDefault, reader)
+	if err := r.get("/metrics", token); err == nil {
+		t.Error("everyone can read the metrics")
+	}
+	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}}
+	if _, err := plane.client.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta,
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: metav1.NamespaceDefault, Name: reader}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: reader},
+	}
+	if _, err := plane.client.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the metrics can be read", func() error { return r.get("/metrics", token) })
+}
