@@ -237,6 +237,7 @@ func TestClose(t *testing.T) {
 			p.close(first)
 			p.storage.put(observation("1001", on(1)))
 			synctest.Wait()
+			same(t, "the closed one has heard of nothing", true, first.waiting.change.empty())
 			same(t, "woken by the closed one", nil, first.handle.(*profileHandle).queue.taken())
 			same(t, "woken by the other", []string{"shop/db"}, second.handle.(*profileHandle).queue.taken())
 			p.close(second)

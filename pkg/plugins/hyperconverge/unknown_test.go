@@ -120,6 +120,7 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			same(s, "rejection", placement.ReasonStrictUnknown+": shop/data", s.rejection(pod))
 			s.pass(time.Hour)
 			same(s, "woken early", nil, s.queue.taken())
+			same(s, "events", nil, s.events.taken())
 			s.replicas(handle, 2)
 			same(s, "woken", []string{"shop/db"}, s.queue.taken())
 			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(pod))

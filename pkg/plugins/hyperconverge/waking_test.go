@@ -342,6 +342,18 @@ func TestWakingOnesWhoCameTooEarly(t *testing.T) {
 			same(s, "woken", nil, s.queue.taken())
 		})
 	})
+	t.Run("an answer about an earlier attempt wakes nobody", func(t *testing.T) {
+		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
+			s.data("data", 1)
+			pod := s.pending(makePod("db", "data").Obj())
+			earlier := question{pod: pod, decision: s.pl.waiting.pods[pod.UID].decision}
+			s.attempt(pod)
+			s.pl.waiting.wake(earlier, time.Now())
+			s.pl.waiting.wakeRun()
+			s.settle()
+			same(s, "woken", nil, s.queue.taken())
+		})
+	})
 	t.Run("an annotation that the queue had not heard of at the attempt is not lost", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			s.data("a", 1)
