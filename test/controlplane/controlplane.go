@@ -1,0 +1,81 @@
+// Package controlplane starts a real kube-apiserver on a real etcd inside a test
+// process.
+package controlplane
+
+import (
+	"net"
+	"net/url"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/rest"
+	apiservertesting "k8s.io/kubernetes/cmd/kube-apiserver/app/testing"
+	"k8s.io/kubernetes/test/utils/ktesting"
+)
+
+// WithoutControllers disables the admission plugins that wait for what a
+// controller manager does, which is not here.
+const WithoutControllers = "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,Priority,StorageObjectInUseProtection"
+
+// Start starts both and returns the configuration of an administrator, whose
+// requests are not throttled. They end with the test. The flags are those of
+// kube-apiserver.
+func Start(tb ktesting.TB, flags ...string) *rest.Config {
+	tb.Helper()
+	storage := storagebackend.NewDefaultConfig("/registry", nil)
+	storage.Transport.ServerList = []string{startEtcd(tb)}
+	// The API server refuses the loopback address that it has here as an endpoint
+	// of its own Service, again and again.
+	flags = append([]string{"--endpoint-reconciler-type=none"}, flags...)
+	server, err := apiservertesting.StartTestServer(quiet{tb}, apiservertesting.NewDefaultTestServerOptions(), flags, storage)
+	if err != nil {
+		tb.Fatalf("kube-apiserver: %v", err)
+	}
+	tb.Cleanup(server.TearDownFn)
+	config := rest.CopyConfig(server.ClientConfig)
+	config.QPS, config.Burst = 5000, 10000
+	return config
+}
+
+// startEtcd returns the client URL of a new, empty etcd.
+func startEtcd(tb ktesting.TB) string {
+	tb.Helper()
+	config := embed.NewConfig()
+	config.Dir = tb.TempDir()
+	config.LogLevel = "fatal"
+	config.UnsafeNoFsync = true // the data dies with the test
+	config.QuotaBackendBytes = 8 << 30
+	client, peer := freeURL(tb), freeURL(tb)
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	etcd, err := embed.StartEtcd(config)
+	if err != nil {
+		tb.Fatalf("etcd: %v", err)
+	}
+	tb.Cleanup(etcd.Close)
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case <-time.After(time.Minute):
+		tb.Fatal("etcd is not ready after a minute")
+	}
+	return client.String()
+}
+
+func freeURL(tb ktesting.TB) url.URL {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer listener.Close()
+	return url.URL{Scheme: "http", Host: listener.Addr().String()}
+}
+
+// quiet is a test that is not told what the API server has to say. The server may
+// outlive the test that has started it, and a test that is over takes no logs.
+type quiet struct{ ktesting.TB }
+
+func (quiet) Log(...any)          {}
+func (quiet) Logf(string, ...any) {}
