@@ -25,6 +25,8 @@ type stage struct {
 	sandbox *sandbox.Sandbox
 	out     *console.Console
 	palette console.Palette
+	// volumesBefore is how many volumes the storage had when the story began.
+	volumesBefore int
 	// tags are the short names of volumes on maps.
 	tags map[string]string // claim name -> tag
 	// broken are the promises that were not kept.

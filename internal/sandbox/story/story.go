@@ -99,6 +99,11 @@ func (s *stage) playAct(ctx context.Context, a act) (problems []string, err erro
 // prepare waits for what a controller makes for every namespace, without which
 // no pod is let in.
 func (s *stage) prepare(ctx context.Context) error {
+	volumes, err := s.sandbox.Control.Volumes(ctx)
+	if err != nil {
+		return fmt.Errorf("looking at the storage: %w", err)
+	}
+	s.volumesBefore = len(volumes)
 	accounts := s.sandbox.Client.CoreV1().ServiceAccounts(namespace)
 	return s.until(ctx, "the default service account exists", func(ctx context.Context) (bool, string, error) {
 		_, err := accounts.Get(ctx, "default", metav1.GetOptions{})
@@ -113,10 +118,8 @@ func (s *stage) prepare(ctx context.Context) error {
 func (s *stage) epilogue(ctx context.Context) (problems []string, err error) {
 	err = s.until(ctx, "the volumes are deleted", func(ctx context.Context) (bool, string, error) {
 		volumes, err := s.sandbox.Control.Volumes(ctx)
-		if err != nil {
-			return false, "", err
-		}
-		return len(volumes) == 0, fmt.Sprintf("%d left", len(volumes)), nil
+		left := len(volumes) - s.volumesBefore
+		return left <= 0, fmt.Sprintf("%d left", left), err
 	})
 	switch {
 	case ctx.Err() != nil:
