@@ -75,7 +75,7 @@ func NewServer(options Options) *Server {
 			config.GetCertificate = options.Certificates.GetCertificate
 		}},
 	})
-	s.webhook.Register(Path, newHook(newHandler(options.Rules, s.storage.claimsOf, s.metrics)))
+	s.webhook.Register(Path, s.hangUp(newHook(newHandler(options.Rules, s.storage.claimsOf, s.metrics))))
 	return s
 }
 
@@ -119,6 +119,18 @@ func (s *Server) drain(ctx, serving context.Context) {
 	case <-time.After(s.options.ShutdownDelay):
 	case <-serving.Done():
 	}
+}
+
+// hangUp ends the connections of a server that is about to stop, each with an
+// answer on it. An API server keeps its connections, and would lose the request
+// that it sends on one of them in the moment in which the server closes it.
+func (s *Server) hangUp(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // ready returns why the server should get no requests, nil if it should.
