@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"image/color"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// charted is the kind of pod that the charts are about.
+const charted = "soft1"
+
+// look is how a variant is drawn. The shapes tell the lines apart without colours.
+type look struct {
+	color  color.Color
+	shape  draw.GlyphDrawer
+	dashes []vg.Length
+}
+
+func (l look) line() draw.LineStyle {
+	return draw.LineStyle{Color: l.color, Width: vg.Points(2), Dashes: l.dashes}
+}
+
+func (l look) mark() draw.GlyphStyle {
+	return draw.GlyphStyle{Color: l.color, Shape: l.shape, Radius: vg.Points(4)}
+}
+
+// diamond is a filled square that stands on a corner.
+type diamond struct{}
+
+// DrawGlyph implements draw.GlyphDrawer.
+func (diamond) DrawGlyph(c *draw.Canvas, style draw.GlyphStyle, at vg.Point) {
+	r := style.Radius * 1.2
+	var path vg.Path
+	path.Move(vg.Point{X: at.X - r, Y: at.Y})
+	path.Line(vg.Point{X: at.X, Y: at.Y + r})
+	path.Line(vg.Point{X: at.X + r, Y: at.Y})
+	path.Line(vg.Point{X: at.X, Y: at.Y - r})
+	path.Close()
+	c.SetColor(style.Color)
+	c.Fill(path)
+}
+
+var looks = map[string]look{
+	"stock":      {color.RGBA{R: 0x57, G: 0x60, B: 0x6a, A: 255}, draw.BoxGlyph{}, nil},
+	"Score":      {color.RGBA{R: 0xbf, G: 0x6a, B: 0x02, A: 255}, draw.PyramidGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
+	"LocalFirst": {color.RGBA{R: 0x09, G: 0x69, B: 0xda, A: 255}, draw.CircleGlyph{}, nil},
+	"extender":   {color.RGBA{R: 0xcf, G: 0x22, B: 0x2e, A: 255}, diamond{}, []vg.Length{vg.Points(2), vg.Points(3)}},
+}
+
+// chart is one quantity over the cluster size.
+type chart struct {
+	File, Title, unit string
+	axis              string
+	scale             float64 // from the unit to that of the axis
+	logarithmic       bool
+	most              float64 // of the axis; 0 for what the values need
+}
+
+var charts = []chart{
+	{File: "throughput.svg", Title: "Throughput", unit: "pods/s", axis: "pods per second", scale: 1, logarithmic: true},
+	{File: "latency.svg", Title: "Filter+Score, p50", unit: "filter-score-p50-ns", axis: "milliseconds", scale: 1e-6, logarithmic: true},
+	{File: "locality.svg", Title: "Pods on their data", unit: "on-data-%", axis: "per cent of the pods", scale: 1, most: 100},
+}
+
+// drawAll writes the charts into a folder.
+func drawAll(r *results, folder string) error {
+	for _, c := range charts {
+		if err := c.draw(r, filepath.Join(folder, c.File)); err != nil {
+			return fmt.Errorf("chart %s: %w", c.File, err)
+		}
+	}
+	return nil
+}
+
+const (
+	width  = 18 * vg.Centimeter
+	height = 10 * vg.Centimeter
+	header = 52 // points above the plot, for title and legend
+	margin = 18 // points at the right, for the label of the last tick
+)
+
+// The names that browsers know, with the font that the layout is made with.
+const (
+	layoutFont  = "font-family:Liberation Sans;"
+	browserFont = "font-family:Helvetica,Arial,Liberation Sans,sans-serif;"
+)
+
+func (c *chart) draw(r *results, file string) error {
+	plot.DefaultFont.Variant = "Sans"
+	p := plot.New()
+	p.X.Label.Text = "nodes in the cluster"
+	p.Y.Label.Text = c.axis
+	p.X.Label.Padding, p.Y.Label.Padding = vg.Points(6), vg.Points(6)
+	p.X.Scale = plot.LogScale{}
+	p.X.Tick.Marker = sizeTicks(r.sizes())
+	grid := plotter.NewGrid()
+	grid.Vertical.Width = 0
+	grid.Horizontal.Color = color.Gray{Y: 0xe2}
+	p.Add(grid)
+
+	var drawn []variant
+	for _, v := range variants {
+		values := r.scheduling(v.name, c.unit)
+		var points plotter.XYs
+		for _, nodes := range r.sizes() {
+			if value, found := median(pick(values, nodes, charted)); found {
+				points = append(points, plotter.XY{X: float64(nodes), Y: value * c.scale})
+			}
+		}
+		if len(points) == 0 {
+			continue
+		}
+		line, marks, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return err
+		}
+		line.LineStyle, marks.GlyphStyle = looks[v.name].line(), looks[v.name].mark()
+		p.Add(line, marks)
+		drawn = append(drawn, v)
+	}
+	if c.logarithmic {
+		p.Y.Scale = plot.LogScale{}
+		p.Y.Min, p.Y.Max = step(p.Y.Min, false), step(p.Y.Max, true)
+		p.Y.Tick.Marker = decades{}
+	} else {
+		p.Y.Min, p.Y.Max = 0, c.most
+		p.Y.Tick.Marker = fifths{}
+	}
+
+	picture := vgsvg.New(width, height)
+	canvas := draw.New(picture)
+	canvas.SetColor(color.White)
+	canvas.Fill(canvas.Rectangle.Path())
+	c.drawHeader(canvas, p.Title.TextStyle, drawn)
+	p.Draw(draw.Crop(canvas, vg.Points(4), -vg.Points(margin), vg.Points(4), -vg.Points(header)))
+	var svg bytes.Buffer
+	if _, err := picture.WriteTo(&svg); err != nil {
+		return err
+	}
+	return os.WriteFile(file, bytes.ReplaceAll(svg.Bytes(), []byte(layoutFont), []byte(browserFont)), 0o644)
+}
+
+// drawHeader writes the title, and below it the legend in one line.
+func (c *chart) drawHeader(canvas draw.Canvas, style text.Style, drawn []variant) {
+	style.XAlign, style.YAlign = draw.XLeft, draw.YCenter
+	x, y := canvas.Min.X+vg.Points(12), canvas.Max.Y-vg.Points(16)
+	style.Font = font.From(plot.DefaultFont, 13)
+	canvas.FillText(style, vg.Point{X: x, Y: y}, c.Title+" – pods with 1 replicated volume")
+	style.Font = font.From(plot.DefaultFont, 10)
+	y -= vg.Points(20)
+	for _, v := range drawn {
+		end := x + vg.Points(26)
+		canvas.StrokeLine2(looks[v.name].line(), x, y, end, y)
+		canvas.DrawGlyph(looks[v.name].mark(), vg.Point{X: (x + end) / 2, Y: y})
+		canvas.FillText(style, vg.Point{X: end + vg.Points(5), Y: y}, v.title)
+		x = end + vg.Points(5) + style.Width(v.title) + vg.Points(16)
+	}
+}
+
+// sizeTicks marks the cluster sizes that were measured, and nothing else.
+type sizeTicks []int
+
+func (s sizeTicks) Ticks(float64, float64) []plot.Tick {
+	ticks := make([]plot.Tick, len(s))
+	for i, size := range s {
+		ticks[i] = plot.Tick{Value: float64(size), Label: strconv.Itoa(size)}
+	}
+	return ticks
+}
+
+// decades marks 1, 2 and 5 of every power of ten.
+type decades struct{}
+
+func (decades) Ticks(least, most float64) []plot.Tick {
+	var ticks []plot.Tick
+	for value := least; value <= most*1.001; value = step(value*1.001, true) {
+		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'g', 3, 64)})
+	}
+	return ticks
+}
+
+// step is the next value of 1, 2 and 5 times a power of ten, up or down.
+func step(value float64, up bool) float64 {
+	power := math.Pow(10, math.Floor(math.Log10(value)))
+	steps := []float64{1, 2, 5, 10}
+	for i, s := range steps {
+		if up && value <= s*power {
+			return s * power
+		}
+		if !up && value < steps[i+1]*power {
+			return s * power
+		}
+	}
+	return 10 * power
+}
+
+// fifths marks 0 to 100 in steps of 20.
+type fifths struct{}
+
+func (fifths) Ticks(float64, float64) []plot.Tick {
+	var ticks []plot.Tick
+	for value := 0; value <= 100; value += 20 {
+		ticks = append(ticks, plot.Tick{Value: float64(value), Label: strconv.Itoa(value)})
+	}
+	return ticks
+}

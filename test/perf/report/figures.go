@@ -1,0 +1,228 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// variant is one of the schedulers that are compared.
+type variant struct {
+	name, title string
+}
+
+var variants = []variant{
+	{"stock", "stock"},
+	{"Score", "Hyperconverge, Score"},
+	{"LocalFirst", "Hyperconverge, LocalFirst"},
+	{"extender", "HTTP extender"},
+}
+
+// workload is one kind of pod, in the words of the report.
+type workload struct {
+	name, title string
+	replicated  bool
+}
+
+var workloads = []workload{
+	{"plain", "no volumes", false},
+	{"csi", "1 volume of another driver", false},
+	{"soft1", "1 replicated volume", true},
+	{"soft3", "3 replicated volumes", true},
+	{"strict1", "1 replicated volume, strict", true},
+	{"strict3", "3 replicated volumes, strict", true},
+}
+
+const largest = 5000 // nodes
+
+// figure is one promise, and what became of it.
+type figure struct {
+	section, what string
+	limit         float64
+	atLeast       bool // or at most
+	show          func(float64) string
+	measure       func(*results) measured
+}
+
+// measured is the value that is held against the limit, and what else is worth
+// knowing about it. Without a value, nothing was measured.
+type measured struct {
+	value  float64
+	found  bool
+	detail string
+}
+
+// verdict says in a word how a value stands to the limit.
+func (f *figure) verdict(m measured) string {
+	switch {
+	case !m.found:
+		return "not measured"
+	case f.atLeast && m.value < f.limit, !f.atLeast && m.value > f.limit:
+		return "MISSED"
+	default:
+		return "kept"
+	}
+}
+
+func (f *figure) bound() string {
+	if f.atLeast {
+		return "≥ " + f.show(f.limit)
+	}
+	return "≤ " + f.show(f.limit)
+}
+
+func percent(v float64) string      { return fmt.Sprintf("%.1f %%", v) }
+func exactPercent(v float64) string { return fmt.Sprintf("%.4g %%", v) }
+func times(v float64) string        { return fmt.Sprintf("%.3g ×", v) }
+func hundredths(v float64) string   { return fmt.Sprintf("%.2f ×", v) }
+func nanoseconds(v float64) string  { return fmt.Sprintf("%.0f ns", v) }
+func microseconds(v float64) string { return fmt.Sprintf("%.3g µs", v/1e3) }
+func mebibytes(v float64) string    { return fmt.Sprintf("%.3g MiB", v) }
+func count(v float64) string        { return fmt.Sprintf("%g", v) }
+
+const (
+	schedulingSection = "Scheduling"
+	pluginSection     = "The plugin by itself"
+	indexSection      = "The volume index"
+)
+
+// figures are the promises of this project, in the order of the table.
+func figures(r *results) []figure {
+	var all []figure
+	for _, nodes := range r.sizes() {
+		all = append(all, figure{
+			section: schedulingSection, what: fmt.Sprintf("pods on their data, LocalFirst, %d nodes", nodes),
+			limit: 100, atLeast: true, show: exactPercent,
+			measure: func(r *results) measured { return onData(r, nodes) },
+		})
+	}
+	all = append(all,
+		figure{
+			section: schedulingSection, what: "throughput, plain pods, with the plugin ÷ stock",
+			limit: 0.98, atLeast: true, show: hundredths, measure: plainRatio,
+		},
+		figure{
+			section: schedulingSection, what: "throughput, replicated volumes, 5000 nodes, LocalFirst ÷ stock",
+			limit: 1.3, atLeast: true, show: times,
+			measure: func(r *results) measured { return leastRatio(r, "pods/s", "LocalFirst", "stock") },
+		},
+		figure{
+			section: schedulingSection, what: "Filter+Score p50, replicated volumes, 5000 nodes, stock ÷ LocalFirst",
+			limit: 20, atLeast: true, show: times,
+			measure: func(r *results) measured { return leastRatio(r, "filter-score-p50-ns", "stock", "LocalFirst") },
+		},
+		figure{
+			section: schedulingSection, what: "throughput, replicated volumes, 5000 nodes, LocalFirst ÷ extender",
+			limit: 5, atLeast: true, show: times,
+			measure: func(r *results) measured { return leastRatio(r, "pods/s", "LocalFirst", "extender") },
+		},
+		figure{
+			section: schedulingSection, what: "scheduler's live heap, 5000 nodes, 100 000 volumes, over stock",
+			limit: 64, show: mebibytes, measure: heap,
+		},
+	)
+	direct := func(section, what, pkg, benchmark, unit string, limit float64, show func(float64) string) {
+		all = append(all, figure{
+			section: section, what: what, limit: limit, show: show,
+			measure: func(r *results) measured { return middle(r, pkg, benchmark, unit, show) },
+		})
+	}
+	const plugin, index = "hyperconverge", "volumes"
+	direct(pluginSection, "Filter, per node", plugin, "Filter/volumes=1", "ns/op", 60, nanoseconds)
+	direct(pluginSection, "Filter, allocations", plugin, "Filter/volumes=1", "allocs/op", 0, count)
+	direct(pluginSection, "Score, per node", plugin, "Score/volumes=1", "ns/op", 60, nanoseconds)
+	direct(pluginSection, "Score, allocations", plugin, "Score/volumes=1", "allocs/op", 0, count)
+	direct(pluginSection, "PreFilter, 1 volume", plugin, "PreFilter/soft/volumes=1", "ns/op", 1500, microseconds)
+	direct(pluginSection, "PreFilter, 8 volumes", plugin, "PreFilter/soft/volumes=8", "ns/op", 8000, microseconds)
+	direct(indexSection, "lookup of a volume", index, "Lookup", "ns/op", 500, nanoseconds)
+	direct(indexSection, "lookup of a volume, allocations", index, "Lookup", "allocs/op", 0, count)
+	direct(indexSection, "update of a volume", index, "Update", "ns/op", 1000, nanoseconds)
+	return all
+}
+
+// onData is the least share of any kind of pod in any round.
+func onData(r *results, nodes int) measured {
+	share := func(variant string, strict bool) (least float64, found bool) {
+		least = 100
+		for run, value := range r.scheduling(variant, "on-data-%") {
+			if run.nodes == nodes && (strict || !strings.HasPrefix(run.workload, "strict")) {
+				least, found = min(least, value), true
+			}
+		}
+		return least, found
+	}
+	m := measured{}
+	m.value, m.found = share("LocalFirst", true)
+	if score, found := share("Score", false); found {
+		m.detail = "with Score " + percent(score)
+	}
+	return m
+}
+
+// plainRatio is the middle over all cluster sizes, rounds and preferences: to a
+// pod without volumes, both preferences are the same plugin.
+func plainRatio(r *results) measured {
+	var ratios []float64
+	stock := r.scheduling("stock", "pods/s")
+	for _, variant := range []string{"Score", "LocalFirst"} {
+		for run, ratio := range quotients(r.scheduling(variant, "pods/s"), stock) {
+			if run.workload == "plain" {
+				ratios = append(ratios, ratio)
+			}
+		}
+	}
+	m := measured{}
+	m.value, m.found = median(ratios)
+	if m.found {
+		slices.Sort(ratios)
+		m.detail = fmt.Sprintf("half of %d pairs within %.2f–%.2f", len(ratios), ratios[len(ratios)/4], ratios[len(ratios)*3/4])
+	}
+	return m
+}
+
+// leastRatio is that of the kind of replicated pods for which it is least.
+func leastRatio(r *results, unit, dividend, divisor string) measured {
+	m := measured{}
+	var each []string
+	ratios := quotients(r.scheduling(dividend, unit), r.scheduling(divisor, unit))
+	for _, w := range workloads {
+		ratio, found := median(pick(ratios, largest, w.name))
+		if !w.replicated || !found {
+			continue
+		}
+		each = append(each, fmt.Sprintf("%s %.3g", w.name, ratio))
+		if !m.found || ratio < m.value {
+			m.value, m.found = ratio, true
+		}
+	}
+	m.detail = strings.Join(each, ", ")
+	return m
+}
+
+// heap is the most that any round has shown.
+func heap(r *results) measured {
+	byVariant := map[string][]float64{}
+	for _, s := range r.samples {
+		if value, found := s.values["heap-MiB"]; found {
+			byVariant[s.keys["variant"]] = append(byVariant[s.keys["variant"]], value)
+		}
+	}
+	stock, ours := byVariant["stock"], byVariant["LocalFirst"]
+	if len(stock) == 0 || len(ours) == 0 {
+		return measured{}
+	}
+	return measured{
+		value: slices.Max(ours) - slices.Min(stock), found: true,
+		detail: "stock " + mebibytes(slices.Min(stock)),
+	}
+}
+
+// middle is the median of a benchmark's runs.
+func middle(r *results, pkg, benchmark, unit string, show func(float64) string) measured {
+	values := r.of(pkg, benchmark, unit)
+	m := measured{}
+	if m.value, m.found = median(values); m.found && slices.Min(values) != slices.Max(values) {
+		m.detail = show(slices.Min(values)) + " to " + show(slices.Max(values))
+	}
+	return m
+}

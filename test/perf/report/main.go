@@ -1,0 +1,60 @@
+// Command report turns the output of the benchmarks into the table of figures and,
+// if asked to, into docs/performance.md with its charts. It reads Go's benchmark
+// format, so that any benchmark can contribute: test/perf/bench.sh feeds it.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	docs := flag.String("docs", "", "folder to write performance.md and charts/ into; empty writes nothing")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-docs FOLDER] RESULTS...")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if err := report(*docs, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(1)
+	}
+}
+
+func report(docs string, files []string) error {
+	r := &results{}
+	for _, name := range files {
+		if err := readFile(r, name); err != nil {
+			return err
+		}
+	}
+	if len(r.samples) == 0 {
+		return errors.New("no benchmark has left a result in the files given")
+	}
+	if err := printTable(os.Stdout, rows(r)); err != nil {
+		return err
+	}
+	if docs == "" {
+		return nil
+	}
+	folder := filepath.Join(docs, "charts")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	return errors.Join(drawAll(r, folder), writePage(r, filepath.Join(docs, "performance.md")))
+}
+
+func readFile(r *results, name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := r.read(file); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// output is what the benchmarks print in one round and another, with LocalFirst
+// twice and then four times as fast as stock, and 40 and 30 times as short.
+func output() string {
+	var text strings.Builder
+	text.WriteString("goos: linux\npkg: example.com/test/perf\ncpu: some CPU\n")
+	line := func(nodes, round int, variant, workload string, rate, nanos, onData float64) {
+		fmt.Fprintf(&text, "BenchmarkScheduling/nodes=%d/round=%d/variant=%s/workload=%s-2 \t1\t%g filter-score-p50-ns\t%g loaded-p50-ns\t%g on-data-%%\t%g pods/s\n",
+			nodes, round, variant, workload, nanos, nanos, onData, rate)
+	}
+	for _, w := range workloads {
+		for round, speed := range []float64{1, 2} {
+			line(5000, round+1, "stock", w.name, 100, 4e6, 0)
+			line(5000, round+1, "Score", w.name, 99*speed, 4e6, 27)
+			line(5000, round+1, "LocalFirst", w.name, 200*speed, 1e5*(1+float64(round)/3), 100)
+			line(5000, round+1, "extender", w.name, 10, 6e7, 27)
+		}
+	}
+	text.WriteString("--- FAIL: of another kind\npkg: example.com/pkg/plugins/hyperconverge\n")
+	text.WriteString("BenchmarkFilter/volumes=1-2\t1000\t55.5 ns/op\t0 B/op\t0 allocs/op\n")
+	text.WriteString("BenchmarkFilter/volumes=1-2\t1000\t70.5 ns/op\t0 B/op\t0 allocs/op\n")
+	text.WriteString("BenchmarkFilter/volumes=1-2\t1000\t65.5 ns/op\t0 B/op\t0 allocs/op\n")
+	return text.String()
+}
+
+func sampled(t *testing.T) *results {
+	t.Helper()
+	r := &results{}
+	if err := r.read(strings.NewReader(output())); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestFigures(t *testing.T) {
+	r := sampled(t)
+	want := map[string]row{
+		"pods on their data, LocalFirst, 5000 nodes":                           {Measured: "100 %", Verdict: "kept"},
+		"throughput, replicated volumes, 5000 nodes, LocalFirst ÷ stock":       {Measured: "3 ×", Verdict: "kept"},
+		"Filter+Score p50, replicated volumes, 5000 nodes, stock ÷ LocalFirst": {Measured: "35 ×", Verdict: "kept"},
+		"Filter, per node":    {Measured: "66 ns", Verdict: "MISSED"},
+		"Filter, allocations": {Measured: "0", Verdict: "kept"},
+		"Score, per node":     {Measured: "–", Verdict: "not measured"},
+	}
+	for _, got := range rows(r) {
+		if w, listed := want[got.What]; listed {
+			if got.Measured != w.Measured || got.Verdict != w.Verdict {
+				t.Errorf("%s: %s, %s; want %s, %s", got.What, got.Measured, got.Verdict, w.Measured, w.Verdict)
+			}
+			delete(want, got.What)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not in the table: %v", want)
+	}
+	if missed := missed(rows(r)); len(missed) != 1 {
+		t.Errorf("missed are %v, want the one", missed)
+	}
+}
+
+func TestOneRoundIsComparedWithItselfOnly(t *testing.T) {
+	r := sampled(t)
+	ratios := quotients(r.scheduling("LocalFirst", "pods/s"), r.scheduling("stock", "pods/s"))
+	got := slices.Sorted(slices.Values(pick(ratios, 5000, "soft1")))
+	if !slices.Equal(got, []float64{2, 4}) {
+		t.Errorf("ratios of the rounds are %v, want 2 and 4", got)
+	}
+}
+
+func TestBenchmarkLinesThatAreNone(t *testing.T) {
+	for _, line := range []string{"BenchmarkX", "BenchmarkX 1 2", "BenchmarkX 1 a ns/op"} {
+		r := &results{}
+		if err := r.read(strings.NewReader(line)); err == nil {
+			t.Errorf("%q was taken for a result: %+v", line, r.samples)
+		}
+	}
+}
+
+func TestStep(t *testing.T) {
+	for _, c := range []struct {
+		value, down, up float64
+	}{{1, 1, 1}, {1.5, 1, 2}, {3, 2, 5}, {7, 5, 10}, {0.03, 0.02, 0.05}, {1200, 1000, 2000}} {
+		if down, up := step(c.value, false), step(c.value, true); !near(down, c.down) || !near(up, c.up) {
+			t.Errorf("around %g are %g and %g, want %g and %g", c.value, down, up, c.down, c.up)
+		}
+	}
+}
+
+func near(a, b float64) bool { return a > b*0.999 && a < b*1.001 }
+
+func TestReportWritesPageAndCharts(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "results.txt")
+	if err := os.WriteFile(file, []byte(output()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := report(folder, []string{file}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(folder, "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"some CPU", "| 1 replicated volume | 5000 | 100 | 148 | 300 | 10 |", "not measured"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+	}
+	for _, c := range charts {
+		svg, err := os.Open(filepath.Join(folder, "charts", c.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer svg.Close()
+		decoder := xml.NewDecoder(svg)
+		for {
+			if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", c.File, err)
+			}
+		}
+	}
+}

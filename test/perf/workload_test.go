@@ -1,0 +1,79 @@
+package perf
+
+import (
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+)
+
+const (
+	// replicatedDriver is the driver whose volumes the plugin knows.
+	replicatedDriver = "pxd.portworx.com"
+	// foreignDriver is any other CSI driver, with the attach limit that
+	// scheduler_perf gives to its nodes.
+	foreignDriver      = "csi.example.com"
+	foreignAttachLimit = 39
+
+	strictAnnotation = "stork.libopenstorage.org/preferLocalNodeOnly"
+	workloadLabel    = "workload"
+)
+
+// workload is one kind of pod.
+type workload struct {
+	name   string
+	claims int    // per pod
+	driver string // of the claims
+	// strict pods run on a replica node of all their volumes or not at all. Their
+	// volumes have their replicas on the same nodes; those of other pods are
+	// placed one by one.
+	strict bool
+	// fold multiplies the number of pods: plain pods are quick, and their ratio has
+	// to be told to a hundredth.
+	fold int
+}
+
+// workloads are measured in this order. All pods of all workloads ask for the
+// resources that scheduler_perf's pods ask for.
+var workloads = []workload{
+	{name: "plain", fold: 4},
+	{name: "csi", claims: 1, driver: foreignDriver, fold: 1},
+	{name: "soft1", claims: 1, driver: replicatedDriver, fold: 1},
+	{name: "soft3", claims: 3, driver: replicatedDriver, fold: 1},
+	{name: "strict1", claims: 1, driver: replicatedDriver, strict: true, fold: 1},
+	{name: "strict3", claims: 3, driver: replicatedDriver, strict: true, fold: 1},
+}
+
+// replicated reports whether the pods have data that they can be near to.
+func (w workload) replicated() bool { return w.driver == replicatedDriver }
+
+func (w workload) claimName(pod, claim int) string {
+	return fmt.Sprintf("%s-%d-%d", w.name, pod, claim)
+}
+
+func (w workload) podName(pod int) string { return fmt.Sprintf("%s-%d", w.name, pod) }
+
+func (w workload) pod(number int) *v1.Pod {
+	pod := st.MakePod().Namespace(metav1.NamespaceDefault).Name(w.podName(number)).Label(workloadLabel, w.name).
+		Req(map[v1.ResourceName]string{v1.ResourceCPU: "100m", v1.ResourceMemory: "500Mi"})
+	for claim := range w.claims {
+		pod.PVC(w.claimName(number, claim))
+	}
+	if w.strict {
+		pod.Annotation(strictAnnotation, "true")
+	}
+	return pod.Obj()
+}
+
+// onData reports whether a node is where the promise of LocalFirst wants the pod:
+// on a replica node of one of its volumes, of all of them if the pod is strict.
+func (w workload) onData(c *cluster, pod int, node string) bool {
+	held := 0
+	for claim := range w.claims {
+		if c.replicaNodes[w.claimName(pod, claim)].Has(node) {
+			held++
+		}
+	}
+	return held == w.claims || (held > 0 && !w.strict)
+}
