@@ -71,7 +71,7 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			start := time.Now()
-			err := invoke(ctx, method, request, reply, conn, options...)
+			err := token.redact(invoke(ctx, method, request, reply, conn, options...))
 			name := methodName(method)
 			metrics.StorageRequests.WithLabelValues(name, status.Code(err).String()).Inc()
 			metrics.StorageRequestDuration.WithLabelValues(name).Observe(time.Since(start).Seconds())

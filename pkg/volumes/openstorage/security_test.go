@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	sim "github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
@@ -274,5 +277,23 @@ func TestNoTokenInAnyLogOrProblem(t *testing.T) {
 				t.Errorf("the token is in %q", p.Message)
 			}
 		}
+	}
+}
+
+func TestServerThatQuotesTheTokenIsCensored(t *testing.T) {
+	token := &tokenFile{token: goodToken}
+	err := token.redact(status.Errorf(codes.Unauthenticated, "token %q is bad, %s", goodToken, goodToken))
+	if got := status.Convert(err); got.Code() != codes.Unauthenticated || got.Message() != `token "(token)" is bad, (token)` {
+		t.Errorf("error is %v", err)
+	}
+	plain := status.Error(codes.NotFound, "no such volume")
+	if err := token.redact(plain); err != plain {
+		t.Errorf("an error without a token became %v", err)
+	}
+	if err := (*tokenFile)(nil).redact(plain); err != plain {
+		t.Errorf("without a token an error became %v", err)
+	}
+	if err := token.redact(nil); err != nil {
+		t.Errorf("success became %v", err)
 	}
 }

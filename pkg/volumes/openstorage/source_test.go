@@ -176,6 +176,21 @@ func TestOutageTakesNothingAwayAndIsMadeUpFor(t *testing.T) {
 	r.eventuallyProblem(ReasonUnreachable, false)
 }
 
+func TestVolumeThatWasWantedDuringAnOutageStaysUrgent(t *testing.T) {
+	r := start(t, settings{faults: failing("Watch.Watch", codes.Unimplemented)})
+	r.eventuallyProblem(ReasonNoWatch, true)
+	inspects := func() int { return r.server.Calls(false)["Volume.Inspect"] }
+	outage := sim.Outage()
+	r.must(r.server.SetFaults(outage))
+	r.index.Want("pvc-late")
+	r.eventually("storage has been asked in vain", func() bool { return inspects() > 0 })
+	asked := inspects()
+	r.must(r.server.SetFaults(failing("Watch.Watch", codes.Unimplemented)))
+	r.eventually("storage has been asked again", func() bool { return inspects() > asked })
+	r.volume("pvc-late", "node-3")
+	r.eventuallyOn("pvc-late", "node-3") // by a retry, which only what is wanted has
+}
+
 func TestLongOutageMakesEverythingStaleUntilItIsVerified(t *testing.T) {
 	var id string
 	r := start(t, settings{

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/status"
 )
 
 // tokenAge is how long a token is used before its file is read again. Kubelets
@@ -61,6 +63,22 @@ func (t *tokenFile) expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.read = time.Time{}
+}
+
+// redact takes the token out of an error: what a server says about a call may
+// quote it, and is logged.
+func (t *tokenFile) redact(err error) error {
+	if t == nil || err == nil {
+		return err
+	}
+	t.mu.Lock()
+	token := t.token
+	t.mu.Unlock()
+	message := status.Convert(err).Message()
+	if token == "" || !strings.Contains(message, token) {
+		return err
+	}
+	return status.Error(status.Code(err), strings.ReplaceAll(message, token, "(token)"))
 }
 
 func readToken(path string) (string, error) {

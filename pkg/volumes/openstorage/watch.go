@@ -29,6 +29,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		attempt := time.Now()
 		opened, err := s.watch(ctx)
+		err = s.token.redact(err)
 		if ctx.Err() != nil {
 			return
 		}
