@@ -14,7 +14,7 @@ CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube
 
 # The packages without Kubernetes' own code are small enough to be compiled a
 # second time for the race detector.
-RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./internal/openstoragesim/...
+RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./internal/... ./cmd/sandbox
 
 .DEFAULT_GOAL := help
 
