@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -34,6 +35,16 @@ func eventually(t *testing.T, what string, condition func() error) {
 	}
 }
 
+// disarm takes the admission webhook away, which does not run here: the API server
+// would look for it in the network.
+func (p *controlPlane) disarm(t *testing.T) {
+	t.Helper()
+	err := p.client.AdmissionregistrationV1().MutatingWebhookConfigurations().DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // apply does what `kubectl apply --server-side --validate=strict` does, and takes
 // everything away again at the end of the test, but for namespaces: without a
 // controller manager they would be on their way out for ever.
@@ -49,6 +60,7 @@ func (p *controlPlane) apply(t *testing.T, objects []*unstructured.Unstructured)
 			p.awaitDefinition(t, object)
 		}
 	}
+	p.disarm(t)
 	t.Cleanup(func() {
 		for _, object := range slices.Backward(ordered) {
 			if object.GetKind() == "Namespace" || object.GetKind() == "CustomResourceDefinition" {
@@ -58,7 +70,7 @@ func (p *controlPlane) apply(t *testing.T, objects []*unstructured.Unstructured)
 			if err == nil {
 				err = resource.Delete(context.Background(), object.GetName(), metav1.DeleteOptions{})
 			}
-			if err != nil {
+			if err != nil && !apierrors.IsNotFound(err) {
 				t.Errorf("removing %s %s: %v", object.GetKind(), object.GetName(), err)
 			}
 		}

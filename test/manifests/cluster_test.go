@@ -64,6 +64,7 @@ func (c *cluster) clear() {
 		"nodes":   core.Nodes().DeleteCollection(ctx, now, all),
 		"CSI":     storage.CSINodes().DeleteCollection(ctx, now, all),
 		"classes": storage.StorageClasses().DeleteCollection(ctx, now, all),
+		"leases":  c.client.CoordinationV1().Leases(systemNamespace).DeleteCollection(ctx, now, all),
 	} {
 		if err != nil {
 			c.Errorf("removing %s: %v", what, err)

@@ -10,7 +10,6 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -20,19 +19,21 @@ import (
 // the scheduler does not ask for in a day's work. They are bound all the same:
 // roles of our own would fall behind with the next version of Kubernetes.
 var unneeded = map[string]string{
-	"bindings":                              "the old name of pods/binding",
-	"events":                                "events go to events.k8s.io; leader election still writes here when a lease changes hands",
-	"leasecandidates.coordination.k8s.io":   "coordinated leader election, which is not enabled",
-	"leases.coordination.k8s.io":            "get, list and watch of the lease kube-scheduler; ours has its own rule",
-	"pods/finalizers":                       "for pods that make resource claims out of devices with extended resources",
-	"replicasets.extensions":                "the group is gone since Kubernetes 1.16",
-	"resourceclaims.resource.k8s.io":        "writes for pods with devices (dynamic resource allocation)",
-	"resourceclaims/status.resource.k8s.io": "writes for pods with devices (dynamic resource allocation)",
+	"create bindings":                              "the old name of pods/binding",
+	"update events":                                "events go to events.k8s.io",
+	"update events.events.k8s.io":                  "only for events that go on for long",
+	"create leasecandidates.coordination.k8s.io":   "coordinated leader election, which is not enabled",
+	"read leasecandidates.coordination.k8s.io":     "as above",
+	"update leasecandidates.coordination.k8s.io":   "as above",
+	"delete leasecandidates.coordination.k8s.io":   "as above",
+	"read leases.coordination.k8s.io":              "for the lease kube-scheduler; ours has a rule of its own",
+	"update leases.coordination.k8s.io":            "as above",
+	"update pods/finalizers":                       "for pods whose devices come from extended resources",
+	"read replicasets.extensions":                  "the group has gone from Kubernetes",
+	"update resourceclaims.resource.k8s.io":        "for pods with devices",
+	"read resourceclaims/status.resource.k8s.io":   "a subresource that nobody reads by itself",
+	"update resourceclaims/status.resource.k8s.io": "for pods with devices",
 }
-
-// reading are the verbs of caches. Lists come through watches where the API server
-// can do that, and single objects are read from the cache.
-var reading = map[string]bool{"get": true, "list": true, "watch": true}
 
 // The scheduler's day: a pod with a volume, a claim that is bound when its pod
 // comes, one that is provisioned then, a pod that cannot be placed, one that has
@@ -57,60 +58,43 @@ func TestBuiltInRolesAreNeeded(t *testing.T) {
 	replica.stop(t)
 	requests := plane.requests(t, schedulerUser, mark)
 	expectNoDenial(t, requests)
-	granted := map[string][]permission{}
+	used := map[string]bool{}
 	for _, name := range []string{"system:kube-scheduler", "system:volume-scheduler"} {
 		role, err := plane.client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
 		c.must(err)
 		for _, p := range permissionsOf(name, role.Rules) {
-			resource := strings.TrimSuffix(p.resource+"."+p.group, ".")
-			granted[resource] = append(granted[resource], p)
+			right := p.right()
+			used[right] = used[right] || p.used(requests)
 		}
 	}
-	for resource, permissions := range granted {
-		read, used := false, true
-		for _, p := range permissions {
-			switch {
-			case p.used(requests):
-				read = read || reading[p.verb]
-			case !reading[p.verb]:
-				used = used && p.verb == "update" && usedWith(permissions, "patch", requests) || p.verb == "patch" && usedWith(permissions, "update", requests)
-			}
-		}
-		if reads(permissions) && !read {
-			used = false
-		}
-		_, known := unneeded[resource]
-		switch {
-		case !used && !known:
-			t.Errorf("the built-in roles grant %v, which the scheduler does not use: say why in this test", permissions)
-		case used && known:
-			t.Errorf("%s is said to be unneeded, but it is used", resource)
+	for right := range used {
+		switch _, known := unneeded[right]; {
+		case !used[right] && !known:
+			t.Errorf("the built-in roles grant to %s, which the scheduler does not: say why in this test", right)
+		case used[right] && known:
+			t.Errorf("to %s is said to be unneeded, but the scheduler does it", right)
 		}
 	}
-	for resource := range unneeded {
-		if granted[resource] == nil {
-			t.Errorf("%s is said to be unneeded, but the built-in roles do not grant it", resource)
+	for right := range unneeded {
+		if _, granted := used[right]; !granted {
+			t.Errorf("to %s is said to be unneeded, but it is not granted", right)
 		}
 	}
 }
 
-// usedWith reports whether the other of the two ways to change an object is used.
-func usedWith(permissions []permission, verb string, requests []auditv1.Event) bool {
-	for _, p := range permissions {
-		if p.verb == verb && p.used(requests) {
-			return true
-		}
+// right is a permission without the difference between the ways to read, which is
+// up to the caches, and between those to change an object.
+func (p permission) right() string {
+	verb := p.verb
+	switch verb {
+	case "get", "list", "watch":
+		verb = "read"
+	case "patch":
+		verb = "update"
+	case "deletecollection":
+		verb = "delete"
 	}
-	return false
-}
-
-func reads(permissions []permission) bool {
-	for _, p := range permissions {
-		if reading[p.verb] {
-			return true
-		}
-	}
-	return false
+	return strings.TrimSuffix(verb+" "+p.resource+"."+p.group, ".")
 }
 
 // bindsWaitingClaim is for a volume that was made by hand.

@@ -1,0 +1,100 @@
+package manifests
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+)
+
+func replace(old, with string) func(string) string {
+	return func(config string) string { return strings.Replace(config, old, with, 1) }
+}
+
+func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
+	plane := sharedPlane(t)
+	objects := build(t, "manifests/base")
+	plane.apply(t, objects)
+	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
+	old := plane.startReplica(t, objects, podOptions{name: "the old pod", endpoint: c.server.Endpoint()})
+	old.awaitReady(t)
+
+	for _, tc := range []struct {
+		name   string
+		change func(string) string
+		want   []string
+	}{
+		{
+			name:   "a typo in our arguments is named",
+			change: replace("openStorage:", "openStorag:"),
+			want:   []string{"profiles[0].pluginConfig[0]", `unknown field "openStorag"`},
+		},
+		{
+			name:   "a typo in kube-scheduler's own settings is named",
+			change: replace("leaderElect:", "leaderElects:"),
+			want:   []string{`unknown field "leaderElection.leaderElects"`},
+		},
+		{
+			name:   "a value that cannot be is named with its path",
+			change: replace("openStorage:", "maxStaleness: 1s\n      openStorage:"),
+			want:   []string{"pluginConfig[Hyperconverge].args.maxStaleness", "1s", "must be more than openStorage.nodePollInterval"},
+		},
+		{
+			name:   "an address without port is named with its path",
+			change: func(config string) string { return strings.Replace(config, c.server.Endpoint(), "portworx-api", 1) },
+			want:   []string{"openStorage.endpoint", "portworx-api", "must be host:port"},
+		},
+		{
+			name:   "a token that would go over the network in plain text is refused",
+			change: replace("openStorage:", "openStorage:\n        tokenFile: /var/run/secrets/openstorage/auth-token"),
+			want:   []string{"openStorage.tokenFile", "allowPlaintextToken"},
+		},
+		{
+			name:   "a plugin that does not exist is named",
+			change: replace("- name: Hyperconverge\n        weight", "- name: Hyperconverged\n        weight"),
+			want:   []string{"Hyperconverged"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			replica := plane.startReplica(t, objects, podOptions{name: "the new pod", endpoint: c.server.Endpoint(), change: tc.change})
+			select {
+			case <-replica.done:
+			case <-time.After(patience):
+				t.Fatal("it runs")
+			}
+			if code := replica.ProcessState.ExitCode(); code != 1 {
+				t.Errorf("the exit code is %d", code)
+			}
+			complaint := onlyError(t, replica.output.String())
+			for _, want := range tc.want {
+				if !strings.Contains(complaint, want) {
+					t.Errorf("it says %q, want %q in it", complaint, want)
+				}
+			}
+		})
+	}
+
+	c.volume("data", "n3")
+	c.create(c.pod("after", schedulerName, "data"))
+	c.expectNode("after", "n3")
+}
+
+// onlyError is the error in the last of the lines that a process has logged; the
+// lines before it tell of no other.
+func onlyError(t *testing.T, output string) string {
+	t.Helper()
+	complaint := ""
+	for line := range strings.Lines(output) {
+		var entry struct{ Err string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("a line is no JSON: %v: %s", err, line)
+		}
+		if complaint != "" {
+			t.Fatalf("the error is not the last line:\n%s", output)
+		}
+		complaint = entry.Err
+	}
+	return complaint
+}
