@@ -67,8 +67,8 @@ func (m *machines) of(pod *v1.Pod) placement.Machine {
 	if err != nil { // only an index that does not exist
 		return placement.MachineStarting
 	}
-	for _, obj := range siblings {
-		if sibling, ok := obj.(*v1.Pod); ok && sibling.UID != pod.UID && sibling.Status.Phase == v1.PodRunning {
+	for _, obj := range siblings { // and the pod itself, which does not run
+		if sibling, ok := obj.(*v1.Pod); ok && sibling.Status.Phase == v1.PodRunning {
 			return placement.MachineMigrating
 		}
 	}

@@ -192,6 +192,15 @@ func TestStorageAPIDown(t *testing.T) {
 			same(s, "verdicts", everywhere, s.verdicts(makePod("db", "data").Obj()))
 		})
 	})
+	t.Run("section 7: maxStaleness is configurable", func(t *testing.T) {
+		set := online(3)
+		set.args = func(a *config.HyperconvergeArgs) { a.MaxStaleness.Duration = time.Minute }
+		play(t, set, func(s *scene) {
+			s.data("data", 1)
+			s.pass(time.Minute + time.Millisecond)
+			same(s, "rejection", placement.ReasonStrictStale+": shop/data", s.rejection(strict(makePod("db", "data"))))
+		})
+	})
 	t.Run("section 7: with older data a strict pod is held back with a reason that says so, and woken when storage is back", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			handle := s.data("data", 1)
