@@ -1,17 +1,12 @@
 package volumes
 
 import (
-	"cmp"
-	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-
-	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // oracle restates the contract of the index in the plainest way: everything is
@@ -37,19 +32,6 @@ type oracle struct {
 
 	// picture answers for the nodes; nil after anything happened to them.
 	picture *oraclePicture
-}
-
-// oraclePicture spares searching for the same node again and again.
-type oraclePicture struct {
-	ids     map[string][]string // Kubernetes node name -> storage node ids in its CSINode
-	nodes   map[string]string   // storage node id -> Kubernetes node name
-	states  map[string]placement.StorageState
-	holders map[string]oracleHolder
-}
-
-type oracleHolder struct {
-	node  string
-	state placement.StorageState
 }
 
 type oracleRecord struct {
@@ -282,27 +264,6 @@ func (o *oracle) doubt(e *oracleEntry) {
 	}
 }
 
-func (o *oracle) list(nodes []StorageNode) {
-	o.contact = o.now
-	if len(nodes) == 0 {
-		return
-	}
-	o.picture = nil
-	for id, r := range o.records {
-		r.listed = false
-		o.records[id] = r
-	}
-	// The best of records with one id counts.
-	nodes = slices.Clone(nodes)
-	slices.SortFunc(nodes, func(a, b StorageNode) int {
-		return cmp.Or(cmp.Compare(a.State, b.State), cmp.Compare(a.SchedulerNodeName, b.SchedulerNodeName),
-			cmp.Compare(a.Hostname, b.Hostname), cmp.Compare(a.MgmtIP, b.MgmtIP), cmp.Compare(a.DataIP, b.DataIP))
-	})
-	for _, n := range slices.Backward(nodes) {
-		o.records[n.ID] = oracleRecord{StorageNode: n, listed: true}
-	}
-}
-
 // look is the moment at which the index looks at the clock.
 func (o *oracle) look() {
 	o.expire()
@@ -326,28 +287,6 @@ func (o *oracle) look() {
 	}
 }
 
-func (o *oracle) draw() {
-	p := &oraclePicture{
-		ids:     map[string][]string{},
-		nodes:   map[string]string{},
-		states:  map[string]placement.StorageState{},
-		holders: map[string]oracleHolder{},
-	}
-	o.picture = p
-	for name := range o.nodes {
-		p.ids[name] = driverIDs(o.csiNodes[name])
-	}
-	for id, r := range o.records {
-		p.nodes[id] = o.nodeOf(&r.StorageNode)
-	}
-	for name := range o.nodes {
-		p.states[name] = o.nodeState(name)
-	}
-	for _, id := range append([]string{"gone"}, modelIDs...) {
-		p.holders[id] = o.holder(id)
-	}
-}
-
 func (o *oracle) freshness(e *oracleEntry) Freshness {
 	switch {
 	case !e.known:
@@ -359,184 +298,4 @@ func (o *oracle) freshness(e *oracleEntry) Freshness {
 	default:
 		return Fresh
 	}
-}
-
-func driverIDs(node *storagev1.CSINode) []string {
-	var ids []string
-	if node != nil {
-		for _, driver := range node.Spec.Drivers {
-			if slices.Contains(modelDrivers, driver.Name) && driver.NodeID != "" {
-				ids = append(ids, driver.NodeID)
-			}
-		}
-	}
-	return ids
-}
-
-func (o *oracle) setNode(name string, node *v1.Node) {
-	delete(o.nodes, name)
-	if node != nil {
-		o.nodes[name] = node
-	}
-	o.picture = nil
-}
-
-func (o *oracle) setCSINode(name string, node *storagev1.CSINode) {
-	delete(o.csiNodes, name)
-	if node != nil {
-		o.csiNodes[name] = node
-	}
-	o.picture = nil
-}
-
-func (o *oracle) inCSINode(id string) bool {
-	for _, node := range o.csiNodes {
-		if slices.Contains(driverIDs(node), id) {
-			return true
-		}
-	}
-	return false
-}
-
-// csiNodesOf returns the existing nodes whose CSINode names the id.
-func (o *oracle) csiNodesOf(id string) []string {
-	var names []string
-	for name := range o.nodes {
-		if slices.Contains(o.picture.ids[name], id) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// nodeOf goes through the ways of recognising a node, one after the other.
-func (o *oracle) nodeOf(s *StorageNode) string {
-	if names := o.csiNodesOf(s.ID); len(names) > 0 {
-		if slices.Contains(names, s.SchedulerNodeName) {
-			return s.SchedulerNodeName
-		}
-		return names[0]
-	}
-	if o.nodes[s.SchedulerNodeName] != nil {
-		return s.SchedulerNodeName
-	}
-	first := func(hostname string) string {
-		if label, _, dotted := strings.Cut(hostname, "."); dotted {
-			return label
-		}
-		return ""
-	}
-	host := strings.ToLower(s.Hostname)
-	for _, same := range []func(hostname string) bool{
-		func(hostname string) bool { return hostname == host },
-		func(hostname string) bool {
-			if first(host) != "" {
-				return hostname == first(host)
-			}
-			return first(hostname) == host
-		},
-	} {
-		if name := o.only(func(n *v1.Node) bool {
-			return host != "" && slices.ContainsFunc(hostnamesOf(n), same)
-		}); name != "" {
-			return name
-		}
-	}
-	for _, text := range []string{s.MgmtIP, s.DataIP} {
-		if name := o.only(func(n *v1.Node) bool { return hasIP(n, text) }); name != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// only returns the one node for which the condition holds.
-func (o *oracle) only(holds func(*v1.Node) bool) string {
-	found := ""
-	for name, node := range o.nodes {
-		if holds(node) {
-			if found != "" {
-				return ""
-			}
-			found = name
-		}
-	}
-	return found
-}
-
-func hostnamesOf(n *v1.Node) []string {
-	names := []string{strings.ToLower(n.Name)}
-	for _, a := range n.Status.Addresses {
-		if a.Type == v1.NodeHostName {
-			names = append(names, strings.ToLower(a.Address))
-		}
-	}
-	return names
-}
-
-func hasIP(n *v1.Node, text string) bool {
-	ip, err := netip.ParseAddr(text)
-	return err == nil && slices.ContainsFunc(n.Status.Addresses, func(a v1.NodeAddress) bool {
-		other, err := netip.ParseAddr(a.Address)
-		return err == nil && a.Type == v1.NodeInternalIP && other == ip
-	})
-}
-
-func (o *oracle) nodeState(name string) placement.StorageState {
-	best := placement.NoDriver
-	raise := func(s placement.StorageState) {
-		if !o.fresh {
-			s = placement.Online
-		}
-		if best == placement.NoDriver || s < best {
-			best = s
-		}
-	}
-	ids := o.picture.ids[name]
-	for id, r := range o.records {
-		if o.picture.nodes[id] == name || slices.Contains(ids, id) {
-			raise(r.State)
-		}
-	}
-	for _, id := range ids {
-		if _, found := o.records[id]; !found {
-			raise(placement.Online)
-		}
-	}
-	return best
-}
-
-func (o *oracle) holder(id string) oracleHolder {
-	var name string
-	if r, found := o.records[id]; found {
-		if name = o.picture.nodes[id]; name == "" {
-			return oracleHolder{state: r.State}
-		}
-	} else if names := o.csiNodesOf(id); len(names) > 0 {
-		name = names[0]
-	} else {
-		return oracleHolder{}
-	}
-	return oracleHolder{name, o.picture.states[name]}
-}
-
-// sameDomains says on which levels two nodes are in the same domain (S3).
-func sameDomains(a, b *v1.Node) (rack, zone, region bool) {
-	label := func(n *v1.Node, keys []string) string {
-		for _, key := range keys {
-			if n.Labels[key] != "" {
-				return n.Labels[key]
-			}
-		}
-		return ""
-	}
-	same := func(keys []string) (equal, present bool) {
-		va, vb := label(a, keys), label(b, keys)
-		return va == vb, va != "" && vb != ""
-	}
-	sameRegion, hasRegion := same(modelTopology.Region)
-	sameZone, hasZone := same(modelTopology.Zone)
-	sameRack, hasRack := same(modelTopology.Rack)
-	return sameRegion && sameZone && sameRack && hasRack, sameRegion && sameZone && hasZone, sameRegion && hasRegion
 }

@@ -174,6 +174,12 @@ func TestTokenTravelsOverTLSOnly(t *testing.T) {
 	}
 }
 
+func TestConnectionRefusesATokenWithoutTLS(t *testing.T) {
+	if c, err := dial(&Config{Endpoint: "storage:9020"}, &tokenFile{}); err == nil {
+		t.Errorf("connection %v would send a token in plain text", c)
+	}
+}
+
 func TestWrongConfigurationIsNamed(t *testing.T) {
 	noPEM := filepath.Join(t.TempDir(), "ca.crt")
 	writeFile(t, noPEM, "hello")
