@@ -80,13 +80,13 @@ func (c *cluster) logPods() {
 		c.Error(err)
 		return
 	}
-	for i := range pods.Items {
-		if i == most {
-			c.Logf("and %d more pods", len(pods.Items)-most)
-			break
-		}
+	for i := range min(most, len(pods.Items)) {
 		pod := &pods.Items[i]
-		c.Logf("pod %s: %s", pod.Name, cmp.Or(pod.Spec.NodeName, message(pod)))
+		why, _, _ := strings.Cut(message(pod), ". ") // what follows is about preemption
+		c.Logf("pod %s: %s", pod.Name, cmp.Or(pod.Spec.NodeName, why))
+	}
+	if more := len(pods.Items) - most; more > 0 {
+		c.Logf("and %d more pods", more)
 	}
 }
 

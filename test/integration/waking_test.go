@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -256,14 +257,17 @@ var wakingScenarios = []scenario{
 		play: func(c *cluster) {
 			c.volume("other", "n3")
 			c.volumeWith("data", volumeOptions{hidden: true})
+			// Neither being tried nor about to be.
+			asleep := func() float64 { return gauge(c.T, "scheduler_pending_pods", "queue", "unschedulable") }
+			asleepBefore := asleep()
 			c.runScheduler("")
 			const waiting = 1000
 			for i := range waiting {
 				c.create(c.strict(fmt.Sprintf("db-%d", i), "data"))
 			}
 			eventually(c.T, "all pods have been tried and wait", func() error {
-				if held := gauge(c.T, "scheduler_hyperconverge_held_pods", "reason", placement.ReasonStrictUnknown); held < waiting {
-					return fmt.Errorf("%v of %d are held", held, waiting)
+				if now := asleep() - asleepBefore; now != waiting {
+					return fmt.Errorf("%v of %d do", now, waiting)
 				}
 				return nil
 			})
@@ -274,6 +278,12 @@ var wakingScenarios = []scenario{
 			c.labelNode("n3", "topology.kubernetes.io/zone", "z")
 			c.create(c.strict("witness", "other"))
 			c.expectNode("witness", "n1")
+			eventually(c.T, "the attempt of the witness is counted", func() error {
+				if c.attempts() == before {
+					return errors.New("no attempt is")
+				}
+				return nil
+			})
 			if tried := c.attempts() - before; tried != 1 {
 				c.Errorf("%v scheduling attempts after changes that help nobody, want the witness alone", tried)
 			}
