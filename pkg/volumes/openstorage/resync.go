@@ -74,19 +74,29 @@ func (s *Source) settleLoop(ctx context.Context) {
 			return
 		case <-s.settle:
 		}
-		if s.dumping.Load() {
-			continue // its end will settle what it leaves
-		}
-		handles := s.index.Unsettled()
-		for i := range handles.Len() {
-			s.queue.add(handles.At(i), unsettled)
+		queued, ok := s.queueUnsettled()
+		if !ok {
+			continue
 		}
 		settled()
-		if handles.Len() > 0 && time.Since(checked) >= s.timing.visibilityGap {
+		if queued > 0 && time.Since(checked) >= s.timing.visibilityGap {
 			checked = time.Now()
 			s.checkVisibility(ctx, s.index.Followed())
 		}
 	}
+}
+
+// queueUnsettled returns how many volumes are to be inspected. It does nothing and
+// returns false while a dump comes in, whose end will settle what it leaves.
+func (s *Source) queueUnsettled() (queued int, ok bool) {
+	if s.dumping.Load() {
+		return 0, false
+	}
+	handles := s.index.Unsettled()
+	for i := range handles.Len() {
+		s.queue.add(handles.At(i), unsettled)
+	}
+	return handles.Len(), true
 }
 
 // checkVisibility finds out whether the token shows any volume that Kubernetes
