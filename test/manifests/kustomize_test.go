@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -19,12 +18,18 @@ const root = "../.."
 func overlays(t *testing.T) []string {
 	t.Helper()
 	found := []string{"manifests/base"}
-	entries, err := os.ReadDir(filepath.Join(root, "manifests", "overlays"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		found = append(found, "manifests/overlays/"+entry.Name())
+	for _, pattern := range []string{"manifests/overlays/*", "examples/*"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern, "kustomization.yaml"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("there is nothing in %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			folder, err := filepath.Rel(root, filepath.Dir(file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, filepath.ToSlash(folder))
+		}
 	}
 	return found
 }

@@ -1,7 +1,9 @@
 package manifests
 
 import (
+	"context"
 	"crypto/tls"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -22,7 +24,7 @@ func TestOverlayBindsPodsWithVolumesByItsOwnRightsOnly(t *testing.T) {
 			objects := build(t, folder)
 			plane.apply(t, objects)
 			storage := openstoragesim.ServerOptions{}
-			if folder == "manifests/overlays/secure-storage" {
+			if strings.Contains(configuration(t, objects), "tokenFile:") {
 				storage = plane.secureStorage(t)
 			}
 			c := newCluster(t, plane, 3, storage)
@@ -35,7 +37,7 @@ func TestOverlayBindsPodsWithVolumesByItsOwnRightsOnly(t *testing.T) {
 				c.create(c.pod(profile, profile, "data-"+profile))
 				c.expectNode(profile, "n2")
 			}
-			if folder == "manifests/overlays/gang" {
+			if strings.Contains(configuration(t, objects), "Coscheduling") {
 				c.expectGang()
 			}
 
@@ -112,6 +114,16 @@ func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions 
 	if _, err := core.ConfigMaps(systemNamespace).Create(t.Context(), authority, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		for _, err := range []error{
+			core.Secrets(systemNamespace).Delete(context.Background(), secret.Name, metav1.DeleteOptions{}),
+			core.ConfigMaps(systemNamespace).Delete(context.Background(), authority.Name, metav1.DeleteOptions{}),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	tokens := &openstoragesim.Tokens{}
 	tokens.Set(bearer, openstoragesim.Token{User: "scheduler", Roles: []string{openstoragesim.RoleView}, Groups: []string{openstoragesim.AdminGroup}})
 	return openstoragesim.ServerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{pair}}, Tokens: tokens}

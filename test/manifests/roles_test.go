@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
@@ -170,31 +170,37 @@ func (c *cluster) makesRoom() {
 	c.expectNode("urgent", "n1")
 }
 
-// expectMetricsReader has an account that may read metrics read them, and one
-// that may not turned away.
+// expectMetricsReader has an account that may read metrics read them, and everyone
+// else turned away.
 func expectMetricsReader(t *testing.T, plane *controlPlane, r *replica) {
 	t.Helper()
-	const reader = "metrics-reader"
-	meta := metav1.ObjectMeta{Name: reader}
-	if _, err := plane.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Create(t.Context(),
-		&v1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	token := plane.token(t, metav1.NamespaceDefault, reader)
-	if err := r.get("/metrics", token); err == nil {
+	if r.get("/metrics", "") == nil || r.get("/metrics", plane.token(t, systemNamespace, schedulerName)) == nil {
 		t.Error("everyone can read the metrics")
 	}
-	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}}
-	if _, err := plane.client.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: meta,
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: metav1.NamespaceDefault, Name: reader}},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: reader},
-	}
-	if _, err := plane.client.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	token := plane.metricsReader(t)
 	eventually(t, "the metrics can be read", func() error { return r.get("/metrics", token) })
+}
+
+// metricsReader is the token of an account that is bound to the role for
+// Prometheus.
+func (p *controlPlane) metricsReader(t *testing.T) string {
+	t.Helper()
+	const role = "hyperconverge-metrics-reader"
+	p.apply(t, ofKind(build(t, "manifests/monitoring"), "ClusterRole", "ClusterRoleBinding"))
+	binding, err := p.client.RbacV1().ClusterRoleBindings().Get(t.Context(), role, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := binding.Subjects[0]
+	for _, object := range []metav1.ObjectMeta{{Name: account.Namespace}, {Name: account.Name, Namespace: account.Namespace}} {
+		if object.Namespace == "" {
+			_, err = p.client.CoreV1().Namespaces().Create(t.Context(), &v1.Namespace{ObjectMeta: object}, metav1.CreateOptions{})
+		} else {
+			_, err = p.client.CoreV1().ServiceAccounts(object.Namespace).Create(t.Context(), &v1.ServiceAccount{ObjectMeta: object}, metav1.CreateOptions{})
+		}
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
+	return p.token(t, account.Namespace, account.Name)
 }

@@ -1,0 +1,68 @@
+package manifests
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/kyaml/kio"
+)
+
+// What is documented has to be taken by the API server as it is written, and to
+// name a profile that exists.
+func TestExamplesAreValid(t *testing.T) {
+	plane := sharedPlane(t)
+	plane.apply(t, ofKind(build(t, "manifests/overlays/gang"), "CustomResourceDefinition"))
+	files, err := filepath.Glob(filepath.Join(root, "examples", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no examples: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			objects := readObjects(t, file)
+			plane.apply(t, objects)
+			named := false
+			for _, object := range objects {
+				name, found, err := unstructured.NestedString(object.Object, "spec", "template", "spec", "schedulerName")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if found && !slices.Contains(profiles(t, build(t, "manifests/base")), name) {
+					t.Errorf("%s %s names the profile %q", object.GetKind(), object.GetName(), name)
+				}
+				named = named || found
+			}
+			if !named {
+				t.Error("nothing in it has a scheduler")
+			}
+		})
+	}
+}
+
+// readObjects reads a file as `kubectl apply -f` does.
+func readObjects(t *testing.T, file string) []*unstructured.Unstructured {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := kio.FromBytes(content)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	objects := make([]*unstructured.Unstructured, 0, len(documents))
+	for _, document := range documents {
+		json, err := document.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(json); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
