@@ -1,0 +1,28 @@
+# The images for those who build with Docker; `make image` needs none.
+#
+#   docker build --build-arg BASE=... --build-arg COMMAND=scheduler \
+#     --build-arg VERSION=$(git describe --tags --always) --build-arg REVISION=$(git rev-parse HEAD) .
+#
+# BASE is the static image of the distroless project with the tag nonroot, from a
+# registry that you trust and best by its digest. It holds certificates of
+# authorities, an account nonroot (65532), and no shell. The image of `make image`
+# is made from nothing and holds the same.
+ARG GO=1.26
+ARG BASE
+
+FROM golang:${GO} AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG COMMAND=scheduler
+ARG VERSION
+ARG REVISION
+ARG TARGETARCH
+RUN ARCH=${TARGETARCH:-amd64} hack/release-binary.sh ${COMMAND} /out/hyperconverge-${COMMAND}
+
+FROM ${BASE}
+COPY --from=build /out/ /usr/local/bin/
+ENV PATH=/usr/local/bin
+USER 65532:65532
+# The command is written out in the manifests; an image has one binary only.

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+
+# Compiles a command as it is released: static, without paths of the machine, with
+# the version stamped in. The same sources and the same Go give the same file.
+#
+#   hack/release-binary.sh COMMAND FILE      COMMAND is a folder of cmd/
+#
+# VERSION and REVISION come from git unless they are set; ARCH is amd64 or arm64.
+# The first time takes minutes: -trimpath compiles all of Kubernetes anew.
+
+set -o errexit -o nounset -o pipefail
+
+command=$1
+file=$(realpath -m "$2")
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+kubernetes=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+version=${VERSION:-$(git describe --tags --always --dirty)}
+revision=${REVISION:-$(git rev-parse HEAD)}
+stamp=k8s.io/component-base/version
+
+# What the version control says is in the stamps; -buildvcs would make a difference
+# between a checkout and an archive of the same sources.
+CGO_ENABLED=0 GOOS=linux GOARCH=${ARCH:-amd64} GOAMD64=v1 GOFLAGS= go build \
+  -trimpath -buildvcs=false \
+  -ldflags "-s -w -buildid= -X $stamp.gitVersion=$kubernetes+hyperconverge.$version -X $stamp.gitCommit=$revision -X $stamp.gitTreeState=" \
+  -o "$file" "./cmd/$command"
