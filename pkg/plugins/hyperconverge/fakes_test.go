@@ -27,6 +27,8 @@ type storageTable struct {
 	nodes map[string]volumes.StorageNode
 	// volumes: handle → what storage says of it.
 	volumes map[string]volumes.Observation
+	// down says that nobody answers what the index wants to know.
+	down bool
 }
 
 func newStorageTable() *storageTable {
@@ -51,6 +53,7 @@ func (s *storageTable) Run(ctx context.Context) {
 func (s *storageTable) tell(handle string) {
 	s.mu.Lock()
 	o, found := s.volumes[handle]
+	found = found && !s.down
 	s.mu.Unlock()
 	if found && s.index.BeginInspect(handle) {
 		if _, err := s.index.Resolve(handle, &o); err != nil {
@@ -64,6 +67,7 @@ func (s *storageTable) tell(handle string) {
 func (s *storageTable) put(o volumes.Observation) {
 	s.mu.Lock()
 	s.volumes[o.ID], s.volumes[o.Name] = o, o
+	s.down = false
 	s.mu.Unlock()
 	s.tell(o.ID)
 	s.tell(o.Name)
@@ -73,6 +77,7 @@ func (s *storageTable) put(o volumes.Observation) {
 func (s *storageTable) tellNodes() {
 	s.mu.Lock()
 	list := slices.Collect(maps.Values(s.nodes))
+	s.down = false
 	s.mu.Unlock()
 	s.index.SetStorageNodes(list)
 }

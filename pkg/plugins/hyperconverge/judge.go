@@ -16,7 +16,7 @@ import (
 const storagePodPrefix = "px-csi-ext"
 
 // judge turns a pod into a decision. It reads listers and the index, waits for
-// nothing and changes nothing but the index's list of handles to ask for.
+// nothing and changes nothing.
 type judge struct {
 	claims   *volumes.Claims
 	index    *volumes.Index
@@ -45,6 +45,9 @@ type decision struct {
 	// their replicas are not known; stale tells that they once were.
 	unknown []string
 	stale   bool
+	// wanted are the handles whose replicas are not known: the index is to ask for
+	// them at once.
+	wanted []string
 	// complaints are what users wrote and cannot be taken as written.
 	complaints []complaint
 }
@@ -198,9 +201,9 @@ func (j *judge) volumeOf(d *decision, c *volumes.Claim, entry *volumes.Entry) pl
 // until which the pod is held back for it, zero if it is not.
 func (j *judge) missing(d *decision, handle string, firstSeen time.Time, p *placement.Pod, v *placement.Volume) time.Time {
 	now := time.Now()
+	d.wanted = append(d.wanted, handle)
 	if firstSeen.IsZero() {
-		j.index.Want(handle)
-		firstSeen = now
+		firstSeen = now // the index is about to follow it
 	}
 	if v.Kind == placement.Neutral || (p.Off && !p.Strict) {
 		return time.Time{} // its replicas have no say

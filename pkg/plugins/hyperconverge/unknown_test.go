@@ -126,6 +126,18 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(pod))
 		})
 	})
+	t.Run("section 7: a volume that is still unknown is asked for with every attempt", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			handle := s.unknown("data")
+			s.pass(time.Hour)
+			s.storage.mu.Lock() // storage learns of it, and nobody tells the index
+			s.storage.volumes[handle] = volumes.Observation{ID: handle, ReplicaSets: [][]string{{storageID(2)}}}
+			s.storage.mu.Unlock()
+			pod := s.pending(strict(makePod("db", "data")))
+			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(pod))
+		})
+	})
 	t.Run("section 7: the grace period is configurable", func(t *testing.T) {
 		set := online(3)
 		set.args = func(a *config.HyperconvergeArgs) { a.UnknownVolumeGracePeriod.Duration = time.Minute }
@@ -150,7 +162,12 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 }
 
 // outage lets all data grow too old, and takes the storage API out of reach.
-func (s *scene) outage() { s.pass(staleness + time.Millisecond) }
+func (s *scene) outage() {
+	s.storage.mu.Lock()
+	s.storage.down = true
+	s.storage.mu.Unlock()
+	s.pass(staleness + time.Millisecond)
+}
 
 func TestStorageAPIDown(t *testing.T) {
 	stale := func() float64 {
@@ -207,6 +224,7 @@ func TestStorageAPIDown(t *testing.T) {
 			s.outage()
 			pod := s.pending(strict(makePod("db", "data")))
 			same(s, "rejection", placement.ReasonStrictStale+": shop/data", s.rejection(pod))
+			s.settle() // nobody answers what PreFilter has asked for
 			s.storage.tellNodes()
 			s.settle()
 			same(s, "woken by contact alone", nil, s.queue.taken())
