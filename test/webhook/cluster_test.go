@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -38,6 +39,7 @@ type cluster struct {
 	client  kubernetes.Interface
 	applier *applier
 	proxy   *serviceProxy
+	etcd    *clientv3.Client
 	objects []*unstructured.Unstructured
 	*warnings
 }
@@ -51,7 +53,7 @@ type warnings struct {
 func newCluster(tb testing.TB) *cluster {
 	tb.Helper()
 	c := &cluster{TB: tb, ctx: tb.Context(), proxy: startServiceProxy(tb), objects: build(tb, manifests), warnings: &warnings{}}
-	c.config = startAPIServer(tb, c.proxy)
+	c.config, c.etcd = startAPIServer(tb, c.proxy)
 	c.config.WarningHandlerWithContext = c.warnings
 	client, err := kubernetes.NewForConfig(c.config)
 	c.must(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/client-go/rest"
@@ -17,8 +18,9 @@ import (
 )
 
 // startAPIServer starts kube-apiserver and etcd in this process; they end with
-// the test. Calls of Services go through the proxy.
-func startAPIServer(tb testing.TB, proxy *serviceProxy) *rest.Config {
+// the test. Calls of Services go through the proxy. The etcd client is for what
+// takes too long through the API.
+func startAPIServer(tb testing.TB, proxy *serviceProxy) (*rest.Config, *clientv3.Client) {
 	tb.Helper()
 	storage := storagebackend.NewDefaultConfig("/registry", nil)
 	storage.Transport.ServerList = []string{startEtcd(tb)}
@@ -50,7 +52,7 @@ egressSelections:
 	tb.Cleanup(server.TearDownFn)
 	config := rest.CopyConfig(server.ClientConfig)
 	config.QPS, config.Burst = 5000, 10000
-	return config
+	return config, server.EtcdClient
 }
 
 // startEtcd returns the client URL of a new, empty etcd.

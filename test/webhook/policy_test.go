@@ -1,0 +1,84 @@
+package webhook
+
+import (
+	"errors"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+// TestPolicy proves what the MutatingAdmissionPolicy decides without a webhook,
+// and what it cannot.
+func TestPolicy(t *testing.T) {
+	c := newCluster(t)
+	c.must(c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(c.ctx, name, metav1.DeleteOptions{}))
+	c.applier.create(c.ctx, t, build(t, manifests+"/policy"))
+	c.namespace("db", nil)
+	c.namespace("opted-out", map[string]string{"hyperconverge.dev/webhook": "disabled"})
+	c.class("px-csi-db", driver, nil) // in the policy's list
+	c.class("px-of-my-own", driver, nil)
+	c.claim("db", "coming", ptr.To("px-csi-db"))
+	c.claim("db", "coming-of-my-own", ptr.To("px-of-my-own"))
+	c.claim("db", "other-coming", ptr.To("disk"))
+	c.volume("db", "static", driver)
+	provisioned := claimOf("db", "provisioned", ptr.To("px-of-my-own"))
+	provisioned.Annotations = map[string]string{"volume.kubernetes.io/storage-provisioner": driver}
+	_, err := c.client.CoreV1().PersistentVolumeClaims("db").Create(c.ctx, provisioned, metav1.CreateOptions{})
+	c.must(err)
+	c.eventually("both policies are in force", func() error {
+		return errors.Join(isOurs(c.try(podIn("db", inTree))), isOurs(c.try(podIn("db", pvc("coming")))))
+	})
+
+	const left = v1.DefaultSchedulerName
+	forStorage := v1.Toleration{Key: "node.portworx.io/px-storage", Operator: v1.TolerationOpExists}
+	for what, test := range map[string]struct {
+		namespace string // db by default
+		pod       []podOption
+		want      string // schedulerName
+	}{
+		"a claim of a listed class":                  {pod: []podOption{pvc("coming")}, want: ourScheduler},
+		"a claim that the driver provisions":         {pod: []podOption{pvc("provisioned")}, want: ourScheduler},
+		"an in-tree volume":                          {pod: []podOption{inTree}, want: ourScheduler},
+		"a CSI inline volume of the driver":          {pod: []podOption{inline(driver)}, want: ourScheduler},
+		"an ephemeral volume of a listed class":      {pod: []podOption{ephemeral(ptr.To("px-csi-db"))}, want: ourScheduler},
+		"a claim of the driver among others":         {pod: []podOption{pvc("other-coming"), pvc("coming"), inTree}, want: ourScheduler},
+		"a pod of ours that lacks tolerations":       {pod: []podOption{askingFor(ourScheduler), inTree}, want: ourScheduler},
+		"a pod that tolerates storage nodes already": {pod: []podOption{func(pod *v1.Pod) { pod.Spec.Tolerations = []v1.Toleration{forStorage} }, inTree}, want: ourScheduler},
+		"a pod without volumes":                      {want: left},
+		"a claim of another driver":                  {pod: []podOption{pvc("other-coming")}, want: left},
+		"a CSI inline volume of another driver":      {pod: []podOption{inline("secrets.example.com")}, want: left},
+		"an ephemeral volume of another class":       {pod: []podOption{ephemeral(ptr.To("disk"))}, want: left},
+		"a pod of another scheduler":                 {pod: []podOption{askingFor("gang"), inTree}, want: "gang"},
+		"a pod that opts out":                        {pod: []podOption{annotation("stork.libopenstorage.org/disable-admission-controller", "true"), inTree}, want: left},
+		"a pod that opts out of something else":      {pod: []podOption{annotation("example.com/disable", "true"), inTree}, want: ourScheduler},
+		"a pod that has its node":                    {pod: []podOption{func(pod *v1.Pod) { pod.Spec.NodeName = "n1" }, inTree}, want: left},
+		"a pod of a DaemonSet":                       {pod: []podOption{ofDaemonSet, inTree}, want: left},
+		"a pod in kube-system":                       {namespace: "kube-system", pod: []podOption{inTree}, want: left},
+		"a pod in a namespace that opts out":         {namespace: "opted-out", pod: []podOption{inTree}, want: left},
+
+		// The limits that docs/webhook.md names.
+		"limit: an unbound claim of a class that is not listed": {pod: []podOption{pvc("coming-of-my-own")}, want: left},
+		"limit: a claim of a volume that was made by hand":      {pod: []podOption{pvc("static")}, want: left},
+		"limit: a pod before its claim":                         {pod: []podOption{pvc("never")}, want: left},
+		"limit: an ephemeral volume of the default class":       {pod: []podOption{ephemeral(nil)}, want: left},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := c.in(t)
+			namespace := test.namespace
+			if namespace == "" {
+				namespace = "db"
+			}
+			pod := c.try(podIn(namespace, test.pod...))
+			if pod.Spec.SchedulerName != test.want {
+				t.Errorf("the scheduler is %s, want %s", pod.Spec.SchedulerName, test.want)
+			}
+			if test.want == ourScheduler {
+				if err := isOurs(pod); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
