@@ -61,6 +61,7 @@ func (p *controlPlane) apply(t *testing.T, objects []*unstructured.Unstructured)
 		}
 	}
 	p.disarm(t)
+	ctx := context.WithoutCancel(t.Context())
 	t.Cleanup(func() {
 		for _, object := range slices.Backward(ordered) {
 			if object.GetKind() == "Namespace" || object.GetKind() == "CustomResourceDefinition" {
@@ -68,7 +69,7 @@ func (p *controlPlane) apply(t *testing.T, objects []*unstructured.Unstructured)
 			}
 			resource, err := p.resource(object)
 			if err == nil {
-				err = resource.Delete(context.Background(), object.GetName(), metav1.DeleteOptions{})
+				err = resource.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
 			}
 			if err != nil && !apierrors.IsNotFound(err) {
 				t.Errorf("removing %s %s: %v", object.GetKind(), object.GetName(), err)

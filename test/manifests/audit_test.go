@@ -38,7 +38,7 @@ func (p *controlPlane) requests(t *testing.T, user string, since int64) []auditv
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if _, err := file.Seek(since, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func (processTB) TempDir() string {
 	if err != nil {
 		panic(err)
 	}
-	atExit = append(atExit, func() { os.RemoveAll(dir) })
+	atExit = append(atExit, func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 
@@ -148,6 +148,6 @@ func freeAddress(t ktesting.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
 }

@@ -57,6 +57,6 @@ func endLog(code int) {
 	case code != 0:
 		fmt.Fprintln(os.Stderr, "What the components said is in", logFile)
 	default:
-		os.Remove(logFile)
+		_ = os.Remove(logFile) // a file too many in the temporary folder
 	}
 }

@@ -114,10 +114,11 @@ func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions 
 	if _, err := core.ConfigMaps(systemNamespace).Create(t.Context(), authority, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	ctx := context.WithoutCancel(t.Context())
 	t.Cleanup(func() {
 		for _, err := range []error{
-			core.Secrets(systemNamespace).Delete(context.Background(), secret.Name, metav1.DeleteOptions{}),
-			core.ConfigMaps(systemNamespace).Delete(context.Background(), authority.Name, metav1.DeleteOptions{}),
+			core.Secrets(systemNamespace).Delete(ctx, secret.Name, metav1.DeleteOptions{}),
+			core.ConfigMaps(systemNamespace).Delete(ctx, authority.Name, metav1.DeleteOptions{}),
 		} {
 			if err != nil {
 				t.Error(err)
