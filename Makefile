@@ -55,15 +55,27 @@ test-integration: ## Run the real scheduler against a real kube-apiserver and et
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
 	go test -timeout 20m ./test/integration/...
 
+.PHONY: conformance
+conformance: ## Run our client against the real OpenStorage SDK server code
+	go -C test/conformance test .
+
+.PHONY: bench
+bench: ## Measure everything, print the figures beside their limits, write docs/performance.md
+	@go run ./test/perf/index
+	@test/perf/bench.sh
+
 .PHONY: verify
 verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-codegen.sh
+	@hack/verify-docs.sh
 	@hack/verify-modules.sh
+	@hack/verify-monitoring.sh
 	@hack/verify-lint.sh
 
 .PHONY: generate
-generate: ## Generate code anew
+generate: ## Generate code and the reference of the configuration anew
 	@hack/update-codegen.sh
+	@hack/update-docs.sh
 
 # go itself knows what is out of date; the phony prerequisite asks it every time.
 .PHONY: FORCE
@@ -84,6 +96,10 @@ bin/etcd: hack/controlplane/go.mod
 bin/kube%: hack/controlplane/go.mod
 	@echo "Compiling $(@F) $(KUBERNETES_VERSION): the first of these binaries takes some minutes"
 	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ k8s.io/kubernetes/cmd/$(@F)
+
+.PHONY: image
+image: ## Build reproducible OCI images into dist/, without a daemon
+	@hack/image.sh
 
 .PHONY: clean
 clean: ## Remove what was built
