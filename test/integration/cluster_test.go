@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/libopenstorage/openstorage/api"
 	v1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -63,7 +63,7 @@ func newCluster(t *testing.T, plane *controlPlane, nodes int) *cluster {
 			c.logPods()
 		}
 		c.server.Stop()
-		plane.clear(context.Background(), t, c.namespace)
+		plane.clear(context.WithoutCancel(c.ctx), t, c.namespace)
 	})
 	for i := range nodes {
 		c.addNode(fmt.Sprintf("n%d", i+1), nil)
@@ -75,7 +75,7 @@ func newCluster(t *testing.T, plane *controlPlane, nodes int) *cluster {
 func (c *cluster) logPods() {
 	c.Helper()
 	const most = 12
-	pods, err := c.client.CoreV1().Pods(c.namespace).List(context.Background(), metav1.ListOptions{})
+	pods, err := c.client.CoreV1().Pods(c.namespace).List(context.WithoutCancel(c.ctx), metav1.ListOptions{})
 	if err != nil {
 		c.Error(err)
 		return
@@ -135,7 +135,7 @@ func (c *cluster) addBareNode(name string, labels map[string]string) {
 }
 
 // storageState sets what the SDK says of a node.
-func (c *cluster) storageState(node string, status api.Status) {
+func (c *cluster) storageState(node string, status openstoragesim.Status) {
 	c.Helper()
 	c.must(c.storage.SetNodeState(node, status))
 }
@@ -162,7 +162,7 @@ func (c *cluster) volumeWith(name string, o volumeOptions, nodes ...string) {
 	c.Helper()
 	handle := hiddenName(c, name) // in-tree volumes may be named rather than numbered
 	if !o.hidden {
-		parameters := map[string]string{"repl": fmt.Sprint(max(1, len(nodes)))}
+		parameters := map[string]string{"repl": strconv.Itoa(max(1, len(nodes)))}
 		maps.Copy(parameters, o.parameters)
 		made, err := c.storage.CreateVolume(openstoragesim.CreateRequest{Name: name, Parameters: parameters})
 		c.must(err)

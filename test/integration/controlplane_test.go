@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -56,7 +57,11 @@ func (processTB) TempDir() string {
 	if err != nil {
 		panic(err)
 	}
-	atExit = append(atExit, func() { os.RemoveAll(dir) })
+	atExit = append(atExit, func() {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	})
 	return dir
 }
 
@@ -113,7 +118,9 @@ func freeURL(t ktesting.TB) url.URL {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return url.URL{Scheme: "http", Host: listener.Addr().String()}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/libopenstorage/openstorage/api"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -12,6 +11,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -56,7 +56,7 @@ var gangScenarios = []scenario{
 		play: func(c *cluster) {
 			c.volume("data-0", "n1")
 			c.volume("data-1", "n2")
-			c.storageState("n2", api.Status_STATUS_OFFLINE)
+			c.storageState("n2", openstoragesim.StatusOffline)
 			c.runGangScheduler()
 			c.podGroup("ring", 2)
 			for i := range 2 {
@@ -66,7 +66,7 @@ var gangScenarios = []scenario{
 			if node := c.get("ring-0").Spec.NodeName; node != "" {
 				c.Errorf("ring-0 is bound to %s without the other member", node)
 			}
-			c.storageState("n2", api.Status_STATUS_OK)
+			c.storageState("n2", openstoragesim.StatusOK)
 			c.expectNode("ring-0", "n1")
 			c.expectNode("ring-1", "n2")
 		},

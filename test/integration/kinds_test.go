@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/libopenstorage/openstorage/api"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
@@ -158,8 +157,8 @@ var kindScenarios = []scenario{
 		name: "the storage system's own pods prefer healthy nodes, and are rejected nowhere", nodes: 3,
 		play: func(c *cluster) {
 			c.volume("data", "n3")
-			c.storageState("n1", api.Status_STATUS_OFFLINE)
-			c.storageState("n2", api.Status_STATUS_STORAGE_DOWN)
+			c.storageState("n1", openstoragesim.StatusOffline)
+			c.storageState("n2", openstoragesim.StatusStorageDown)
 			c.runScheduler("")
 			c.schedulerSees("n1", "data", placement.ReasonOffline)
 			for i, node := range []string{"n3", "n2", "n1"} {

@@ -185,6 +185,7 @@ var localFirstScenarios = []scenario{
 			c.expectNode("db-0", "n1")
 			c.deletePod("db-0")
 			c.deleteNode("n1")
+			c.verdictBecomes(c.strict("probe", "data"), placement.ReasonStrictNowhere)
 			c.create(c.strict("strict", "data"))
 			c.expectPending("strict", placement.ReasonStrictNowhere, c.namespace+"/data")
 			c.create(c.pod("soft", "data"))

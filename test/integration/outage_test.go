@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/grpc/codes"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -21,7 +20,7 @@ var outageScenarios = []scenario{
 			name := func(i int) string { return fmt.Sprintf("db-%d", i) }
 			for _, node := range []string{"n1", "n2", "n3"} {
 				c.volume("data-"+node, node)
-				c.storageState(node, api.Status_STATUS_OFFLINE)
+				c.storageState(node, openstoragesim.StatusOffline)
 			}
 			stop := c.runScheduler("")
 			for i := range pods {
@@ -32,7 +31,7 @@ var outageScenarios = []scenario{
 			}
 			stop()
 			for _, node := range []string{"n1", "n2", "n3"} {
-				c.storageState(node, api.Status_STATUS_OK)
+				c.storageState(node, openstoragesim.StatusOK)
 			}
 			c.runScheduler("")
 			for i := range pods {
@@ -109,7 +108,10 @@ var outageScenarios = []scenario{
 		name: "a soft pod waits for a late answer about a volume that was bound a moment ago", nodes: 4,
 		play: func(c *cluster) {
 			c.runScheduler("unknownVolumeGracePeriod: 20s")
-			c.must(c.server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{"Volume.*": {Code: codes.Unavailable}}}))
+			c.must(c.server.SetFaults(openstoragesim.Faults{
+				Calls: map[string]openstoragesim.CallFault{"Volume.*": {Code: codes.Unavailable}},
+				Watch: openstoragesim.WatchFaults{Drop: 1},
+			}))
 			c.volume("data", "n3")
 			c.create(c.pod("db", "data"))
 			c.expectPending("db", placement.ReasonVolumeUnknown, c.namespace+"/data")

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/libopenstorage/openstorage/api"
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,7 +61,7 @@ var placementScenarios = []scenario{
 			c.runScheduler("")
 			c.fill("n1")
 			c.fill("n2")
-			c.storageState("n3", api.Status_STATUS_OFFLINE)
+			c.storageState("n3", openstoragesim.StatusOffline)
 			c.schedulerSees("n3", "data", placement.ReasonOffline)
 			c.create(c.pod("db", "data"))
 			c.expectNode("db", "n4")
@@ -152,8 +151,8 @@ var placementScenarios = []scenario{
 		name: "an unbound claim that waits for its first consumer goes to a node with healthy storage", nodes: 3,
 		play: func(c *cluster) {
 			c.addBareNode("n4", nil)
-			c.storageState("n1", api.Status_STATUS_OFFLINE)
-			c.storageState("n2", api.Status_STATUS_STORAGE_DEGRADED)
+			c.storageState("n1", openstoragesim.StatusOffline)
+			c.storageState("n2", openstoragesim.StatusStorageDegraded)
 			c.waitForFirstConsumerClass("lazy")
 			c.volumeWith("data", volumeOptions{unbound: true, class: "lazy"})
 			c.runScheduler("")
@@ -178,7 +177,7 @@ var placementScenarios = []scenario{
 			c.runScheduler("")
 			c.create(c.pod("db-0", "data"))
 			first := c.expectNode("db-0", "n1", "n3")
-			c.storageState(first, api.Status_STATUS_OFFLINE)
+			c.storageState(first, openstoragesim.StatusOffline)
 			c.schedulerSees(first, "data", placement.ReasonOffline)
 			c.deletePod("db-0")
 			c.create(c.pod("db-1", "data"))
@@ -207,7 +206,7 @@ var placementScenarios = []scenario{
 		name: "preemption does not evict from nodes that storage rules out", nodes: 2,
 		play: func(c *cluster) {
 			c.volume("data", "n1", "n2")
-			c.storageState("n2", api.Status_STATUS_OFFLINE)
+			c.storageState("n2", openstoragesim.StatusOffline)
 			c.runScheduler("")
 			c.fill("n1")
 			c.fill("n2")
@@ -235,12 +234,12 @@ var placementScenarios = []scenario{
 		name: "pods that wait survive a restart of the scheduler", nodes: 2,
 		play: func(c *cluster) {
 			c.volume("data", "n1")
-			c.storageState("n1", api.Status_STATUS_OFFLINE)
+			c.storageState("n1", openstoragesim.StatusOffline)
 			stop := c.runScheduler("")
 			c.create(c.strict("db", "data"))
 			c.expectPending("db", placement.ReasonNoOnlineReplica)
 			stop()
-			c.storageState("n1", api.Status_STATUS_OK)
+			c.storageState("n1", openstoragesim.StatusOK)
 			c.runScheduler("")
 			c.expectNode("db", "n1")
 		},

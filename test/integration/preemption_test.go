@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -108,13 +109,16 @@ func (c *cluster) occupy(node, amount string, priority int32) {
 	c.expectNode(name, node)
 }
 
-// expectNominated waits until a pod has evicted others from a node, and waits for
-// them to end.
+// expectNominated waits until a pod has evicted the filler of a node. While it is
+// about to, kube-scheduler keeps the pod out of its queue, whatever happens.
 func (c *cluster) expectNominated(pod, node string) {
 	c.Helper()
 	eventually(c.T, "pod "+pod+" is nominated for "+node, func() error {
 		if nominated := c.get(pod).Status.NominatedNodeName; nominated != node {
 			return fmt.Errorf("it is nominated for %q", nominated)
+		}
+		if c.exists("filler-" + node) {
+			return errors.New("the other pod is not evicted yet")
 		}
 		return nil
 	})

@@ -20,9 +20,8 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
-	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
-
 	_ "sigs.k8s.io/scheduler-plugins/apis/config/scheme"
+	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
 
 	_ "github.com/hyperconverge/scheduler/pkg/apis/config/scheme"
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
@@ -114,7 +113,7 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, yaml sched
 	if err := os.WriteFile(file, []byte(yaml.render(endpoint)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	schedulerConfig, err := options.LoadConfigFromFile(klog.FromContext(ctx), file)
 	if err != nil {
 		cancel()

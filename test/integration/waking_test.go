@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/libopenstorage/openstorage/api"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,12 +26,12 @@ var wakingScenarios = []scenario{
 		name: "a strict pod is woken when a replica node is back online", nodes: 3,
 		play: func(c *cluster) {
 			c.volume("data", "n1", "n2")
-			c.storageState("n1", api.Status_STATUS_OFFLINE)
-			c.storageState("n2", api.Status_STATUS_STORAGE_DEGRADED)
+			c.storageState("n1", openstoragesim.StatusOffline)
+			c.storageState("n2", openstoragesim.StatusStorageDegraded)
 			c.runScheduler("")
 			c.create(c.strict("db", "data"))
 			c.expectPending("db", placement.ReasonNoOnlineReplica, c.namespace+"/data")
-			c.storageState("n2", api.Status_STATUS_OK)
+			c.storageState("n2", openstoragesim.StatusOK)
 			c.expectNode("db", "n2")
 		},
 	},
@@ -274,7 +274,7 @@ var wakingScenarios = []scenario{
 			before := c.attempts()
 			// A pod that is placed afterwards shows that these changes have arrived.
 			c.must(c.storage.MoveReplica("other", c.storageID("n3"), c.storageID("n1")))
-			c.storageState("n2", api.Status_STATUS_OFFLINE)
+			c.storageState("n2", openstoragesim.StatusOffline)
 			c.labelNode("n3", "topology.kubernetes.io/zone", "z")
 			c.create(c.strict("witness", "other"))
 			c.expectNode("witness", "n1")
@@ -364,7 +364,7 @@ func (c *cluster) reveal(claim string, nodes ...string) {
 	c.Helper()
 	_, err := c.storage.CreateVolume(openstoragesim.CreateRequest{
 		Name:       hiddenName(c, claim),
-		Parameters: map[string]string{"repl": fmt.Sprint(len(nodes)), "nodes": strings.Join(c.storageIDs(nodes), ",")},
+		Parameters: map[string]string{"repl": strconv.Itoa(len(nodes)), "nodes": strings.Join(c.storageIDs(nodes), ",")},
 	})
 	c.must(err)
 }
