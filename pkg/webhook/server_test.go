@@ -99,8 +99,16 @@ func freePort(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer closeIt(t, listener)
 	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// closeIt closes what a test has opened.
+func closeIt(t *testing.T, closer io.Closer) {
+	t.Helper()
+	if err := closer.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // ops gets a path of the port for health and metrics.
@@ -109,7 +117,7 @@ func (r *replica) ops(path string) (status int, body string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer response.Body.Close()
+	defer closeIt(r.T, response.Body)
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		return 0, err.Error()
@@ -147,7 +155,7 @@ func (r *replica) admitted(client *http.Client) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer closeIt(r.T, response.Body)
 	var answer admissionv1.AdmissionReview
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
 		return err
@@ -252,7 +260,7 @@ func TestPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer closeIt(t, listener)
 	client := fake.NewClientset()
 	for name, options := range map[string]Options{
 		"the port of the webhook":        {Port: listener.Addr().(*net.TCPAddr).Port, OpsAddress: "127.0.0.1:0"},

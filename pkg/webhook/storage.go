@@ -91,11 +91,11 @@ func orRead[T any](ctx context.Context, s *storage, resource, name string, cache
 	switch {
 	case err == nil:
 		s.metrics.lookups.WithLabelValues(resource, "found").Inc()
-		trimmed, err := volumes.Trim(object)
-		if err != nil {
-			return object, err
+		if trimmed, err := volumes.Trim(object); err == nil {
+			if trimmed, ok := trimmed.(T); ok {
+				return trimmed, nil
+			}
 		}
-		return trimmed.(T), nil
 	case apierrors.IsNotFound(err):
 		s.metrics.lookups.WithLabelValues(resource, "absent").Inc()
 	default:

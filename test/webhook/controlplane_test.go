@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -86,8 +87,16 @@ func freeAddress(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer listener.Close()
+	defer closeIt(tb, listener)
 	return listener.Addr().String()
+}
+
+// closeIt closes what a test has opened.
+func closeIt(tb testing.TB, closer io.Closer) {
+	tb.Helper()
+	if err := closer.Close(); err != nil {
+		tb.Error(err)
+	}
 }
 
 func TestMain(m *testing.M) {

@@ -64,9 +64,9 @@ func BenchmarkWebhook(b *testing.B) {
 		if err := c.client.CoreV1().Secrets(ownNamespace).Delete(c.ctx, secretName, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
 			c.must(err)
 		}
-		replicas := c.start(2, "--certificate-settle=1s", "--certificate-validity=30s")
+		c.start(2, "--certificate-settle=1s", "--certificate-validity=30s")
 		c.eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
-		result := rotateUnderLoad(c, replicas)
+		result := rotateUnderLoad(c)
 		b.ReportMetric(float64(result.pods), "pods")
 		b.ReportMetric(float64(result.failed), "pods-not-mutated")
 		b.ReportMetric(float64(result.certificates), "certificates")
@@ -84,7 +84,7 @@ type usage struct{ resident, peak, live float64 }
 func benchmarkAdmission(c *cluster, claims int) usage {
 	b := c.TB.(*testing.B)
 	r := c.start(1)[0]
-	client, url := c.admissionClient(r), "https://"+r.address+"/mutate-pods"
+	client, url := c.admissionClient(), "https://"+r.address+"/mutate-pods"
 	bodies := reviewBodies(b, claims)
 	send := func() error { return postReview(client, url, bodies[rand.IntN(len(bodies))]) }
 	if _, err := sendAtRate(b.Context(), warmUp, send); err != nil {
@@ -152,9 +152,9 @@ func sendAtRate(ctx context.Context, duration time.Duration, send func() error) 
 	return latencies, workers.Wait()
 }
 
-// admissionClient calls a replica as an API server does: HTTP/1.1, connections
+// admissionClient calls replicas as an API server does: HTTP/1.1, connections
 // that stay, and the CA bundle of the webhook configuration.
-func (c *cluster) admissionClient(r *replica) *http.Client {
+func (c *cluster) admissionClient() *http.Client {
 	c.Helper()
 	roots := x509.NewCertPool()
 	c.eventually("the CA bundle is published", func() error {
@@ -216,7 +216,7 @@ func postReview(client *http.Client, url string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err

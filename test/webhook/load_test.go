@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"sync"
@@ -73,12 +74,12 @@ func (l *load) stop() loadResult {
 
 // rotateUnderLoad creates pods while certificates change, because they are about
 // to end and because somebody deletes or spoils the secret.
-func rotateUnderLoad(c *cluster, replicas []*replica) loadResult {
+func rotateUnderLoad(c *cluster) loadResult {
 	c.Helper()
 	load := startLoad(c, podIn("db", pvc("data")))
 	secrets := c.client.CoreV1().Secrets(ownNamespace)
 	served := map[string]bool{}
-	// another waits until all replicas serve a certificate not served before.
+	// another waits until a certificate is current that was not before.
 	another := func() {
 		c.Helper()
 		var now string
@@ -88,7 +89,7 @@ func rotateUnderLoad(c *cluster, replicas []*replica) loadResult {
 				return err
 			}
 			if now = string(secret.Data[v1.TLSCertKey]); served[now] {
-				return fmt.Errorf("it is still the same")
+				return errors.New("it is still the same")
 			}
 			return nil
 		})

@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -54,11 +56,12 @@ func buildOverlay(tb testing.TB, components ...string) []*unstructured.Unstructu
 	if err != nil {
 		tb.Fatal(err)
 	}
-	text := "resources: [" + relative + "]\ncomponents:\n"
+	var text strings.Builder
+	fmt.Fprintf(&text, "resources: [%s]\ncomponents:\n", relative)
 	for _, component := range components {
-		text += "- " + filepath.Join(relative, component) + "\n"
+		fmt.Fprintf(&text, "- %s\n", filepath.Join(relative, component))
 	}
-	if err := files.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text)); err != nil {
+	if err := files.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(text.String())); err != nil {
 		tb.Fatal(err)
 	}
 	return build(tb, overlay)
@@ -104,15 +107,6 @@ func (a *applier) create(ctx context.Context, tb testing.TB, objects []*unstruct
 		_, err := a.resource(tb, object).Create(ctx, object, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
 		if err != nil {
 			tb.Fatalf("creating %s %s: %v", object.GetKind(), object.GetName(), err)
-		}
-	}
-}
-
-func (a *applier) remove(ctx context.Context, tb testing.TB, objects []*unstructured.Unstructured) {
-	tb.Helper()
-	for _, object := range objects {
-		if err := a.resource(tb, object).Delete(ctx, object.GetName(), metav1.DeleteOptions{}); err != nil {
-			tb.Errorf("deleting %s %s: %v", object.GetKind(), object.GetName(), err)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func startServiceProxy(tb testing.TB) *serviceProxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { listener.Close() })
+	tb.Cleanup(func() { closeIt(tb, listener) })
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -58,26 +58,28 @@ func (p *serviceProxy) pick() (string, bool) {
 	return p.ready[p.next%len(p.ready)], true
 }
 
-// connect serves one CONNECT request.
+// connect serves one CONNECT request. Whatever fails here is an error that the
+// API server sees, so that it needs no report.
 func (p *serviceProxy) connect(client net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	reader := bufio.NewReader(client)
 	request, err := http.ReadRequest(reader)
 	if err != nil {
 		return
 	}
+	answer := func(status string) { _, _ = fmt.Fprintf(client, "%s %s\r\n\r\n", request.Proto, status) }
 	address, found := p.pick()
 	if !found {
-		fmt.Fprintf(client, "%s 503 no endpoints\r\n\r\n", request.Proto)
+		answer("503 no endpoints")
 		return
 	}
 	replica, err := net.Dial("tcp", address)
 	if err != nil {
-		fmt.Fprintf(client, "%s 502 %v\r\n\r\n", request.Proto, err)
+		answer("502 the replica does not listen")
 		return
 	}
-	defer replica.Close()
-	fmt.Fprintf(client, "%s 200 connected\r\n\r\n", request.Proto)
+	defer func() { _ = replica.Close() }()
+	answer("200 connected")
 	go func() {
 		_, _ = io.Copy(replica, reader)
 		_ = replica.(*net.TCPConn).CloseWrite() // it may still have something to say

@@ -16,13 +16,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
-	appsv1 "k8s.io/api/apps/v1"
 )
 
 // binary compiles the webhook, once for all tests.
@@ -89,7 +88,7 @@ func startReplica(tb testing.TB, config *rest.Config, deployment *unstructured.U
 	go func() {
 		defer close(r.ended)
 		_ = r.command.Wait() // how it ends is seen in its log
-		log.Close()
+		_ = log.Close()
 	}()
 	tb.Cleanup(func() {
 		r.signal(syscall.SIGKILL)
@@ -123,7 +122,7 @@ func (r *replica) ready() error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer closeIt(r.tb, response.Body)
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
@@ -142,7 +141,7 @@ func (r *replica) metric(name string, labels ...string) float64 {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer closeIt(r.tb, response.Body)
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(response.Body)
 	if err != nil {

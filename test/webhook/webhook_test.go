@@ -65,7 +65,7 @@ func TestWebhook(t *testing.T) {
 	})
 	t.Run("a second call after another webhook changes nothing twice", func(t *testing.T) { testReinvocation(t, c, replicas) })
 	t.Run("certificates rotate under load", func(t *testing.T) {
-		result := rotateUnderLoad(c.in(t), replicas)
+		result := rotateUnderLoad(c.in(t))
 		if result.failed > 0 || result.certificates < 4 {
 			t.Errorf("of %d pods %d were not mutated while %d certificates were served; the first: %v",
 				result.pods, result.failed, result.certificates, result.first)
@@ -310,7 +310,7 @@ func testKilled(t *testing.T, outer *cluster, replicas []*replica) {
 	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nobody answers
 	c.must(err)
-	defer silent.Close()
+	defer closeIt(t, silent)
 	for what, addresses := range map[string][]string{
 		"the Service still leads to the dead replicas": {replicas[0].address, replicas[1].address},
 		"the Service leads nowhere":                    {},
