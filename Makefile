@@ -51,9 +51,9 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 	fi
 
 .PHONY: test-integration
-test-integration: ## Run the real scheduler against a real kube-apiserver and etcd
+test-integration: ## Run scheduler, webhook and manifests against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
-	go test -timeout 20m ./test/integration/...
+	go test -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/...
 
 .PHONY: conformance
 conformance: ## Run our client against the real OpenStorage SDK server code
