@@ -2,10 +2,9 @@
 # Measures everything that docs/performance.md tells, prints the table of figures,
 # and writes the page with its charts. Nothing else should run meanwhile.
 #
-#   test/perf/bench.sh [-quick] [FILE...]
+#   test/perf/bench.sh [-quick]
 #
-# -quick takes few pods and one round, and only prints. FILEs are further results
-# in Go's benchmark format; their figures join the table.
+# -quick takes few pods and one round, and only prints.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export CGO_ENABLED=0
@@ -13,14 +12,15 @@ export CGO_ENABLED=0
 scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=3 -perf.pods=500 -perf.extender-pods=60)
 small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
 heap=(-perf.rounds=3)
+index=()
 count=5
 docs=(-docs docs)
 minutes=25
 if [[ ${1:-} == -quick ]]; then
-	shift
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	heap=(-perf.rounds=1)
+	index=(-steady 10s -moves 100)
 	count=1
 	docs=()
 	minutes=5
@@ -32,6 +32,7 @@ results=$folder/results.txt
 
 echo "Compiling (minutes the first time)"
 go test -c -o "$folder/perf.test" ./test/perf
+go build -o "$folder/index" ./test/perf/index
 go build -C test/perf/report -o "$folder/report" .
 
 # run BENCHMARK FLAGS...: the API server's own log is shown only on failure.
@@ -48,9 +49,9 @@ run() {
 
 echo "Measuring, about $minutes minutes on 2 cores"
 go test -run '^$' -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count" ./pkg/plugins/hyperconverge >>"$results"
-go test -run '^$' -bench '^Benchmark(Lookup|Update)$' -count "$count" ./pkg/volumes >>"$results"
+"$folder/index" -json "${index[@]}" >>"$results"
 run '^BenchmarkHeap$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
 printf '\n\n'
-"$folder/report" "${docs[@]}" "$results" "$@"
+"$folder/report" "${docs[@]}" "$results"

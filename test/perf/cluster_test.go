@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -178,7 +179,7 @@ func (c *cluster) addVolumes(ctx context.Context, storage *openstoragesim.Cluste
 				continue
 			}
 			made, err := storage.CreateVolume(openstoragesim.CreateRequest{
-				Name: handles[i], Parameters: map[string]string{"repl": fmt.Sprint(replicas)},
+				Name: handles[i], Parameters: map[string]string{"repl": strconv.Itoa(replicas)},
 			})
 			if err != nil {
 				return err

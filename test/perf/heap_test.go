@@ -3,6 +3,7 @@ package perf
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"testing"
 
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
@@ -59,7 +60,7 @@ func newFakeCluster(tb testing.TB, nodes, volumes int) *cluster {
 		}
 		objects = append(objects, node, newCSINode(node.Name, stored.ID))
 	}
-	if err := storage.Fill(volumes, map[string]string{"repl": fmt.Sprint(replicas)}); err != nil {
+	if err := storage.Fill(volumes, map[string]string{"repl": strconv.Itoa(replicas)}); err != nil {
 		tb.Fatal(err)
 	}
 	for v := range storage.Volumes() {

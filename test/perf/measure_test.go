@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -28,6 +29,9 @@ type measurement struct {
 	// loaded are the times that Filter and Score took meanwhile, when API server,
 	// etcd and extender wanted the same cores.
 	loaded durations
+	// cpu is the time per pod that all in this process, API server and etcd
+	// included, kept the cores busy.
+	cpu time.Duration
 	// onData of scheduled pods run where LocalFirst promises them to.
 	onData, scheduled int
 }
@@ -59,6 +63,10 @@ func (s *runningScheduler) measure(ctx context.Context, c *cluster, w workload, 
 	}
 	defer stop()
 	s.stopwatch.take()
+	busy, err := cpuTime()
+	if err != nil {
+		return nil, err
+	}
 	err = parallel(ctx, pods, func(i int) error {
 		_, err := c.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, w.pod(i), metav1.CreateOptions{})
 		return err
@@ -73,8 +81,19 @@ func (s *runningScheduler) measure(ctx context.Context, c *cluster, w workload, 
 	case <-time.After(patience):
 		return nil, fmt.Errorf("after %v, %d of %d pods are scheduled", patience, binds.number(), pods)
 	}
-	m := &measurement{loaded: s.stopwatch.take(), throughput: binds.rate()}
+	busyNow, err := cpuTime()
+	if err != nil {
+		return nil, err
+	}
+	m := &measurement{loaded: s.stopwatch.take(), throughput: binds.rate(), cpu: (busyNow - busy) / time.Duration(pods)}
 	return m, errors.Join(m.locate(ctx, c, w), s.clear(ctx, c, w))
+}
+
+// cpuTime is what this process has used of the cores so far.
+func cpuTime() (time.Duration, error) {
+	var usage syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
 }
 
 // locate finds out where the pods have come to.

@@ -107,6 +107,7 @@ func benchmarkVariant(b *testing.B, c *cluster, v variant) {
 			b.ReportMetric(float64(idle.quantile(0.5)), "filter-score-p50-ns")
 			b.ReportMetric(float64(idle.quantile(0.9)), "filter-score-p90-ns")
 			b.ReportMetric(float64(m.loaded.quantile(0.5)), "loaded-p50-ns")
+			b.ReportMetric(float64(m.cpu), "cpu-ns/pod")
 			if w.replicated() {
 				b.ReportMetric(100*float64(m.onData)/float64(m.scheduled), "on-data-%")
 			}

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -34,6 +35,7 @@ func main() {
 	flag.IntVar(&p.moves, "moves", 500, "replica moves to time, quiet and under load")
 	flag.IntVar(&p.load, "load", 1000, "unrelated replica moves per second")
 	flag.DurationVar(&p.steady, "steady", time.Minute, "how long the calls of the steady state are counted")
+	asJSON := flag.Bool("json", false, "print each figure as a line of JSON, for test/perf/report")
 	strict := flag.Bool("strict", false, "exit with an error if a figure is over its limit")
 	klog.InitFlags(nil)
 	flag.Parse()
@@ -46,6 +48,10 @@ func main() {
 	}
 	figures, err := measure(ctx, p)
 	exitOn(err)
+	if *asJSON {
+		exitOn(encode(figures))
+		return
+	}
 	if over := show(figures); over > 0 && *strict {
 		exitOn(fmt.Errorf("%d figures are over their limits", over))
 	}
@@ -66,17 +72,33 @@ type figure struct {
 	note            string
 }
 
+// encode prints one line of JSON per figure.
+func encode(figures []figure) error {
+	out := json.NewEncoder(os.Stdout)
+	out.SetEscapeHTML(false)
+	for _, f := range figures {
+		line := struct {
+			What, Unit, Note string
+			Limit, Measured  float64
+		}{f.what, f.unit, f.note, f.limit, f.measured}
+		if err := out.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // show prints the table and returns how many figures are over their limits.
 func show(figures []figure) (over int) {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "figure\tlimit\tmeasured\t\t")
+	_, _ = fmt.Fprintln(table, "figure\tlimit\tmeasured\t\t")
 	for _, f := range figures {
 		verdict := "ok"
 		if f.measured > f.limit {
 			verdict = "OVER"
 			over++
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.what, quantity(f.limit, f.unit), quantity(f.measured, f.unit), verdict, f.note)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f.what, quantity(f.limit, f.unit), quantity(f.measured, f.unit), verdict, f.note)
 	}
 	_ = table.Flush() // standard output: there is nobody left to tell
 	return over

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -78,7 +79,11 @@ func hundredths(v float64) string   { return fmt.Sprintf("%.2f ×", v) }
 func nanoseconds(v float64) string  { return fmt.Sprintf("%.0f ns", v) }
 func microseconds(v float64) string { return fmt.Sprintf("%.3g µs", v/1e3) }
 func mebibytes(v float64) string    { return fmt.Sprintf("%.3g MiB", v) }
-func count(v float64) string        { return fmt.Sprintf("%g", v) }
+func quantity(unit string) func(float64) string {
+	return func(v float64) string { return strings.TrimSpace(strconv.FormatFloat(v, 'g', 3, 64) + " " + unit) }
+}
+
+func count(v float64) string { return fmt.Sprintf("%g", v) }
 
 const (
 	schedulingSection = "Scheduling"
@@ -127,16 +132,19 @@ func figures(r *results) []figure {
 			measure: func(r *results) measured { return middle(r, pkg, benchmark, unit, show) },
 		})
 	}
-	const plugin, index = "hyperconverge", "volumes"
+	const plugin = "hyperconverge"
 	direct(pluginSection, "Filter, per node", plugin, "Filter/volumes=1", "ns/op", 60, nanoseconds)
 	direct(pluginSection, "Filter, allocations", plugin, "Filter/volumes=1", "allocs/op", 0, count)
 	direct(pluginSection, "Score, per node", plugin, "Score/volumes=1", "ns/op", 60, nanoseconds)
 	direct(pluginSection, "Score, allocations", plugin, "Score/volumes=1", "allocs/op", 0, count)
 	direct(pluginSection, "PreFilter, 1 volume", plugin, "PreFilter/soft/volumes=1", "ns/op", 1500, microseconds)
 	direct(pluginSection, "PreFilter, 8 volumes", plugin, "PreFilter/soft/volumes=8", "ns/op", 8000, microseconds)
-	direct(indexSection, "lookup of a volume", index, "Lookup", "ns/op", 500, nanoseconds)
-	direct(indexSection, "lookup of a volume, allocations", index, "Lookup", "allocs/op", 0, count)
-	direct(indexSection, "update of a volume", index, "Update", "ns/op", 1000, nanoseconds)
+	for _, f := range r.index {
+		all = append(all, figure{
+			section: indexSection, what: f.What, limit: f.Limit, show: quantity(f.Unit),
+			measure: func(*results) measured { return measured{value: f.Measured, found: true, detail: f.Note} },
+		})
+	}
 	return all
 }
 

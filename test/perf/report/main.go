@@ -1,6 +1,6 @@
 // Command report turns the output of the benchmarks into the table of figures and,
 // if asked to, into docs/performance.md with its charts. It reads Go's benchmark
-// format, so that any benchmark can contribute: test/perf/bench.sh feeds it.
+// format and what test/perf/index prints with -json. test/perf/bench.sh feeds it.
 package main
 
 import (

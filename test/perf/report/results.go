@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
@@ -22,12 +23,19 @@ type sample struct {
 // results are the samples of all benchmarks, in the order in which they ran.
 type results struct {
 	samples []sample
+	index   []indexFigure
 	cpu     string
+}
+
+// indexFigure is a line of JSON, as test/perf/index prints it with -json.
+type indexFigure struct {
+	What, Unit, Note string
+	Limit, Measured  float64
 }
 
 var processors = regexp.MustCompile(`-\d+$`)
 
-// read takes all benchmark lines of a stream, and passes over everything else.
+// read takes all results of a stream, and passes over everything else.
 func (r *results) read(from io.Reader) error {
 	pkg := ""
 	lines := bufio.NewScanner(from)
@@ -46,6 +54,12 @@ func (r *results) read(from io.Reader) error {
 			}
 			s.pkg = pkg
 			r.samples = append(r.samples, s)
+		case strings.HasPrefix(line, "{"):
+			var f indexFigure
+			if err := json.Unmarshal([]byte(line), &f); err != nil {
+				return fmt.Errorf("figure of the index %q: %w", line, err)
+			}
+			r.index = append(r.index, f)
 		}
 	}
 	return lines.Err()

@@ -89,6 +89,7 @@ func details(r *results) []detail {
 		newDetail(r, "Throughput, pods per second", "pods/s", func(v float64) string { return fmt.Sprintf("%.0f", v) }, false),
 		newDetail(r, "Filter+Score p50, µs, nothing else running", "filter-score-p50-ns", thousands, false),
 		newDetail(r, "Filter+Score p50, µs, during the throughput measurement", "loaded-p50-ns", thousands, false),
+		newDetail(r, "CPU time of everything together, µs per pod", "cpu-ns/pod", thousands, false),
 		newDetail(r, "Pods on their data, %", "on-data-%", func(v float64) string { return fmt.Sprintf("%.1f", v) }, true),
 	}
 }
