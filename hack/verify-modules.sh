@@ -15,8 +15,8 @@ while IFS= read -r mod; do
     echo "$mod is not tidy: run go mod tidy in $(dirname "$mod") and commit the result." >&2
     failed=1
   fi
-  if strays=$(grep -E '^\s+k8s\.io/\S+ => k8s\.io/\S+ ' "$dir/go.mod" | grep -v 'v0\.35\.4$'); then
-    echo "$mod replaces Kubernetes modules by another version than v0.35.4:" >&2
+  if strays=$(grep -E '^\s+k8s\.io/\S+ => k8s\.io/\S+ ' "$dir/go.mod" | grep -vE ' (v0\.35\.4|\S*kubernetes v1\.35\.4)$'); then
+    echo "$mod replaces Kubernetes modules by another version than v0.35.4 or v1.35.4:" >&2
     echo "$strays" >&2
     failed=1
   fi

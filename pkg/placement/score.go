@@ -9,10 +9,13 @@ const MaxScore = 100
 type Relation uint8
 
 const (
+	// Local is the replica node itself.
 	Local Relation = iota
+	// SameRack, SameZone and SameRegion are the levels of S3.
 	SameRack
 	SameZone
 	SameRegion
+	// Remote has none of them in common.
 	Remote
 )
 

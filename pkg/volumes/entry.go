@@ -8,14 +8,14 @@ import (
 type Freshness uint8
 
 const (
-	// Unknown: the replicas have not been learned yet.
+	// Unknown means that the replicas have not been learned yet.
 	Unknown Freshness = iota
-	// Fresh: as good as storage's own word.
+	// Fresh is as good as storage's own word.
 	Fresh
-	// Suspect: the last answer did not mention the volume, or named no replicas,
+	// Suspect means that the last answer did not mention the volume, or named no replicas,
 	// although Kubernetes still has it. The last good replicas stand.
 	Suspect
-	// Stale: not verified for longer than MaxStaleness. Counts as unknown.
+	// Stale is not verified for longer than MaxStaleness. Counts as unknown.
 	Stale
 )
 

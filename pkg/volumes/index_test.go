@@ -308,9 +308,9 @@ func TestSubscribersHearOfWhatChangedTheAnswer(t *testing.T) {
 			ix.nodeHandler().OnUpdate(nodeB, odd)
 		}, []Change{{Problems: []NodeProblem{{"b", AnnotationUnschedulable, "maybe"}}}}},
 		{"it can now, and says yes", func() {
-			clear := nodeB.DeepCopy()
-			clear.Annotations = map[string]string{AnnotationUnschedulable: "true"}
-			ix.nodeHandler().OnUpdate(nodeB, clear)
+			plain := nodeB.DeepCopy()
+			plain.Annotations = map[string]string{AnnotationUnschedulable: "true"}
+			ix.nodeHandler().OnUpdate(nodeB, plain)
 		}, []Change{{Nodes: []NodeChange{{Old: &placement.Node{Name: "b"}, New: &placement.Node{Name: "b", Unschedulable: true}}}}}},
 		{"storage is away for too long", func() { clock.Step(2 * time.Minute) },
 			[]Change{{Cluster: true, Nodes: []NodeChange{{Old: &placement.Node{Name: "a", State: placement.Offline}, New: &placement.Node{Name: "a", State: placement.Online}}}}}},

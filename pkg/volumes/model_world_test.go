@@ -407,7 +407,7 @@ func (w *world) listNodes() string {
 	short, twice := w.chance(5), w.chance(10)
 	if !w.chance(8) {
 		for _, id := range modelIDs {
-			if s, found := w.storage[id]; found && !(short && w.chance(2)) {
+			if s, found := w.storage[id]; found && (!short || !w.chance(2)) {
 				list = append(list, s)
 				if twice {
 					s.State = placement.Online + placement.StorageState(w.IntN(4))

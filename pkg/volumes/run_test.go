@@ -3,6 +3,7 @@ package volumes
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,7 +143,7 @@ func TestManyFeedsAtOnceEndWhereOneWould(t *testing.T) {
 			for round := range rounds {
 				for i := range nodes {
 					node := testNode(fmt.Sprint("n", i))
-					node.Labels = map[string]string{"zone": fmt.Sprint((round + i) % 3)}
+					node.Labels = map[string]string{"zone": strconv.Itoa((round + i) % 3)}
 					ix.nodeHandler().OnAdd(node, false)
 				}
 			}
@@ -166,7 +167,7 @@ func TestManyFeedsAtOnceEndWhereOneWould(t *testing.T) {
 		func(ix *Index) {
 			for round := range rounds {
 				for i := range volumes {
-					handle := fmt.Sprint(i + 1)
+					handle := strconv.Itoa(i + 1)
 					ix.follow(handle, true)
 					ix.BeginInspect(handle)
 					o := observe(handle, fmt.Sprint("s", (i+round)%nodes), fmt.Sprint("s", (i+round+1)%nodes))
@@ -199,7 +200,7 @@ func TestManyFeedsAtOnceEndWhereOneWould(t *testing.T) {
 		readers.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				view := many.View()
-				if entry := many.Lookup(fmt.Sprint(i%volumes + 1)); entry.Volume != nil {
+				if entry := many.Lookup(strconv.Itoa(i%volumes + 1)); entry.Volume != nil {
 					for _, ref := range entry.Volume.Set(0) {
 						if node, _ := view.Holder(ref); node != nil && view.Node(node.Name) != node {
 							t.Errorf("holder %s is not in its view", node.Name)
@@ -220,7 +221,7 @@ func TestManyFeedsAtOnceEndWhereOneWould(t *testing.T) {
 	many.step()
 
 	for i := range volumes {
-		handle := fmt.Sprint(i + 1)
+		handle := strconv.Itoa(i + 1)
 		a, b := one.Lookup(handle).Volume, many.Lookup(handle).Volume
 		for k, ref := range a.Set(0) {
 			if want, got := one.ids.id(ref), many.ids.id(b.Set(0)[k]); want != got {

@@ -109,13 +109,13 @@ func (ix *Index) BeginInspect(handle string) bool {
 type Verdict uint8
 
 const (
-	// Dropped: nobody follows the handle any more, or the answer was of no use.
+	// Dropped means that nobody follows the handle any more, or the answer was of no use.
 	Dropped Verdict = iota
-	// Learned: the volume was unknown, stale, suspect or in doubt before.
+	// Learned means that the volume was unknown, stale, suspect or in doubt before.
 	Learned
-	// Confirmed: nothing cast doubt on the entry, and it was right.
+	// Confirmed means that nothing cast doubt on the entry, and it was right.
 	Confirmed
-	// Diverged: nothing cast doubt on the entry, but it was wrong.
+	// Diverged means that nothing cast doubt on the entry, but it was wrong.
 	Diverged
 )
 

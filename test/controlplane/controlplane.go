@@ -69,8 +69,11 @@ func freeURL(tb ktesting.TB) url.URL {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer listener.Close()
-	return url.URL{Scheme: "http", Host: listener.Addr().String()}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return url.URL{Scheme: "http", Host: address}
 }
 
 // quiet is a test that is not told what the API server has to say. The server may

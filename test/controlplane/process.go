@@ -89,6 +89,7 @@ func silence() func(code int) {
 			must(os.Remove(file.Name()))
 			return
 		}
-		fmt.Fprintln(stderr, "What the components said is in", file.Name())
+		_, err := fmt.Fprintln(stderr, "What the components said is in", file.Name())
+		must(err)
 	}
 }

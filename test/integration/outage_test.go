@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -58,6 +59,19 @@ var outageScenarios = []scenario{
 		},
 	},
 	{
+		name: "volumes that are known before the nodes are do not send a pod to storage that is offline", nodes: 3,
+		play: func(c *cluster) {
+			c.volume("data", "n1")
+			c.storageState("n1", openstoragesim.StatusOffline)
+			c.must(c.server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{"Node.*": {Latency: time.Second}}}))
+			c.runScheduler("")
+			c.create(c.strict("db", "data"))
+			c.expectPending("db", placement.ReasonNoOnlineReplica)
+			c.storageState("n1", openstoragesim.StatusOK)
+			c.expectNode("db", "n1")
+		},
+	},
+	{
 		name: "data older than maxStaleness is not believed: soft pods are placed with an event, strict ones wait for storage", nodes: 3,
 		play: func(c *cluster) {
 			c.volume("data", "n2")
@@ -107,11 +121,10 @@ var outageScenarios = []scenario{
 	{
 		name: "a soft pod waits for a late answer about a volume that was bound a moment ago", nodes: 4,
 		play: func(c *cluster) {
+			c.must(c.server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{
+				"Volume.*": {Code: codes.Unavailable}, "Watch.*": {Code: codes.Unavailable},
+			}}))
 			c.runScheduler("unknownVolumeGracePeriod: 20s")
-			c.must(c.server.SetFaults(openstoragesim.Faults{
-				Calls: map[string]openstoragesim.CallFault{"Volume.*": {Code: codes.Unavailable}},
-				Watch: openstoragesim.WatchFaults{Drop: 1},
-			}))
 			c.volume("data", "n3")
 			c.create(c.pod("db", "data"))
 			c.expectPending("db", placement.ReasonVolumeUnknown, c.namespace+"/data")

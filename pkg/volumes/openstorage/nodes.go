@@ -2,6 +2,7 @@ package openstorage
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/libopenstorage/openstorage/api"
@@ -15,8 +16,10 @@ import (
 // nodeLoop polls the node list: nodes are not in the watch. The interval varies
 // by a tenth, so that several schedulers do not ask at the same moment.
 func (s *Source) nodeLoop(ctx context.Context) {
+	polled := sync.OnceFunc(func() { close(s.polled) })
 	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
 		s.pollNodes(ctx)
+		polled()
 		s.publish()
 	}, s.config.NodePollInterval, 0.1, true)
 }

@@ -107,21 +107,21 @@ func (s *Source) checkVisibility(ctx context.Context, handles volumes.Handles) {
 		return
 	}
 	shown := sets.New(response.GetVolumeIds()...)
-	visible, comparable := 0, 0
+	visible, checkable := 0, 0
 	for i := range handles.Len() {
 		id, known := s.volumeID(handles.At(i))
 		if !known {
 			continue
 		}
-		comparable++
+		checkable++
 		if shown.Has(id) {
 			visible++
 		}
 	}
 	klog.FromContext(ctx).V(2).Info("Compared the volumes of Kubernetes with those of the storage API",
-		"kubernetes", handles.Len(), "comparable", comparable, "storage", len(shown), "both", visible)
+		"kubernetes", handles.Len(), "checkable", checkable, "storage", len(shown), "both", visible)
 
-	blind := comparable > 0 && visible == 0
+	blind := checkable > 0 && visible == 0
 	if !blind || len(shown) > 0 {
 		s.problems.clear(ReasonTokenBlind)
 	}

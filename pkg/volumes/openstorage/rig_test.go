@@ -87,7 +87,7 @@ func start(t *testing.T, s settings) *rig {
 		s.setUp(r)
 	}
 
-	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), r.logger()))
+	ctx, cancel := context.WithCancel(klog.NewContext(context.WithoutCancel(t.Context()), r.logger()))
 	r.kube = fake.NewClientset(objects...)
 	r.pvWatched = make(chan struct{})
 	watched := sync.OnceFunc(func() { close(r.pvWatched) })

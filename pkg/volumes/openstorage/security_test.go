@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -293,10 +294,10 @@ func TestServerThatQuotesTheTokenIsCensored(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 	plain := status.Error(codes.NotFound, "no such volume")
-	if err := token.redact(plain); err != plain {
+	if err := token.redact(plain); !errors.Is(err, plain) {
 		t.Errorf("an error without a token became %v", err)
 	}
-	if err := (*tokenFile)(nil).redact(plain); err != plain {
+	if err := (*tokenFile)(nil).redact(plain); !errors.Is(err, plain) {
 		t.Errorf("without a token an error became %v", err)
 	}
 	if err := token.redact(nil); err != nil {

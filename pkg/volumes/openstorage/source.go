@@ -33,6 +33,8 @@ type Source struct {
 	watching atomic.Bool
 	// dumping is true while a watch sends what was there before.
 	dumping atomic.Bool
+	// polled is closed when the first node poll is over, whatever came of it.
+	polled chan struct{}
 	// settle has a token in it when unsettled volumes should be looked for.
 	settle chan struct{}
 	// settled is closed when the volumes of the start have been asked for.
@@ -65,6 +67,7 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 		gate:     newGate(),
 		limiter:  rate.NewLimiter(inspectRate, inspectBurst),
 		problems: newProblems(config.OnProblem),
+		polled:   make(chan struct{}),
 		settle:   make(chan struct{}, 1),
 		settled:  make(chan struct{}),
 	}
@@ -86,7 +89,14 @@ func (s *Source) Run(ctx context.Context) {
 	defer s.queue.closeWith(ctx)()
 
 	var running sync.WaitGroup
-	loops := []func(context.Context){s.nodeLoop, s.wantLoop, s.watchLoop, s.settleLoop, s.resyncLoop, s.debugLoop}
+	running.Go(func() { s.nodeLoop(ctx) })
+	// Nodes before volumes: a volume whose nodes are not known would take them for
+	// Online, and its pods to a node whose storage is not.
+	select {
+	case <-s.polled:
+	case <-ctx.Done():
+	}
+	loops := []func(context.Context){s.wantLoop, s.watchLoop, s.settleLoop, s.resyncLoop, s.debugLoop}
 	for range inspectWorkers {
 		loops = append(loops, s.inspectLoop)
 	}

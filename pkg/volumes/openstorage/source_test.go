@@ -1,7 +1,6 @@
 package openstorage
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"syscall"
@@ -267,7 +266,7 @@ func TestDeletedVolumeBecomesSuspect(t *testing.T) {
 			if got := r.holders(id); len(got) != 2 {
 				t.Errorf("the last replicas are %v", got)
 			}
-			r.must(r.kube.CoreV1().PersistentVolumes().Delete(context.Background(), "pv", metav1.DeleteOptions{}))
+			r.must(r.kube.CoreV1().PersistentVolumes().Delete(t.Context(), "pv", metav1.DeleteOptions{}))
 			r.eventuallyIs(id, volumes.Unknown)
 		})
 	}
