@@ -14,7 +14,7 @@ CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube
 
 # The packages without Kubernetes' own code are small enough to be compiled a
 # second time for the race detector.
-RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./internal/... ./cmd/sandbox
+RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./internal/... ./cmd/sandbox
 
 .DEFAULT_GOAL := help
 
@@ -23,14 +23,14 @@ help: ## List the targets
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: bin/scheduler bin/sandbox ## Compile our own binaries into bin/
+build: bin/scheduler bin/sandbox bin/webhook ## Compile our own binaries into bin/
 
 .PHONY: demo
-demo: build $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
+demo: bin/scheduler bin/sandbox $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
 	@bin/sandbox demo
 
 .PHONY: up
-up: build $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
+up: bin/scheduler bin/sandbox $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
 	@bin/sandbox up
 
 .PHONY: test
@@ -61,8 +61,8 @@ conformance: ## Run our client against the real OpenStorage SDK server code
 
 .PHONY: bench
 bench: ## Measure everything, print the figures beside their limits, write docs/performance.md
-	@go run ./test/perf/index
 	@test/perf/bench.sh
+	@go test -run '^$$' -bench . -benchtime 1x -timeout 20m ./test/webhook
 
 .PHONY: verify
 verify: ## Check generated code, modules, formatting and the linters
@@ -88,6 +88,10 @@ bin/scheduler: FORCE
 bin/sandbox: FORCE
 	@test -x $@ || echo "Compiling the sandbox"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/sandbox
+
+bin/webhook: FORCE
+	@test -x $@ || echo "Compiling the webhook"
+	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/webhook
 
 bin/etcd: hack/controlplane/go.mod
 	@echo "Compiling etcd"
