@@ -5,22 +5,19 @@ package manifests
 
 import (
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
-	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
-	apiservertesting "k8s.io/kubernetes/cmd/kube-apiserver/app/testing"
 	"k8s.io/kubernetes/test/utils/ktesting"
+
+	"github.com/hyperconverge/scheduler/test/controlplane"
 )
 
 // controlPlane is one kube-apiserver on one etcd, shared by all tests.
@@ -43,30 +40,14 @@ var shared struct {
 // process.
 func sharedPlane(t *testing.T) *controlPlane {
 	t.Helper()
-	shared.once.Do(func() { shared.plane = startControlPlane(processTB{t}) })
+	shared.once.Do(func() { shared.plane = startControlPlane(controlplane.Process{TB: t}) })
 	if shared.plane == nil {
 		t.Fatal("the control plane did not start, see the first test")
 	}
 	return shared.plane
 }
 
-// processTB is a test whose cleanups wait for the end of the process.
-type processTB struct{ *testing.T }
-
-func (processTB) Cleanup(f func()) { atExit = append(atExit, f) }
-
-// Log and Logf are silent: the control plane outlives the test it would log to.
-func (processTB) Log(...any)          {}
-func (processTB) Logf(string, ...any) {}
-
-func (processTB) TempDir() string {
-	dir, err := os.MkdirTemp("", "hyperconverge-manifests-")
-	if err != nil {
-		panic(err)
-	}
-	atExit = append(atExit, func() { _ = os.RemoveAll(dir) })
-	return dir
-}
+func TestMain(m *testing.M) { controlplane.Main(m) }
 
 // auditPolicy logs who did what, for the accounts of our own.
 const auditPolicy = `
@@ -90,22 +71,15 @@ func startControlPlane(t ktesting.TB) *controlPlane {
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	storage := storagebackend.NewDefaultConfig("/registry", nil)
-	storage.Transport.ServerList = []string{startEtcd(t)}
-	server, err := apiservertesting.StartTestServer(t, apiservertesting.NewDefaultTestServerOptions(), []string{
+	config := controlplane.Start(t,
 		"--authorization-mode=RBAC",
-		"--disable-admission-plugins=" + noController,
-		"--audit-policy-file=" + policy,
-		"--audit-log-path=" + audit,
+		"--disable-admission-plugins="+noController,
+		"--audit-policy-file="+policy,
+		"--audit-log-path="+audit,
 		"--audit-log-mode=blocking-strict",
-	}, storage)
-	if err != nil {
-		t.Fatalf("kube-apiserver: %v", err)
-	}
-	t.Cleanup(server.TearDownFn)
-	config := rest.CopyConfig(server.ClientConfig)
-	config.QPS, config.Burst = 5000, 10000
+	)
 	p := &controlPlane{config: config, audit: audit}
+	var err error
 	if p.client, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
@@ -114,31 +88,6 @@ func startControlPlane(t ktesting.TB) *controlPlane {
 	}
 	p.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(p.client.Discovery()))
 	return p
-}
-
-// startEtcd returns the client URL of a new, empty etcd.
-func startEtcd(t ktesting.TB) string {
-	t.Helper()
-	config := embed.NewConfig()
-	config.Dir = t.TempDir()
-	config.LogLevel = "error"
-	config.LogOutputs = []string{logFile}
-	config.UnsafeNoFsync = true // the data dies with the test
-	client, peer := url.URL{Scheme: "http", Host: freeAddress(t)}, url.URL{Scheme: "http", Host: freeAddress(t)}
-	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	config.InitialCluster = config.InitialClusterFromName(config.Name)
-	etcd, err := embed.StartEtcd(config)
-	if err != nil {
-		t.Fatalf("etcd: %v", err)
-	}
-	t.Cleanup(etcd.Close)
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case <-time.After(time.Minute):
-		t.Fatal("etcd is not ready after a minute")
-	}
-	return client.String()
 }
 
 // freeAddress is a TCP address on this machine that nobody listens on.

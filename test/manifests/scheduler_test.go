@@ -25,6 +25,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
+
+	"github.com/hyperconverge/scheduler/test/controlplane"
 )
 
 const (
@@ -43,7 +45,7 @@ var binary struct {
 func schedulerBinary(t *testing.T) string {
 	t.Helper()
 	binary.once.Do(func() {
-		dir := processTB{t}.TempDir()
+		dir := controlplane.Process{TB: t}.TempDir()
 		binary.path = filepath.Join(dir, "scheduler")
 		build := exec.Command("go", "build", "-o", binary.path, "./cmd/scheduler")
 		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
