@@ -11,11 +11,13 @@ type Relation uint8
 const (
 	// Local is the replica node itself.
 	Local Relation = iota
-	// SameRack, SameZone and SameRegion are the levels of S3.
+	// SameRack is a node in the rack of a replica node.
 	SameRack
+	// SameZone is a node in its zone.
 	SameZone
+	// SameRegion is a node in its region.
 	SameRegion
-	// Remote has none of them in common.
+	// Remote is any other node.
 	Remote
 )
 
