@@ -26,9 +26,9 @@ const patience = 10 * time.Minute
 type measurement struct {
 	// throughput in pods per second, from the first pod that was bound to the last.
 	throughput float64
-	// loaded are the times that Filter and Score took meanwhile, when API server,
-	// etcd and extender wanted the same cores.
-	loaded durations
+	// loaded are the scheduling cycles meanwhile, when API server, etcd and extender
+	// wanted the same cores.
+	loaded cycles
 	// cpu is the time per pod that all in this process, API server and etcd
 	// included, kept the cores busy.
 	cpu time.Duration
@@ -36,17 +36,22 @@ type measurement struct {
 	onData, scheduled int
 }
 
+// searchTime is how long search goes on at least, so that a quick scheduler is as
+// warm as a slow one.
+const searchTime = time.Second
+
 // search has the scheduler look for nodes for the first pods of a workload without
-// binding them, one after the other, while nothing else happens. It returns how
-// long Filter and Score took.
-func (s *runningScheduler) search(ctx context.Context, w workload, pods int) (durations, error) {
+// binding them, one after the other, again and again, while nothing else happens.
+func (s *runningScheduler) search(ctx context.Context, w workload, pods int) (cycles, error) {
 	runtime.GC() // what went before is not part of this
 	s.stopwatch.take()
-	for i := range pods {
-		pod := w.pod(i)
-		pod.UID = types.UID("search-" + pod.Name)
-		if _, err := s.scheduler.SchedulePod(ctx, s.scheduler.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod); err != nil {
-			return nil, fmt.Errorf("searching a node for %s: %w", pod.Name, err)
+	for start := time.Now(); time.Since(start) < searchTime; {
+		for i := range pods {
+			pod := w.pod(i)
+			pod.UID = types.UID("search-" + pod.Name)
+			if _, err := s.scheduler.SchedulePod(ctx, s.scheduler.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod); err != nil {
+				return nil, fmt.Errorf("searching a node for %s: %w", pod.Name, err)
+			}
 		}
 	}
 	return s.stopwatch.take(), nil

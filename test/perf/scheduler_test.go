@@ -128,10 +128,11 @@ func startScheduler(tb testing.TB, c *cluster, v variant) (*runningScheduler, er
 		cancel()
 		return nil, err
 	}
-	s.stopwatch.watch(s.scheduler)
+	wrap := func(profile.Map) {}
 	if v.plugin() {
-		localfirst.Wrap(s.scheduler.Profiles)
+		wrap = localfirst.Wrap
 	}
+	s.stopwatch.watch(s.scheduler, wrap)
 
 	done := make(chan struct{})
 	s.stop = func() {

@@ -104,9 +104,11 @@ func benchmarkVariant(b *testing.B, c *cluster, v variant) {
 			}
 			b.ReportMetric(0, "ns/op") // of no meaning here
 			b.ReportMetric(m.throughput, "pods/s")
-			b.ReportMetric(float64(idle.quantile(0.5)), "filter-score-p50-ns")
-			b.ReportMetric(float64(idle.quantile(0.9)), "filter-score-p90-ns")
-			b.ReportMetric(float64(m.loaded.quantile(0.5)), "loaded-p50-ns")
+			b.ReportMetric(float64(idle.quantile(0.5, (*cycle).filterScore)), "filter-score-p50-ns")
+			b.ReportMetric(float64(idle.quantile(0.5, (*cycle).pass)), "pass-p50-ns")
+			b.ReportMetric(float64(idle.quantile(0.5, (*cycle).filter)), "filter-p50-ns")
+			b.ReportMetric(float64(idle.quantile(0.5, (*cycle).score)), "score-p50-ns")
+			b.ReportMetric(float64(m.loaded.quantile(0.5, (*cycle).filterScore)), "loaded-p50-ns")
 			b.ReportMetric(float64(m.cpu), "cpu-ns/pod")
 			if w.replicated() {
 				b.ReportMetric(100*float64(m.onData)/float64(m.scheduled), "on-data-%")

@@ -11,6 +11,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/profile"
 )
 
 // stopwatch times the scheduling cycles of one scheduler, in the same way for
@@ -20,17 +21,32 @@ import (
 // and 1 ms, and they count the Filters of the prefer-first pass to no extension
 // point at all.
 type stopwatch struct {
-	mu sync.Mutex
-	// preFiltered is when the PreFilter plugins of the present cycle had run.
-	preFiltered time.Time
-	filterScore []time.Duration
+	mu      sync.Mutex
+	present cycle
+	cycles  []cycle
 }
 
-// watch begins to time the scheduler. It must happen before its profiles are
-// wrapped otherwise, and before it runs.
-func (s *stopwatch) watch(sched *scheduler.Scheduler) {
-	for name, inner := range sched.Profiles {
-		sched.Profiles[name] = &timedProfile{Framework: inner, stopwatch: s}
+// cycle is when the parts of one scheduling cycle were over.
+type cycle struct {
+	preFiltered, passed, filtered, scored time.Time
+}
+
+// The parts of a cycle after the PreFilter plugins. Filter and Score hold what
+// extenders do there.
+func (c *cycle) pass() time.Duration        { return c.passed.Sub(c.preFiltered) }
+func (c *cycle) filter() time.Duration      { return c.filtered.Sub(c.passed) }
+func (c *cycle) score() time.Duration       { return c.scored.Sub(c.filtered) }
+func (c *cycle) filterScore() time.Duration { return c.scored.Sub(c.preFiltered) }
+
+// watch begins to time the scheduler, whose profiles wrap puts something around.
+// It must happen before the scheduler runs.
+func (s *stopwatch) watch(sched *scheduler.Scheduler, wrap func(profile.Map)) {
+	for name, plugins := range sched.Profiles {
+		sched.Profiles[name] = &innerProfile{Framework: plugins, stopwatch: s}
+	}
+	wrap(sched.Profiles)
+	for name, wrapped := range sched.Profiles {
+		sched.Profiles[name] = &outerProfile{Framework: wrapped, stopwatch: s}
 	}
 	schedulePod := sched.SchedulePod
 	sched.SchedulePod = func(ctx context.Context, fw framework.Framework, state fwk.CycleState, pod *v1.Pod) (scheduler.ScheduleResult, error) {
@@ -42,47 +58,77 @@ func (s *stopwatch) watch(sched *scheduler.Scheduler) {
 	}
 }
 
-// timedProfile notes when the plugins' PreFilters have run. What follows until
-// the end of the cycle's search is filtering and scoring, wherever it happens: in
-// plugins, in the prefer-first pass, in extenders.
-type timedProfile struct {
+// mark notes the present time in the present cycle.
+func (s *stopwatch) mark(part func(*cycle) *time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*part(&s.present) = time.Now()
+}
+
+// stop ends a cycle that has found a node.
+func (s *stopwatch) stop() {
+	s.mark(func(c *cycle) *time.Time { return &c.scored })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.present.filtered.Before(s.present.passed) {
+		s.present.filtered = s.present.scored // one node was left, and needed no score
+	}
+	s.cycles = append(s.cycles, s.present)
+}
+
+// take returns the cycles since it was called last.
+func (s *stopwatch) take() cycles {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.cycles
+	s.cycles = nil
+	return taken
+}
+
+// innerProfile notes when the plugins' PreFilters have run.
+type innerProfile struct {
 	framework.Framework
 	stopwatch *stopwatch
 }
 
-func (p *timedProfile) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
+// RunPreFilterPlugins notes the end of the plugins' PreFilters.
+func (p *innerProfile) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
-	p.stopwatch.mu.Lock()
-	defer p.stopwatch.mu.Unlock()
-	p.stopwatch.preFiltered = time.Now()
+	p.stopwatch.mark(func(c *cycle) *time.Time { return &c.preFiltered })
 	return result, status, narrowing
 }
 
-func (s *stopwatch) stop() {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.filterScore = append(s.filterScore, now.Sub(s.preFiltered))
+// outerProfile notes when the prefer-first pass is over, and when all filtering is.
+type outerProfile struct {
+	framework.Framework
+	stopwatch *stopwatch
 }
 
-// take returns the durations of Filter and Score since it was called last, of
-// pods that found a node.
-func (s *stopwatch) take() durations {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	taken := s.filterScore
-	s.filterScore = nil
-	slices.Sort(taken)
-	return taken
+// RunPreFilterPlugins notes the end of the prefer-first pass, if there is one.
+func (p *outerProfile) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
+	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
+	p.stopwatch.mark(func(c *cycle) *time.Time { return &c.passed })
+	return result, status, narrowing
 }
 
-// durations are sorted, shortest first.
-type durations []time.Duration
+// RunPreScorePlugins notes the end of filtering.
+func (p *outerProfile) RunPreScorePlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes []fwk.NodeInfo) *fwk.Status {
+	p.stopwatch.mark(func(c *cycle) *time.Time { return &c.filtered })
+	return p.Framework.RunPreScorePlugins(ctx, state, pod, nodes)
+}
 
-// quantile returns one of the durations: the median for 0.5.
-func (d durations) quantile(q float64) time.Duration {
-	if len(d) == 0 {
+// cycles are those of one measurement.
+type cycles []cycle
+
+// quantile returns one of the durations of a part: the median for 0.5.
+func (all cycles) quantile(q float64, part func(*cycle) time.Duration) time.Duration {
+	if len(all) == 0 {
 		return 0
 	}
-	return d[int(q*float64(len(d)-1))]
+	durations := make([]time.Duration, len(all))
+	for i := range all {
+		durations[i] = part(&all[i])
+	}
+	slices.Sort(durations)
+	return durations[int(q*float64(len(durations)-1))]
 }

@@ -23,13 +23,14 @@ type page struct {
 	Variants []string
 	Charts   []chart
 	Details  []detail
+	Parts    []part
 	Sizes    []int
 	Rounds   int
 }
 
 // writePage writes the report for people who were not there.
 func writePage(r *results, file string) error {
-	p := page{Hardware: describe(r), Rows: rows(r), Charts: charts, Details: details(r), Sizes: r.sizes()}
+	p := page{Hardware: describe(r), Rows: rows(r), Charts: charts, Details: details(r), Parts: parts(r), Sizes: r.sizes()}
 	p.Missed = missed(p.Rows)
 	for _, v := range variants {
 		p.Variants = append(p.Variants, v.title)

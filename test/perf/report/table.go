@@ -116,3 +116,31 @@ func newDetail(r *results, title, unit string, show func(float64) string, replic
 	}
 	return d
 }
+
+// part is how the time of Filter+Score divides up for one kind of pod.
+type part struct {
+	Workload, Variant   string
+	Pass, Filter, Score string
+}
+
+func parts(r *results) []part {
+	cell := func(variant, unit, workload string) string {
+		if value, found := median(pick(r.scheduling(variant, unit), largest, workload)); found {
+			return thousands(value)
+		}
+		return "–"
+	}
+	var all []part
+	for _, w := range workloads {
+		if !w.replicated {
+			continue
+		}
+		for _, v := range variants {
+			all = append(all, part{
+				Workload: w.title, Variant: v.title,
+				Pass: cell(v.name, "pass-p50-ns", w.name), Filter: cell(v.name, "filter-p50-ns", w.name), Score: cell(v.name, "score-p50-ns", w.name),
+			})
+		}
+	}
+	return all
+}
