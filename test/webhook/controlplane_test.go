@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/client-go/rest"
 	apiservertesting "k8s.io/kubernetes/cmd/kube-apiserver/app/testing"
+	"k8s.io/kubernetes/test/utils/ktesting"
 )
 
 // startAPIServer starts kube-apiserver and etcd in this process; they end with
@@ -104,5 +105,8 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("KUBE_CACHE_MUTATION_DETECTOR", "true"); err != nil {
 		panic(err)
 	}
+	// The API server's test package turns logging up to 5, which costs more than
+	// what is measured here.
+	ktesting.SetDefaultVerbosity(1)
 	os.Exit(m.Run())
 }
