@@ -4,6 +4,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
@@ -78,21 +79,53 @@ func (c *Claim) Annotations() map[string]string {
 	return c.PVC.Annotations
 }
 
-// Claims finds the claims of pods. It reads listers only: an informer's store is
-// updated before its handlers run, so a pod that an event has put back into the
-// queue sees at least that event here.
+// Objects is where the claims of pods are looked up.
+type Objects interface {
+	// PVC, PV and StorageClass return an error for what does not exist, or is not
+	// known.
+	PVC(namespace, name string) (*v1.PersistentVolumeClaim, error)
+	PV(name string) (*v1.PersistentVolume, error)
+	StorageClass(name string) (*storagev1.StorageClass, error)
+	// StorageClasses returns all of them.
+	StorageClasses() ([]*storagev1.StorageClass, error)
+}
+
+// Listers are the Objects of a process that caches them whole. An informer's
+// store is updated before its handlers run, so a pod that an event has put back
+// into the queue sees at least that event here.
+type Listers struct {
+	PVCs    corelisters.PersistentVolumeClaimLister
+	PVs     corelisters.PersistentVolumeLister
+	Classes storagelisters.StorageClassLister
+}
+
+// PVC implements Objects.
+func (l Listers) PVC(namespace, name string) (*v1.PersistentVolumeClaim, error) {
+	return l.PVCs.PersistentVolumeClaims(namespace).Get(name)
+}
+
+// PV implements Objects.
+func (l Listers) PV(name string) (*v1.PersistentVolume, error) { return l.PVs.Get(name) }
+
+// StorageClass implements Objects.
+func (l Listers) StorageClass(name string) (*storagev1.StorageClass, error) {
+	return l.Classes.Get(name)
+}
+
+// StorageClasses implements Objects.
+func (l Listers) StorageClasses() ([]*storagev1.StorageClass, error) {
+	return l.Classes.List(labels.Everything())
+}
+
+// Claims finds the claims of pods.
 type Claims struct {
-	pvcs    corelisters.PersistentVolumeClaimLister
-	pvs     corelisters.PersistentVolumeLister
-	classes storagelisters.StorageClassLister
+	objects Objects
 	drivers sets.Set[string]
 }
 
 // NewClaims returns a finder for volumes of the given drivers.
-func NewClaims(pvcs corelisters.PersistentVolumeClaimLister, pvs corelisters.PersistentVolumeLister,
-	classes storagelisters.StorageClassLister, drivers []string,
-) *Claims {
-	return &Claims{pvcs: pvcs, pvs: pvs, classes: classes, drivers: sets.New(drivers...)}
+func NewClaims(objects Objects, drivers []string) *Claims {
+	return &Claims{objects: objects, drivers: sets.New(drivers...)}
 }
 
 // Of returns the claims of a pod, those of other drivers included, each of them
@@ -146,8 +179,8 @@ func ClaimName(pod *v1.Pod, volume *v1.Volume) (name string, ephemeral bool) {
 
 func (c *Claims) ofPVC(pod *v1.Pod, name string, ephemeral bool) Claim {
 	claim := Claim{Namespace: pod.Namespace, Name: name}
-	pvc, err := c.pvcs.PersistentVolumeClaims(pod.Namespace).Get(name)
-	if err != nil { // a lister knows no other error than NotFound
+	pvc, err := c.objects.PVC(pod.Namespace, name)
+	if err != nil {
 		claim.State = ClaimMissing
 		return claim
 	}
@@ -169,7 +202,7 @@ func (c *Claims) resolve(claim *Claim, class *storagev1.StorageClass) {
 		claim.Driver = c.driverOfUnbound(pvc, class)
 		return
 	}
-	pv, err := c.pvs.Get(pvc.Spec.VolumeName)
+	pv, err := c.objects.PV(pvc.Spec.VolumeName)
 	if err != nil || !freeFor(pv, pvc) {
 		claim.State = ClaimLost
 		claim.Driver = c.driverOfUnbound(pvc, class)
@@ -198,7 +231,7 @@ func (c *Claims) classOf(pvc *v1.PersistentVolumeClaim) *storagev1.StorageClass 
 	if name == "" {
 		return nil
 	}
-	class, err := c.classes.Get(name)
+	class, err := c.objects.StorageClass(name)
 	if err != nil {
 		return nil
 	}

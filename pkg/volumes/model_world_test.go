@@ -12,8 +12,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	corelisters "k8s.io/client-go/listers/core/v1"
-	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -72,8 +70,7 @@ func newWorld(seed uint64) *world {
 		return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	}
 	w.pvs, w.pvcs = newStore(), newStore()
-	w.claims = NewClaims(corelisters.NewPersistentVolumeClaimLister(w.pvcs), corelisters.NewPersistentVolumeLister(w.pvs),
-		storagelisters.NewStorageClassLister(newStore()), modelDrivers)
+	w.claims = NewClaims(listersOver(w.pvcs, w.pvs, newStore()), modelDrivers)
 	w.nodeFeed, w.csiFeed, w.pvFeed = w.ix.nodeHandler(), w.ix.csiNodeHandler(), w.ix.pvHandler()
 	return w
 }

@@ -3,7 +3,6 @@ package volumes
 import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Annotations that make a StorageClass the default one.
@@ -47,7 +46,7 @@ func (c *Claims) OfNew(pod *v1.Pod) []Claim {
 
 func (c *Claims) ofNewPVC(namespace, name string) Claim {
 	claim := Claim{Namespace: namespace, Name: name}
-	pvc, err := c.pvcs.PersistentVolumeClaims(namespace).Get(name)
+	pvc, err := c.objects.PVC(namespace, name)
 	if err != nil {
 		claim.State = ClaimMissing
 		return claim
@@ -70,7 +69,7 @@ func (c *Claims) futureClassOf(pvc *v1.PersistentVolumeClaim) *storagev1.Storage
 // defaultClass is the class that Kubernetes gives to claims that name none: of
 // several the newest, and of equally old ones the first by name.
 func (c *Claims) defaultClass() *storagev1.StorageClass {
-	classes, err := c.classes.List(labels.Everything())
+	classes, err := c.objects.StorageClasses()
 	if err != nil {
 		return nil
 	}

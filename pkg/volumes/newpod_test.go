@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -72,13 +73,23 @@ func newPodWorld() []runtime.Object {
 	}
 }
 
-// claimsOver returns a finder over the objects, as a transform leaves them.
-func claimsOver(t *testing.T, objects []runtime.Object, trim cache.TransformFunc) *Claims {
-	t.Helper()
-	indexer := func() cache.Indexer {
-		return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+func listersOver(pvcs, pvs, classes cache.Indexer) Listers {
+	return Listers{
+		PVCs:    corelisters.NewPersistentVolumeClaimLister(pvcs),
+		PVs:     corelisters.NewPersistentVolumeLister(pvs),
+		Classes: storagelisters.NewStorageClassLister(classes),
 	}
-	pvcs, pvs, classes := indexer(), indexer(), indexer()
+}
+
+func digestsOver(pvcs, pvs, classes cache.Indexer) Digests {
+	return Digests{PVCs: pvcs, PVs: pvs, Classes: storagelisters.NewStorageClassLister(classes)}
+}
+
+// storesOf are the stores of informers with a transform: of PVCs, PVs and classes.
+func storesOf(t *testing.T, objects []runtime.Object, transform cache.TransformFunc) (pvcs, pvs, classes cache.Indexer) {
+	t.Helper()
+	newStore := func() cache.Indexer { return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}) }
+	pvcs, pvs, classes = newStore(), newStore(), newStore()
 	for _, object := range objects {
 		store := classes
 		switch object.(type) {
@@ -87,7 +98,7 @@ func claimsOver(t *testing.T, objects []runtime.Object, trim cache.TransformFunc
 		case *v1.PersistentVolume:
 			store = pvs
 		}
-		kept, err := trim(object)
+		kept, err := transform(object)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,8 +106,7 @@ func claimsOver(t *testing.T, objects []runtime.Object, trim cache.TransformFunc
 			t.Fatal(err)
 		}
 	}
-	return NewClaims(corelisters.NewPersistentVolumeClaimLister(pvcs), corelisters.NewPersistentVolumeLister(pvs),
-		storagelisters.NewStorageClassLister(classes), []string{portworx, InTreeDriver})
+	return pvcs, pvs, classes
 }
 
 func TestClaimsOfNewPod(t *testing.T) {
@@ -139,11 +149,12 @@ func TestClaimsOfNewPod(t *testing.T) {
 		"volumes that are not stored anywhere are none of our own":  {v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}, nil},
 		"a volume without any source, which validation will refuse": {v1.VolumeSource{}, nil},
 	}
-	for form, trim := range map[string]cache.TransformFunc{
-		"whole":   func(object any) (any, error) { return object, nil },
-		"trimmed": Trim,
+	whole := func(object any) (any, error) { return object, nil }
+	for form, objects := range map[string]Objects{
+		"whole":   listersOver(storesOf(t, newPodWorld(), whole)),
+		"digests": digestsOver(storesOf(t, newPodWorld(), Digest)),
 	} {
-		claims := claimsOver(t, newPodWorld(), trim)
+		claims := NewClaims(objects, []string{portworx, InTreeDriver})
 		for name, test := range tests {
 			t.Run(form+"/"+name, func(t *testing.T) {
 				pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "db", GenerateName: "db-"}}
@@ -161,8 +172,7 @@ func TestClaimsOfNewPod(t *testing.T) {
 }
 
 func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
-	claims := claimsOver(t, nil, Trim)
-	claims.drivers.Delete(InTreeDriver)
+	claims := NewClaims(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{
 		{VolumeSource: v1.VolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: "9"}}},
 	}}}
@@ -172,7 +182,7 @@ func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
 }
 
 func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
-	claims := claimsOver(t, nil, Trim)
+	claims := NewClaims(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{VolumeSource: v1.VolumeSource{
 		Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{}},
 	}}}}}
@@ -182,25 +192,33 @@ func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
 	}
 }
 
-func TestTrimmedObjectsKeepOnlyWhatIsRead(t *testing.T) {
+func TestDigestsLeaveTheObjectsAlone(t *testing.T) {
 	for _, object := range newPodWorld() {
 		before := object.DeepCopyObject()
-		kept, err := Trim(object)
+		digest, err := Digest(object)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(before, object); diff != "" {
-			t.Errorf("trimming wrote to the object (-before +after):\n%s", diff)
+			t.Errorf("a digest wrote to the object (-before +after):\n%s", diff)
 		}
-		meta := kept.(metav1.Object)
-		if meta.GetResourceVersion() != object.(metav1.Object).GetResourceVersion() {
-			t.Errorf("%s lost its resource version", meta.GetName())
-		}
-		if meta.GetLabels() != nil || meta.GetManagedFields() != nil || meta.GetUID() != "" {
-			t.Errorf("%s keeps metadata that nobody reads: %+v", meta.GetName(), meta)
+		// An informer may transform what it has transformed before.
+		if again, err := Digest(digest); err != nil || !cmp.Equal(again, digest, cmp.Exporter(func(reflect.Type) bool { return true })) {
+			t.Errorf("the digest %+v of the digest %+v is another one (%v)", again, digest, err)
 		}
 	}
-	if kept, err := Trim("not an object"); kept != "not an object" || err != nil {
+	if kept, err := Digest("not an object"); kept != "not an object" || err != nil {
 		t.Errorf("a foreign object became %v, %v", kept, err)
+	}
+}
+
+func TestACacheOfSomethingElseKnowsNothing(t *testing.T) {
+	whole := func(object any) (any, error) { return object, nil }
+	digests := digestsOver(storesOf(t, newPodWorld(), whole))
+	if pvc, err := digests.PVC("db", "bound"); err == nil {
+		t.Errorf("found %v", pvc)
+	}
+	if pv, err := digests.PV("pv-px"); err == nil {
+		t.Errorf("found %v", pv)
 	}
 }

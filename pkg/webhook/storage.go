@@ -9,9 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
-	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -24,9 +23,7 @@ const lookupTimeout = time.Second
 
 // storage finds the claims of pods: in caches, and if need be in the API server.
 type storage struct {
-	pvcs    corelisters.PersistentVolumeClaimLister
-	pvs     corelisters.PersistentVolumeLister
-	classes storagelisters.StorageClassLister
+	caches  volumes.Digests
 	drivers []string
 	// cached looks into the caches alone.
 	cached *volumes.Claims
@@ -40,19 +37,26 @@ type storage struct {
 }
 
 func newStorage(watch, read kubernetes.Interface, drivers []string, metrics *metrics) *storage {
-	factory := informers.NewSharedInformerFactoryWithOptions(watch, 0, informers.WithTransform(volumes.Trim))
-	pvcs, pvs := factory.Core().V1().PersistentVolumeClaims(), factory.Core().V1().PersistentVolumes()
+	factory := informers.NewSharedInformerFactoryWithOptions(watch, 0, informers.WithTransform(volumes.Digest))
+	// These two may be many, and are looked up by name only: the usual index by
+	// namespace would take more memory than they do.
+	pvcs := factory.InformerFor(&v1.PersistentVolumeClaim{}, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+		return coreinformers.NewPersistentVolumeClaimInformer(client, metav1.NamespaceAll, resync, cache.Indexers{})
+	})
+	pvs := factory.InformerFor(&v1.PersistentVolume{}, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+		return coreinformers.NewPersistentVolumeInformer(client, resync, cache.Indexers{})
+	})
 	classes := factory.Storage().V1().StorageClasses()
-	s := &storage{
-		pvcs: pvcs.Lister(), pvs: pvs.Lister(), classes: classes.Lister(),
+	caches := volumes.Digests{PVCs: pvcs.GetStore(), PVs: pvs.GetStore(), Classes: classes.Lister()}
+	return &storage{
+		caches:  caches,
 		drivers: drivers,
+		cached:  volumes.NewClaims(caches, drivers),
 		client:  read,
 		metrics: metrics,
 		factory: factory,
-		synced:  []cache.InformerSynced{pvcs.Informer().HasSynced, pvs.Informer().HasSynced, classes.Informer().HasSynced},
+		synced:  []cache.InformerSynced{pvcs.HasSynced, pvs.HasSynced, classes.Informer().HasSynced},
 	}
-	s.cached = volumes.NewClaims(s.pvcs, s.pvs, s.classes, drivers)
-	return s
 }
 
 // hasSynced reports whether the caches hold what the API server held at start.
@@ -75,77 +79,65 @@ func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) []volumes.Claim {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	return volumes.NewClaims(lateClaims{s.pvcs, s, ctx}, lateVolumes{s.pvs, s, ctx}, lateClasses{s.classes, s, ctx}, s.drivers).OfNew(pod)
+	return volumes.NewClaims(lateObjects{s.caches, s, ctx}, s.drivers).OfNew(pod)
 }
 
-// orRead returns what a cache answered, or, if it had nothing, what a read from
-// the API server answers. That is trimmed like all else in the cache, so that
-// objects from both places are judged together.
-func orRead[T any](ctx context.Context, s *storage, resource, name string, cached T, missing error,
-	read func(context.Context, string, metav1.GetOptions) (T, error),
-) (T, error) {
-	if missing == nil {
+// lateObjects are the caches for the time of one request: what they lack is read
+// from the API server.
+type lateObjects struct {
+	volumes.Digests
+	storage *storage
+	ctx     context.Context
+}
+
+// PVC implements volumes.Objects. Claims and volumes that are read say no more of
+// themselves than cached ones, so that they can be judged together.
+func (l lateObjects) PVC(namespace, name string) (*v1.PersistentVolumeClaim, error) {
+	cached, err := l.Digests.PVC(namespace, name)
+	if err == nil {
 		return cached, nil
 	}
-	object, err := read(ctx, name, metav1.GetOptions{})
+	claim, err := read(l, "persistentvolumeclaims", name, l.storage.client.CoreV1().PersistentVolumeClaims(namespace).Get)
+	if err != nil {
+		return nil, err
+	}
+	return volumes.DigestOfClaim(claim).PVC(), nil
+}
+
+// PV implements volumes.Objects.
+func (l lateObjects) PV(name string) (*v1.PersistentVolume, error) {
+	cached, err := l.Digests.PV(name)
+	if err == nil {
+		return cached, nil
+	}
+	volume, err := read(l, "persistentvolumes", name, l.storage.client.CoreV1().PersistentVolumes().Get)
+	if err != nil {
+		return nil, err
+	}
+	return volumes.DigestOfVolume(volume).PV(), nil
+}
+
+// StorageClass implements volumes.Objects.
+func (l lateObjects) StorageClass(name string) (*storagev1.StorageClass, error) {
+	cached, err := l.Digests.StorageClass(name)
+	if err == nil {
+		return cached, nil
+	}
+	return read(l, "storageclasses", name, l.storage.client.StorageV1().StorageClasses().Get)
+}
+
+// read gets one object from the API server, and counts what comes of it.
+func read[T any](l lateObjects, resource, name string, get func(context.Context, string, metav1.GetOptions) (T, error)) (T, error) {
+	object, err := get(l.ctx, name, metav1.GetOptions{})
+	result := "found"
 	switch {
 	case err == nil:
-		s.metrics.lookups.WithLabelValues(resource, "found").Inc()
-		if trimmed, err := volumes.Trim(object); err == nil {
-			if trimmed, ok := trimmed.(T); ok {
-				return trimmed, nil
-			}
-		}
 	case apierrors.IsNotFound(err):
-		s.metrics.lookups.WithLabelValues(resource, "absent").Inc()
+		result = "absent"
 	default:
-		s.metrics.lookups.WithLabelValues(resource, "failed").Inc()
-		klog.FromContext(ctx).Error(err, "Reading what a pod refers to failed, the pod is judged without it", "resource", resource, "name", name)
+		result = "failed"
+		klog.FromContext(l.ctx).Error(err, "Reading what a pod refers to failed, the pod is judged without it", "resource", resource, "name", name)
 	}
+	l.storage.metrics.lookups.WithLabelValues(resource, result).Inc()
 	return object, err
-}
-
-// lateClaims, lateVolumes and lateClasses are listers for the time of one
-// request: what their cache lacks, they read.
-type (
-	lateClaims struct {
-		corelisters.PersistentVolumeClaimLister
-		storage *storage
-		ctx     context.Context
-	}
-	lateClaimsIn struct {
-		corelisters.PersistentVolumeClaimNamespaceLister
-		late      lateClaims
-		namespace string
-	}
-	lateVolumes struct {
-		corelisters.PersistentVolumeLister
-		storage *storage
-		ctx     context.Context
-	}
-	lateClasses struct {
-		storagelisters.StorageClassLister
-		storage *storage
-		ctx     context.Context
-	}
-)
-
-func (l lateClaims) PersistentVolumeClaims(namespace string) corelisters.PersistentVolumeClaimNamespaceLister {
-	return lateClaimsIn{l.PersistentVolumeClaimLister.PersistentVolumeClaims(namespace), l, namespace}
-}
-
-func (l lateClaimsIn) Get(name string) (*v1.PersistentVolumeClaim, error) {
-	cached, err := l.PersistentVolumeClaimNamespaceLister.Get(name)
-	return orRead(l.late.ctx, l.late.storage, "persistentvolumeclaims", name, cached, err,
-		l.late.storage.client.CoreV1().PersistentVolumeClaims(l.namespace).Get)
-}
-
-func (l lateVolumes) Get(name string) (*v1.PersistentVolume, error) {
-	cached, err := l.PersistentVolumeLister.Get(name)
-	return orRead(l.ctx, l.storage, "persistentvolumes", name, cached, err, l.storage.client.CoreV1().PersistentVolumes().Get)
-}
-
-func (l lateClasses) Get(name string) (*storagev1.StorageClass, error) {
-	cached, err := l.StorageClassLister.Get(name)
-	return orRead(l.ctx, l.storage, "storageclasses", name, cached, err, l.storage.client.StorageV1().StorageClasses().Get)
 }

@@ -74,8 +74,9 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	s := &shared{
 		settings: settings,
 		index:    index,
-		claims: volumes.NewClaims(core.PersistentVolumeClaims().Lister(), core.PersistentVolumes().Lister(),
-			storage.StorageClasses().Lister(), settings.Drivers),
+		claims: volumes.NewClaims(volumes.Listers{
+			PVCs: core.PersistentVolumeClaims().Lister(), PVs: core.PersistentVolumes().Lister(), Classes: storage.StorageClasses().Lister(),
+		}, settings.Drivers),
 		machines: machines,
 		nodes:    core.Nodes().Lister(),
 		pods:     core.Pods().Lister(),
