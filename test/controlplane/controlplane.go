@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/client-go/rest"
@@ -18,10 +19,17 @@ import (
 // controller manager does, which is not here.
 const WithoutControllers = "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,Priority,StorageObjectInUseProtection"
 
-// Start starts both and returns the configuration of an administrator, whose
-// requests are not throttled. They end with the test. The flags are those of
+// ControlPlane is a kube-apiserver on an etcd.
+type ControlPlane struct {
+	// Config is that of an administrator, whose requests are not throttled.
+	Config *rest.Config
+	// Etcd is for what takes too long through the API.
+	Etcd *clientv3.Client
+}
+
+// Start starts both; they end with the test. The flags are those of
 // kube-apiserver.
-func Start(tb ktesting.TB, flags ...string) *rest.Config {
+func Start(tb ktesting.TB, flags ...string) ControlPlane {
 	tb.Helper()
 	storage := storagebackend.NewDefaultConfig("/registry", nil)
 	storage.Transport.ServerList = []string{startEtcd(tb)}
@@ -35,7 +43,7 @@ func Start(tb ktesting.TB, flags ...string) *rest.Config {
 	tb.Cleanup(server.TearDownFn)
 	config := rest.CopyConfig(server.ClientConfig)
 	config.QPS, config.Burst = 5000, 10000
-	return config
+	return ControlPlane{Config: config, Etcd: server.EtcdClient}
 }
 
 // startEtcd returns the client URL of a new, empty etcd.

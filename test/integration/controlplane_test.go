@@ -41,7 +41,7 @@ func TestMain(m *testing.M) { controlplane.Main(m) }
 
 func startControlPlane(t ktesting.TB) *controlPlane {
 	t.Helper()
-	config := controlplane.Start(t, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow")
+	config := controlplane.Start(t, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow").Config
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)

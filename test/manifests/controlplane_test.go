@@ -77,7 +77,7 @@ func startControlPlane(t ktesting.TB) *controlPlane {
 		"--audit-policy-file="+policy,
 		"--audit-log-path="+audit,
 		"--audit-log-mode=blocking-strict",
-	)
+	).Config
 	p := &controlPlane{config: config, audit: audit}
 	var err error
 	if p.client, err = kubernetes.NewForConfig(config); err != nil {

@@ -25,7 +25,7 @@ func startControlPlane(tb testing.TB) *rest.Config {
 	tb.Helper()
 	config := controlplane.Start(tb, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow",
 		// Clearing away a workload is not measured, but waited for.
-		"--delete-collection-workers=8")
+		"--delete-collection-workers=8").Config
 	// The client limits are those of scheduler_perf: kube-scheduler's own default
 	// of 50 requests per second would be all that is measured. The encoding is
 	// kube-scheduler's default.

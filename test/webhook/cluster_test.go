@@ -53,7 +53,8 @@ type warnings struct {
 func newCluster(tb testing.TB) *cluster {
 	tb.Helper()
 	c := &cluster{TB: tb, ctx: tb.Context(), proxy: startServiceProxy(tb), objects: build(tb, manifests), warnings: &warnings{}}
-	c.config, c.etcd = startAPIServer(tb, c.proxy)
+	plane := startControlPlane(tb, c.proxy)
+	c.config, c.etcd = plane.Config, plane.Etcd
 	c.config.WarningHandlerWithContext = c.warnings
 	client, err := kubernetes.NewForConfig(c.config)
 	c.must(err)
