@@ -14,16 +14,18 @@ small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
 heap=(-perf.rounds=3)
 index=()
 count=5
+webhook=3
 docs=(-docs docs)
-minutes=25
+minutes=30
 if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	heap=(-perf.rounds=1)
 	index=(-steady 10s -moves 100)
 	count=1
+	webhook=1
 	docs=()
-	minutes=5
+	minutes=7
 fi
 
 folder=$(mktemp -d)
@@ -50,6 +52,7 @@ run() {
 echo "Measuring, about $minutes minutes on 2 cores"
 go test -run '^$' -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count" ./pkg/plugins/hyperconverge >>"$results"
 "$folder/index" -json "${index[@]}" >>"$results"
+KUBE_CACHE_MUTATION_DETECTOR=false go test -run '^$' -bench . -benchtime 1x -count "$webhook" -timeout 30m ./test/webhook >>"$results"
 run '^BenchmarkHeap$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"

@@ -88,7 +88,14 @@ func count(v float64) string { return fmt.Sprintf("%g", v) }
 const (
 	schedulingSection = "Scheduling"
 	pluginSection     = "The plugin by itself"
+	webhookSection    = "The webhook"
 	indexSection      = "The volume index"
+)
+
+// Packages of benchmarks, as samples name them.
+const (
+	pluginPackage  = "hyperconverge"
+	webhookPackage = "webhook"
 )
 
 // figures are the promises of this project, in the order of the table.
@@ -132,13 +139,17 @@ func figures(r *results) []figure {
 			measure: func(r *results) measured { return middle(r, pkg, benchmark, unit, show) },
 		})
 	}
-	const plugin = "hyperconverge"
-	direct(pluginSection, "Filter, per node", plugin, "Filter/volumes=1", "ns/op", 60, nanoseconds)
-	direct(pluginSection, "Filter, allocations", plugin, "Filter/volumes=1", "allocs/op", 0, count)
-	direct(pluginSection, "Score, per node", plugin, "Score/volumes=1", "ns/op", 60, nanoseconds)
-	direct(pluginSection, "Score, allocations", plugin, "Score/volumes=1", "allocs/op", 0, count)
-	direct(pluginSection, "PreFilter, 1 volume", plugin, "PreFilter/soft/volumes=1", "ns/op", 1500, microseconds)
-	direct(pluginSection, "PreFilter, 8 volumes", plugin, "PreFilter/soft/volumes=8", "ns/op", 8000, microseconds)
+	direct(pluginSection, "Filter, per node", pluginPackage, "Filter/volumes=1", "ns/op", 60, nanoseconds)
+	direct(pluginSection, "Filter, allocations", pluginPackage, "Filter/volumes=1", "allocs/op", 0, count)
+	direct(pluginSection, "Score, per node", pluginPackage, "Score/volumes=1", "ns/op", 60, nanoseconds)
+	direct(pluginSection, "Score, allocations", pluginPackage, "Score/volumes=1", "allocs/op", 0, count)
+	direct(pluginSection, "PreFilter, 1 volume", pluginPackage, "PreFilter/soft/volumes=1", "ns/op", 1500, microseconds)
+	direct(pluginSection, "PreFilter, 8 volumes", pluginPackage, "PreFilter/soft/volumes=8", "ns/op", 8000, microseconds)
+	milliseconds, megabytes := quantity("ms"), quantity("MB")
+	direct(webhookSection, "admission at 500 per second, p99, 1 claim", webhookPackage, "Webhook/admission/claims=1", "p99-ms", 5, milliseconds)
+	direct(webhookSection, "admission at 500 per second, p99, 100 000 claims", webhookPackage, "Webhook/admission/claims=100000", "p99-ms", 5, milliseconds)
+	direct(webhookSection, "resident memory without the caches, 100 000 claims", webhookPackage, "Webhook/admission/claims=100000", "MB-without-caches", 64, megabytes)
+	direct(webhookSection, "pods not mutated while certificates change under load", webhookPackage, "Webhook/rotation", "pods-not-mutated", 0, count)
 	for _, f := range r.index {
 		all = append(all, figure{
 			section: indexSection, what: f.What, limit: f.Limit, show: quantity(f.Unit),

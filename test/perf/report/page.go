@@ -17,20 +17,21 @@ var pageTemplate = template.Must(template.New("performance.md").Funcs(template.F
 
 // page is what the template is filled with.
 type page struct {
-	Hardware hardware
-	Rows     []row
-	Missed   []row
-	Variants []string
-	Charts   []chart
-	Details  []detail
-	Parts    []part
-	Sizes    []int
-	Rounds   int
+	Hardware   hardware
+	Rows       []row
+	Missed     []row
+	Variants   []string
+	Charts     []chart
+	Details    []detail
+	Parts      []part
+	Admissions []admission
+	Sizes      []int
+	Rounds     int
 }
 
 // writePage writes the report for people who were not there.
 func writePage(r *results, file string) error {
-	p := page{Hardware: describe(r), Rows: rows(r), Charts: charts, Details: details(r), Parts: parts(r), Sizes: r.sizes()}
+	p := page{Hardware: describe(r), Rows: rows(r), Charts: charts, Details: details(r), Parts: parts(r), Admissions: admissions(r), Sizes: r.sizes()}
 	p.Missed = missed(p.Rows)
 	for _, v := range variants {
 		p.Variants = append(p.Variants, v.title)

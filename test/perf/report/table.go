@@ -144,3 +144,25 @@ func parts(r *results) []part {
 	}
 	return all
 }
+
+// admission is one line of the table of the webhook.
+type admission struct {
+	Claims, Median, P99, P999, CPU, Resident, Caches string
+}
+
+func admissions(r *results) []admission {
+	var all []admission
+	for _, claims := range []string{"1", "100000"} {
+		cell := func(unit, shown string) string {
+			if value, found := median(r.of(webhookPackage, "Webhook/admission/claims="+claims, unit)); found {
+				return quantity(shown)(value)
+			}
+			return "–"
+		}
+		all = append(all, admission{
+			Claims: claims, Median: cell("p50-ms", "ms"), P99: cell("p99-ms", "ms"), P999: cell("p99.9-ms", "ms"),
+			CPU: cell("CPU-µs/admission", "µs"), Resident: cell("MB-resident", "MB"), Caches: cell("MB-caches", "MB"),
+		})
+	}
+	return all
+}
