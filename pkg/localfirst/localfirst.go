@@ -28,6 +28,16 @@ type Offer interface {
 	PreferredNodes() [][]string
 }
 
+// passedKey is where the pass leaves the nodes that it has found feasible.
+const passedKey fwk.StateKey = "localfirst/passed"
+
+// passed are nodes of the cycle's snapshot that have passed every Filter plugin.
+// Copies of them, which preemption changes to see what would be, are not in it.
+type passed map[fwk.NodeInfo]struct{}
+
+// Clone implements fwk.StateData; nothing is written to it any more.
+func (p passed) Clone() fwk.StateData { return p }
+
 // Wrap puts the prefer-first pass around every profile. It must happen before
 // the scheduler runs.
 func Wrap(profiles profile.Map) {
@@ -50,35 +60,59 @@ type pass struct {
 // named them. The pass is none of them: a set of feasible nodes rejects nobody.
 func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
-	if status.IsSuccess() {
-		result = p.prefer(ctx, state, pod, result)
+	if !status.IsSuccess() {
+		return result, status, narrowing
 	}
-	return result, status, narrowing
+	preferred, failure := p.prefer(ctx, state, pod, result)
+	if failure != nil {
+		return nil, failure, narrowing
+	}
+	return preferred, status, narrowing
+}
+
+// RunFilterPluginsWithNominatedPods does not ask the Filter plugins of a node a
+// second time in the same cycle. What they left in the cycle state is there.
+func (p *pass) RunFilterPluginsWithNominatedPods(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) *fwk.Status {
+	if data, err := state.Read(passedKey); err == nil {
+		if nodes, ok := data.(passed); ok {
+			if _, found := nodes[node]; found {
+				return nil
+			}
+		}
+	}
+	return p.Framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node)
 }
 
 // prefer returns the first group that has feasible nodes, and what is allowed
-// already if there is none.
-func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, allowed *fwk.PreFilterResult) *fwk.PreFilterResult {
+// already if there is none. A status is that of a Filter plugin that broke: the
+// cycle ends with it, as it would if the plugin broke in the cycle's own Filter,
+// and the pod is tried again.
+func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, allowed *fwk.PreFilterResult) (*fwk.PreFilterResult, *fwk.Status) {
 	data, err := state.Read(OfferKey)
 	if err != nil {
-		return allowed
+		return allowed, nil
 	}
 	offer, ok := data.(Offer)
 	if !ok {
-		return allowed
+		return allowed, nil
 	}
 	for _, group := range offer.PreferredNodes() {
-		if feasible := p.feasible(ctx, state, pod, group, allowed); len(feasible) > 0 {
-			return &fwk.PreFilterResult{NodeNames: feasible}
+		feasible, failure := p.feasible(ctx, state, pod, group, allowed)
+		if failure != nil {
+			return nil, failure
+		}
+		if len(feasible) > 0 {
+			return &fwk.PreFilterResult{NodeNames: feasible}, nil
 		}
 	}
-	return allowed
+	return allowed, nil
 }
 
 // feasible returns the nodes that the pod can have: they are in the node set of
 // the PreFilter plugins, and pass all Filter plugins and extenders.
-func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) sets.Set[string] {
-	var passed []fwk.NodeInfo
+func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) (sets.Set[string], *fwk.Status) {
+	nodes := make([]fwk.NodeInfo, 0, len(names))
+	known := make(passed, len(names))
 	for _, name := range names {
 		if !allowed.AllNodes() && !allowed.NodeNames.Has(name) {
 			continue
@@ -87,16 +121,25 @@ func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, 
 		if err != nil {
 			continue // not a node, or gone since the offer was made
 		}
-		if p.RunFilterPluginsWithNominatedPods(ctx, state, pod, node).IsSuccess() {
-			passed = append(passed, node)
+		status := p.Framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node)
+		if status.Code() == fwk.Error {
+			return nil, status
+		}
+		if status.IsSuccess() {
+			nodes = append(nodes, node)
+			known[node] = struct{}{}
 		}
 	}
-	passed = p.passExtenders(ctx, pod, passed)
-	feasible := make(sets.Set[string], len(passed))
-	for _, node := range passed {
+	nodes = p.passExtenders(ctx, pod, nodes)
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	state.Write(passedKey, known)
+	feasible := make(sets.Set[string], len(nodes))
+	for _, node := range nodes {
 		feasible.Insert(node.Node().Name)
 	}
-	return feasible
+	return feasible, nil
 }
 
 // passExtenders asks the extenders of the scheduler, which the cycle asks only

@@ -177,11 +177,6 @@ func TestPreferFirst(t *testing.T) {
 			plugins: []*plugin{{name: "A", offer: groups{{"n1"}, {"n2"}}, full: sets.New("n1", "n2")}},
 		},
 		{
-			name:    "a node on which a Filter breaks is not feasible",
-			plugins: []*plugin{{name: "A", offer: groups{{"n1", "n2"}}}, {name: "B", fails: sets.New("n1")}},
-			want:    []string{"n2"},
-		},
-		{
 			name:    "an empty offer leaves all nodes",
 			plugins: []*plugin{{name: "A", offer: groups{}}},
 		},
@@ -337,6 +332,15 @@ func TestRejectionsAreLeftAlone(t *testing.T) {
 	}
 }
 
+// A pod is not bound elsewhere because a Filter plugin broke on its best node.
+func TestAFilterThatBreaksEndsTheCycle(t *testing.T) {
+	ctx, wrapped := newProfile(t, []*plugin{{name: "A", offer: groups{{"n2", "n1"}}}, {name: "B", fails: sets.New("n1")}})
+	result, status, _ := wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").Obj())
+	if status.Code() != fwk.Error || status.Plugin() != "B" || result != nil {
+		t.Errorf("result %v and status %v of plugin %q, want an error of B", result, status, status.Plugin())
+	}
+}
+
 // The pass looks at the nodes of the offer and at no others, and not at the
 // second group when the first will do.
 func TestOnlyOfferedNodesAreVisited(t *testing.T) {
@@ -346,6 +350,78 @@ func TestOnlyOfferedNodesAreVisited(t *testing.T) {
 	if diff := cmp.Diff([]string{"n3", "n1"}, pl.asked); diff != "" {
 		t.Errorf("nodes that Filter was asked about (-want +got):\n%s", diff)
 	}
+}
+
+// What has passed in the pass has passed for the cycle, and nothing else has.
+func TestFilterRunsOncePerNodeAndCycle(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		// node is the one whose Filter the cycle runs after the pass.
+		node func(lister fwk.NodeInfoLister) fwk.NodeInfo
+		want []string // the nodes that the plugin is asked about
+		code fwk.Code
+	}{
+		{
+			name: "a node that has passed is not asked about again",
+			node: func(lister fwk.NodeInfoLister) fwk.NodeInfo { return nodeOf(lister, "n1") },
+		},
+		{
+			name: "a node that was turned down is",
+			node: func(lister fwk.NodeInfoLister) fwk.NodeInfo { return nodeOf(lister, "n2") },
+			want: []string{"n2"}, code: fwk.Unschedulable,
+		},
+		{
+			name: "a node outside of the offer is",
+			node: func(lister fwk.NodeInfoLister) fwk.NodeInfo { return nodeOf(lister, "n4") },
+			want: []string{"n4"},
+		},
+		{
+			name: "a changed copy of a node that has passed is another node",
+			node: func(lister fwk.NodeInfoLister) fwk.NodeInfo {
+				node := nodeOf(lister, "n1").Snapshot()
+				info, _ := framework.NewPodInfo(st.MakePod().Name("other").UID("other").Obj())
+				node.AddPodInfo(info)
+				return node
+			},
+			want: []string{"n1"}, code: fwk.Unschedulable,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pl := &plugin{name: "A", offer: groups{{"n1", "n2"}}, full: sets.New("n2"), alone: true}
+			ctx, wrapped := newProfile(t, []*plugin{pl})
+			pod, state := st.MakePod().Name("db").UID("db").Obj(), framework.NewCycleState()
+			wrapped.RunPreFilterPlugins(ctx, state, pod)
+			pl.asked = nil
+			status := wrapped.RunFilterPluginsWithNominatedPods(ctx, state, pod, tc.node(wrapped.SnapshotSharedLister().NodeInfos()))
+			if status.Code() != tc.code {
+				t.Errorf("status %v, want %v", status, tc.code)
+			}
+			if diff := cmp.Diff(tc.want, pl.asked); diff != "" {
+				t.Errorf("nodes that Filter was asked about (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Another cycle begins with another state, and knows nothing of the last one.
+func TestACycleForgetsTheLastOne(t *testing.T) {
+	pl := &plugin{name: "A", offer: groups{{"n1"}}}
+	ctx, wrapped := newProfile(t, []*plugin{pl})
+	pod := st.MakePod().Name("db").UID("db").Obj()
+	wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), pod)
+	pl.asked = nil
+	wrapped.RunFilterPluginsWithNominatedPods(ctx, framework.NewCycleState(), pod, nodeOf(wrapped.SnapshotSharedLister().NodeInfos(), "n1"))
+	if diff := cmp.Diff([]string{"n1"}, pl.asked); diff != "" {
+		t.Errorf("nodes that Filter was asked about (-want +got):\n%s", diff)
+	}
+}
+
+func nodeOf(lister fwk.NodeInfoLister, name string) fwk.NodeInfo {
+	node, err := lister.Get(name)
+	if err != nil {
+		panic(err)
+	}
+	return node
 }
 
 func TestEveryProfileIsWrapped(t *testing.T) {
