@@ -119,7 +119,7 @@ func (t *nodeTable) problems() []NodeProblem {
 }
 
 // holders lists the storage nodes by their ref, those that only a CSINode knows
-// included.
+// included, and the addresses that stand for one.
 func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []holder {
 	var holders []holder
 	set := func(id string, h holder) {
@@ -132,6 +132,10 @@ func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []
 		}
 		holders[ref] = h
 	}
+	for address, name := range t.addresses(nodeOf) {
+		set(address, holder{node: v.nodes[name]})
+	}
+	// Ids come last: one that looks like an address is still an id.
 	for id, record := range t.records {
 		set(id, holder{node: v.nodes[nodeOf[id]], state: record.State})
 	}
@@ -141,4 +145,19 @@ func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []
 		}
 	}
 	return holders
+}
+
+// addresses finds the Kubernetes nodes by the addresses of their records, since
+// storage may name the node that a volume is attached to by either address. An
+// address that records of two nodes have leads to none.
+func (t *nodeTable) addresses(nodeOf map[string]string) map[string]string {
+	nodes := make(map[string]string, 2*len(t.records))
+	for id, record := range t.records {
+		for _, address := range [...]string{record.MgmtIP, record.DataIP} {
+			if _, ok := nodeIP(address); ok {
+				claim(nodes, address, nodeOf[id])
+			}
+		}
+	}
+	return nodes
 }

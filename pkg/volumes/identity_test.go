@@ -127,6 +127,44 @@ func TestOnlineRecordWinsOverItsDuplicates(t *testing.T) {
 	}
 }
 
+// What a volume is attached to is an id, or an address of the storage node.
+func TestAddressOfAStorageNodeStandsForIt(t *testing.T) {
+	nodes := []*v1.Node{testNode("a"), testNode("b")}
+	record := func(id, hostname, mgmtIP, dataIP string) StorageNode {
+		return StorageNode{ID: id, Hostname: hostname, MgmtIP: mgmtIP, DataIP: dataIP, State: placement.Online}
+	}
+	for _, tc := range []struct {
+		name    string
+		records []StorageNode
+		address string
+		want    string
+	}{
+		{"the management address", []StorageNode{record("s1", "a", "10.0.0.1", "10.1.0.1"), record("s2", "b", "10.0.0.2", "10.1.0.2")}, "10.0.0.2", "b"},
+		{"the data address", []StorageNode{record("s1", "a", "10.0.0.1", "10.1.0.1"), record("s2", "b", "10.0.0.2", "10.1.0.2")}, "10.1.0.2", "b"},
+		{"an address that two nodes have is nobody's", []StorageNode{record("s1", "a", "10.0.0.1", ""), record("s2", "b", "10.0.0.2", "10.0.0.1")}, "10.0.0.1", ""},
+		{"nor is one that a node shares with a record of no node", []StorageNode{record("s1", "a", "10.0.0.1", ""), record("s2", "gone", "10.0.0.1", "")}, "10.0.0.1", ""},
+		{"an address that two records of one node have is its address", []StorageNode{record("s1", "a", "10.0.0.1", ""), record("s2", "A", "", "10.0.0.1")}, "10.0.0.1", "a"},
+		{"an id that looks like an address is an id", []StorageNode{record("10.0.0.1", "a", "", ""), record("s2", "b", "10.0.0.1", "")}, "10.0.0.1", "a"},
+		{"the address of every machine is nobody's", []StorageNode{record("s1", "a", "127.0.0.1", "0.0.0.0")}, "127.0.0.1", ""},
+		{"an address without a record is nobody's", []StorageNode{record("s1", "a", "10.0.0.1", "")}, "10.0.0.9", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ix, _ := newTestIndex()
+			ix.feedNodes(nodes, nil)
+			ix.SetStorageNodes(tc.records)
+			ix.step()
+			ix.follow("1", false)
+			o := observe("1", "s1")
+			o.Attached = tc.address
+			ix.Notice(o)
+			ref, _ := ix.Lookup("1").Volume.Attached()
+			if node, _ := ix.View().Holder(ref); nameOf(node) != tc.want {
+				t.Errorf("%s is node %q, want %q", tc.address, nameOf(node), tc.want)
+			}
+		})
+	}
+}
+
 func TestNodeStateSurvivesBadLists(t *testing.T) {
 	down := StorageNode{ID: "s1", Hostname: "a", State: placement.StorageDown}
 	other := StorageNode{ID: "s2", Hostname: "b", State: placement.Online}
@@ -164,6 +202,113 @@ func TestNodeStateSurvivesBadLists(t *testing.T) {
 				t.Errorf("node is %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// States are judged by the last node list: whatever else storage answers says
+// nothing about them.
+func TestNodeStatesGetOldWithTheNodeList(t *testing.T) {
+	const maxStaleness = time.Minute
+	list := []StorageNode{
+		{ID: "s1", Hostname: "a", State: placement.Offline},
+		{ID: "s2", Hostname: "b", State: placement.StorageDown},
+		{ID: "s3", Hostname: "elsewhere", State: placement.Offline},
+	}
+	type states struct{ a, b, elsewhere placement.StorageState }
+	asListed := states{placement.Offline, placement.StorageDown, placement.Offline}
+	byDriver := states{placement.Online, placement.Online, placement.Online}
+	tests := []struct {
+		name    string
+		happens func(ix *Index, pass func(time.Duration))
+		want    states
+	}{
+		{"a list is believed for as long as MaxStaleness", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			pass(maxStaleness)
+		}, asListed},
+		{"and no longer", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			pass(maxStaleness + time.Nanosecond)
+		}, byDriver},
+		{"answers about volumes do not vouch for nodes", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			for range 4 {
+				pass(maxStaleness / 3)
+				ix.Notice(observe("1", "s1"))
+				mustResolve(ix, "1", observe("1", "s1"))
+				ix.MarkMissing("2")
+			}
+			pass(0)
+		}, byDriver},
+		{"nor does an empty list", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			for range 4 {
+				pass(maxStaleness / 3)
+				ix.SetStorageNodes(nil)
+			}
+			pass(0)
+		}, byDriver},
+		{"nor one of nonsense", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			for range 4 {
+				pass(maxStaleness / 3)
+				ix.SetStorageNodes([]StorageNode{{Hostname: "a", State: placement.Offline}})
+			}
+			pass(0)
+		}, byDriver},
+		{"the same list again does", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			for range 4 {
+				pass(maxStaleness / 3)
+				ix.SetStorageNodes(list)
+			}
+			pass(0)
+		}, asListed},
+		{"and is believed again after an outage", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			pass(time.Hour)
+			ix.SetStorageNodes(list)
+			pass(0)
+		}, asListed},
+		{"storage that answers before its nodes are listed again vouches for nothing", func(ix *Index, pass func(time.Duration)) {
+			ix.SetStorageNodes(list)
+			pass(time.Hour)
+			ix.Notice(observe("1", "s1"))
+			pass(0)
+		}, byDriver},
+		{"before the first list the driver decides", func(ix *Index, pass func(time.Duration)) {
+			ix.Notice(observe("1", "s1"))
+			pass(0)
+		}, states{placement.Online, placement.NoDriver, placement.NoDriver}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			ix, clock := newTestIndex()
+			ix.feedNodes([]*v1.Node{testNode("a"), testNode("b")}, []*storagev1.CSINode{testCSINode("a", "s1")})
+			ix.follow("1", false)
+			ix.follow("2", false)
+			test.happens(ix, func(d time.Duration) {
+				clock.Step(d)
+				ix.step()
+			})
+			view := ix.View()
+			_, elsewhere := view.Holder(ix.ids.ref("s3"))
+			got := states{view.Node("a").State, view.Node("b").State, elsewhere}
+			if got != test.want {
+				t.Errorf("states are %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestListWithoutNodesIsNoContact(t *testing.T) {
+	ix, _ := newTestIndex()
+	for _, list := range [][]StorageNode{nil, {{Hostname: "a"}}} {
+		ix.SetStorageNodes(list)
+		ix.step()
+		if s := ix.Summary(0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
+			t.Errorf("after %v: contact %v, node list %v, reached %v", list, s.LastContact, s.LastNodeList, ix.View().Reached())
+		}
 	}
 }
 

@@ -21,8 +21,9 @@ const (
 
 var labelKeys = placement.VolumeLabelKeys
 
-// NodeRef stands for the id of one storage node. Zero stands for none. A number
-// is never reused while the process lives.
+// NodeRef stands for the id of one storage node, or for an address of one, which
+// is how storage may say what a volume is attached to. Zero stands for none. A
+// number is never reused while the process lives.
 type NodeRef uint32
 
 // Observation is what storage says about one volume at one moment.
@@ -31,7 +32,8 @@ type Observation struct {
 	// ReplicaSets lists the storage node ids of each stripe. An ordinary volume
 	// has one set.
 	ReplicaSets [][]string
-	// Attached is the storage node id that the volume is attached to, or "".
+	// Attached is the storage node that the volume is attached to, or "": its id,
+	// or its management or data address as the node list spells it.
 	Attached string
 	// Service says that this is a sharedv4 volume with a service of a type other
 	// than NONE. A service spec whose type is left unspecified counts.
