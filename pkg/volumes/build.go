@@ -9,8 +9,8 @@ import (
 
 // contactState is how the storage API stands when a view is built.
 type contactState struct {
-	reached, fresh bool
-	verifiedSince  int64
+	reached, fresh, nodesFresh bool
+	verifiedSince              int64
 }
 
 // build makes the view of the table's present content. Nodes that are as they
@@ -29,9 +29,10 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 		reached:       contact.reached,
 		fresh:         contact.fresh,
 		stale:         contact.reached && !contact.fresh,
+		nodesFresh:    contact.nodesFresh,
 		verifiedSince: contact.verifiedSince,
 	}
-	v.nodes = t.picture(old, t.states(who, records, contact.fresh))
+	v.nodes = t.picture(old, t.states(who, records, contact.nodesFresh))
 	v.problems = t.problems()
 	v.holders = t.holders(v, who, records)
 	return v
@@ -60,7 +61,7 @@ func (t *nodeTable) assign(who *identity) map[string]string {
 
 // states finds how storage stands on each Kubernetes node. The best state of a
 // node's records counts, so that an Online record wins over a stale duplicate
-// whichever comes first. Without a record, or when records are too old, the
+// whichever comes first. Without a record, or when the list is too old, the
 // presence of the driver decides.
 func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) map[string]placement.StorageState {
 	states := make(map[string]placement.StorageState, len(t.nodes))
@@ -69,21 +70,25 @@ func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) 
 			states[name] = state
 		}
 	}
-	stateOf := func(id string) placement.StorageState {
-		if record, found := t.records[id]; found && fresh {
-			return record.State
-		}
-		return placement.Online
-	}
 	for id, name := range nodeOf {
-		raise(name, stateOf(id))
+		raise(name, t.state(id, fresh))
 	}
 	for id, names := range who.byID {
 		for _, name := range names {
-			raise(name, stateOf(id))
+			raise(name, t.state(id, fresh))
 		}
 	}
 	return states
+}
+
+// state is that of a storage node that there is evidence of, be it a record or a
+// CSINode. A record that the list is too old to vouch for proves no more than that
+// the node is there.
+func (t *nodeTable) state(id string, fresh bool) placement.StorageState {
+	if record, found := t.records[id]; found && fresh {
+		return record.State
+	}
+	return placement.Online
 }
 
 func (t *nodeTable) picture(old *View, states map[string]placement.StorageState) map[string]*placement.Node {
@@ -136,8 +141,8 @@ func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []
 		set(address, holder{node: v.nodes[name]})
 	}
 	// Ids come last: one that looks like an address is still an id.
-	for id, record := range t.records {
-		set(id, holder{node: v.nodes[nodeOf[id]], state: record.State})
+	for id := range t.records {
+		set(id, holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)})
 	}
 	for id := range who.byID {
 		if _, found := t.records[id]; !found {

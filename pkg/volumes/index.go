@@ -16,8 +16,9 @@ type Options struct {
 	Drivers []string
 	// TopologyKeys are the node labels of regions, zones and racks.
 	TopologyKeys TopologyKeys
-	// MaxStaleness is how long data is used after storage was last reached, or
-	// after a volume was found to be in doubt. Zero means 10 minutes.
+	// MaxStaleness is how long data is used after storage was last reached, the
+	// states of nodes after storage last listed them, or a volume after it was
+	// found to be in doubt. Zero means 10 minutes.
 	MaxStaleness time.Duration
 	// Clock is the real clock if nil.
 	Clock clock.WithTicker
@@ -43,6 +44,7 @@ type Index struct {
 	wanted   *wantList
 	revision atomic.Uint64
 	contact  atomic.Int64 // index time of the last answer from storage; 0 if none
+	listed   atomic.Int64 // index time of the last node list that names a node; 0 if none
 	wake     chan struct{}
 
 	// registrations is written once, by AddEventHandlers.

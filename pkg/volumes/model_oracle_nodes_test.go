@@ -48,10 +48,10 @@ func (o *oracle) draw() {
 }
 
 func (o *oracle) list(nodes []StorageNode) {
-	o.contact = o.now
 	if len(nodes) == 0 {
 		return
 	}
+	o.contact, o.listed = o.now, o.now
 	o.picture = nil
 	for id, r := range o.records {
 		r.listed = false
@@ -193,7 +193,7 @@ func hasIP(n *v1.Node, text string) bool {
 func (o *oracle) nodeState(name string) placement.StorageState {
 	best := placement.NoDriver
 	raise := func(s placement.StorageState) {
-		if !o.fresh {
+		if !o.believed {
 			s = placement.Online
 		}
 		if best == placement.NoDriver || s < best {
@@ -217,8 +217,10 @@ func (o *oracle) nodeState(name string) placement.StorageState {
 func (o *oracle) holder(id string) oracleHolder {
 	var name string
 	if r, found := o.records[id]; found {
-		if name = o.picture.nodes[id]; name == "" {
+		if name = o.picture.nodes[id]; name == "" && o.believed {
 			return oracleHolder{state: r.State}
+		} else if name == "" {
+			return oracleHolder{state: placement.Online}
 		}
 	} else if names := o.csiNodesOf(id); len(names) > 0 {
 		name = names[0]

@@ -26,9 +26,10 @@ type oracle struct {
 	records map[string]oracleRecord // storage node id -> record
 	entries map[string]*oracleEntry // handle -> entry
 	contact time.Duration           // negative: never
+	listed  time.Duration           // likewise, the last list with a node in it
 	// Judged when the index looks at the clock.
-	reached, fresh bool
-	verifiedSince  time.Duration
+	reached, fresh, believed bool // believed: the states of records
+	verifiedSince            time.Duration
 
 	// picture answers for the nodes; nil after anything happened to them.
 	picture *oraclePicture
@@ -66,6 +67,7 @@ func newOracle(maxStaleness time.Duration) *oracle {
 		records:      map[string]oracleRecord{},
 		entries:      map[string]*oracleEntry{},
 		contact:      -1,
+		listed:       -1,
 	}
 }
 
@@ -267,13 +269,14 @@ func (o *oracle) doubt(e *oracleEntry) {
 // look is the moment at which the index looks at the clock.
 func (o *oracle) look() {
 	o.expire()
-	wasFresh, wasStale := o.fresh, o.reached && !o.fresh
+	wasBelieved, wasStale := o.believed, o.reached && !o.fresh
 	o.reached = o.contact >= 0
 	o.fresh = o.reached && o.now-o.contact <= o.maxStaleness
 	if !wasStale && o.reached && !o.fresh {
 		o.verifiedSince = o.now
 	}
-	if wasFresh != o.fresh {
+	o.believed = o.listed >= 0 && o.now-o.listed <= o.maxStaleness
+	if wasBelieved != o.believed {
 		o.picture = nil
 	}
 	for id, r := range o.records {

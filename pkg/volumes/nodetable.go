@@ -104,12 +104,9 @@ func (t *nodeTable) setCSINode(name string, ids []string) bool {
 }
 
 // setRecords takes the storage system's node list. Records that it misses stay
-// until a view is built and no CSINode names them; an empty list says nothing, as a
-// token without rights gets one.
-func (t *nodeTable) setRecords(list []StorageNode) bool {
-	if len(list) == 0 {
-		return false
-	}
+// until a view is built and no CSINode names them. A list that names no node at
+// all is not believed.
+func (t *nodeTable) setRecords(list []StorageNode) (believed, changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fresh := make(map[string]storageRecord, len(list))
@@ -126,9 +123,8 @@ func (t *nodeTable) setRecords(list []StorageNode) bool {
 		fresh[s.ID] = storageRecord{StorageNode: s, listed: true}
 	}
 	if len(fresh) == 0 {
-		return false
+		return false, false
 	}
-	changed := false
 	for id, record := range fresh {
 		if t.records[id] != record {
 			t.records[id] = record
@@ -145,7 +141,7 @@ func (t *nodeTable) setRecords(list []StorageNode) bool {
 	if changed {
 		t.generation++
 	}
-	return changed
+	return true, changed
 }
 
 // better orders two records of one id, so that the order of a list that has an

@@ -128,6 +128,25 @@ func TestTimeAloneIsNoticed(t *testing.T) {
 		if !ix.View().Fresh() {
 			t.Error("not fresh although the storage API is back")
 		}
+
+		ix.nodeHandler().OnAdd(testNode("a"), false)
+		list := []StorageNode{{ID: "s1", Hostname: "a", State: placement.Offline}}
+		ix.SetStorageNodes(list)
+		listed := time.Since(start)
+		time.Sleep(30 * time.Second)
+		ix.MarkContact()
+		time.Sleep(30*time.Second + 1)
+		synctest.Wait()
+		mu.Lock()
+		if c, told := transitions[listed+time.Minute+1]; !told || len(c.Nodes) != 1 || c.Cluster {
+			t.Errorf("the node list of %v was not told as too old a minute later: %v", listed, transitions)
+		}
+		mu.Unlock()
+		ix.SetStorageNodes(list)
+		synctest.Wait()
+		if got := ix.View().Node("a").State; got != placement.Offline {
+			t.Errorf("node is %v although the same list came again, want Offline", got)
+		}
 		cancel()
 		running.Wait()
 	})

@@ -23,19 +23,19 @@ func (ix *Index) step() (next int64) {
 	now := ix.now()
 	old := ix.view.Load()
 	contact, contactDue := ix.contactAt(now, old)
-	sweepDue := ix.sweep(now)
+	next = sooner(contactDue, ix.sweep(now))
 
 	change := Change{Cluster: contact.reached != old.reached || contact.fresh != old.fresh}
 	ix.nodes.mu.Lock()
 	outdated := ix.nodes.generation != old.generation
 	ix.nodes.mu.Unlock()
-	if outdated || change.Cluster {
+	if outdated || change.Cluster || contact.nodesFresh != old.nodesFresh {
 		view := ix.nodes.build(old, ix.ids, contact)
 		ix.view.Store(view)
 		change.Nodes = changedNodes(old, view)
 		change.Problems = newProblems(old, view)
 		ix.noteMovedHolders(old, view)
-		if !view.fresh && ix.contact.Load() >= now {
+		if !view.fresh && ix.contact.Load() >= now || !view.nodesFresh && ix.listed.Load() >= now {
 			ix.signal() // storage answered before it could see that this matters
 		}
 	}
@@ -47,30 +47,40 @@ func (ix *Index) step() (next int64) {
 			tell(change)
 		}
 	}
-
-	if contactDue == 0 || sweepDue != 0 && sweepDue < contactDue {
-		return sweepDue
-	}
-	return contactDue
+	return next
 }
 
-// contactAt judges the contact with storage, and says when it will be too old.
+// contactAt judges the contact with storage, and says when it, or the node list,
+// will be too old.
 func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64) {
-	last := ix.contact.Load()
-	if last == 0 {
-		return contactState{}, 0
-	}
-	state = contactState{reached: true, verifiedSince: old.verifiedSince}
-	if now-last <= ix.maxStaleness {
-		state.fresh = true
-		return state, last + ix.maxStaleness + 1
-	}
-	if !old.stale {
+	contact := ix.contact.Load()
+	state = contactState{reached: contact != 0, verifiedSince: old.verifiedSince}
+	state.fresh, due = ix.recent(contact, now)
+	if state.reached && !state.fresh && !old.stale {
 		// What was learned until now counts no more, even when storage is back,
 		// until each volume has been verified.
 		state.verifiedSince = now
 	}
-	return state, 0
+	var listDue int64
+	state.nodesFresh, listDue = ix.recent(ix.listed.Load(), now)
+	return state, sooner(due, listDue)
+}
+
+// recent reports whether something happened within MaxStaleness, and when that
+// will be over. Both times may be 0: never.
+func (ix *Index) recent(at, now int64) (recent bool, due int64) {
+	if at == 0 || now-at > ix.maxStaleness {
+		return false, 0
+	}
+	return true, at + ix.maxStaleness + 1
+}
+
+// sooner returns the earlier of two times of which 0 is never.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // sweep finds the records that have been in doubt for too long, and those that

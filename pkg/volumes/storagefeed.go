@@ -12,7 +12,7 @@ var ErrNoReplicas = errors.New("storage names no replica of the volume")
 // The methods of this file are for the one storage source of the index, and for
 // tests. Each of them stands for an answer from storage.
 
-// MarkContact notes that storage has answered something.
+// MarkContact notes that storage has answered something of use.
 func (ix *Index) MarkContact() { ix.markContact(ix.now()) }
 
 func (ix *Index) markContact(now int64) {
@@ -23,11 +23,17 @@ func (ix *Index) markContact(now int64) {
 }
 
 // SetStorageNodes takes the node list of storage. A node that it misses keeps its
-// last state as long as a CSINode names it, and an empty list is not believed at
-// all: a token without rights gets one.
+// last state as long as a CSINode names it. An empty list is not believed at all,
+// nor taken for a contact: a token without rights gets one.
 func (ix *Index) SetStorageNodes(list []StorageNode) {
-	ix.MarkContact()
-	if ix.nodes.setRecords(list) {
+	believed, changed := ix.nodes.setRecords(list)
+	if !believed {
+		return
+	}
+	now := ix.now()
+	ix.markContact(now)
+	ix.listed.Store(now)
+	if changed || !ix.view.Load().nodesFresh {
 		ix.signal()
 	}
 }

@@ -21,8 +21,9 @@ type Summary struct {
 	Unclaimed int
 	// Nodes counts the Kubernetes nodes by storage state.
 	Nodes map[placement.StorageState]int
-	// LastContact is when storage last answered; zero if it never did.
-	LastContact time.Time
+	// LastContact is when storage last gave an answer of use, LastNodeList when it
+	// last listed its nodes; zero if it never did.
+	LastContact, LastNodeList time.Time
 	// OldestVerified is the longest time ago that any known volume was confirmed.
 	OldestVerified time.Time
 	// Examples are some handles of each freshness other than fresh, sorted.
@@ -44,9 +45,10 @@ func (s *Summary) NumVolumes() int {
 func (ix *Index) Summary(examples int) Summary {
 	view := ix.view.Load()
 	s := Summary{
-		Nodes:       map[placement.StorageState]int{},
-		LastContact: ix.timeOf(ix.contact.Load()),
-		Problems:    view.problems,
+		Nodes:        map[placement.StorageState]int{},
+		LastContact:  ix.timeOf(ix.contact.Load()),
+		LastNodeList: ix.timeOf(ix.listed.Load()),
+		Problems:     view.problems,
 	}
 	for _, node := range view.nodes {
 		s.Nodes[node.State]++

@@ -17,6 +17,8 @@ type View struct {
 	reached    bool
 	fresh      bool
 	stale      bool // reached once, but not within MaxStaleness
+	// nodesFresh says that storage has listed its nodes within MaxStaleness.
+	nodesFresh bool
 	// verifiedSince is the index time since which an entry must have been
 	// verified to count as fresh: the end of the last outage that was longer than
 	// MaxStaleness.
@@ -43,7 +45,8 @@ func (v *View) NumNodes() int { return len(v.nodes) }
 
 // Holder returns the Kubernetes node that a storage node runs on and how storage
 // stands there. The node is nil when no Kubernetes node is that storage node; the
-// state is then that of the storage record, or NoDriver if there is none either.
+// state is then that of the storage record, Online if that is too old to be
+// believed, or NoDriver if there is none either.
 func (v *View) Holder(ref NodeRef) (*placement.Node, placement.StorageState) {
 	if int(ref) >= len(v.holders) {
 		return nil, placement.NoDriver
@@ -59,8 +62,9 @@ func (v *View) StorageNodeID(ref NodeRef) string { return v.ids.id(ref) }
 func (v *View) Reached() bool { return v.reached }
 
 // Fresh reports whether the storage API has answered within MaxStaleness. When
-// it has not, the states of the nodes are what CSINode says: Online with the
-// driver, NoDriver without.
+// it has not, no entry is fresh. The states of the nodes are judged by the last
+// node list alone: when that is too old, or was never there, they are what CSINode
+// says: Online with the driver, NoDriver without.
 func (v *View) Fresh() bool { return v.fresh }
 
 // Problems lists what cannot be understood on the nodes, sorted by node. The

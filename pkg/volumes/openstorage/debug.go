@@ -45,6 +45,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 		"withoutPV", summary.Unclaimed,
 		"oldestVerified", age(summary.OldestVerified),
 		"lastContact", age(summary.LastContact),
+		"lastNodeList", age(summary.LastNodeList),
 	)
 	for _, freshness := range []volumes.Freshness{volumes.Unknown, volumes.Suspect, volumes.Stale} {
 		if handles := summary.Examples[freshness]; len(handles) > 0 {
