@@ -118,7 +118,7 @@ func BenchmarkView(b *testing.B) {
 	for b.Loop() {
 		node := testNode("node-0000")
 		if on = !on; on {
-			node.Annotations = map[string]string{AnnotationUnschedulable: "true"}
+			node.Annotations = map[string]string{placement.NodeUnschedulable: "true"}
 		}
 		ix.nodeHandler().OnUpdate(node, node)
 		ix.step()

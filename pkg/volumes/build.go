@@ -114,9 +114,8 @@ func (t *nodeTable) picture(old *View, states map[string]placement.StorageState)
 func (t *nodeTable) problems() []NodeProblem {
 	var problems []NodeProblem
 	for name, node := range t.nodes {
-		if node.unparsable {
-			problems = append(problems, NodeProblem{
-				Node: name, Annotation: AnnotationUnschedulable, Value: node.annotation})
+		if node.problem != (placement.Problem{}) {
+			problems = append(problems, NodeProblem{Node: name, Problem: node.problem})
 		}
 	}
 	slices.SortFunc(problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })

@@ -304,12 +304,13 @@ func TestSubscribersHearOfWhatChangedTheAnswer(t *testing.T) {
 		{"it is missing, which changes no answer", func() { ix.MarkMissing("1") }, nil},
 		{"an annotation cannot be understood", func() {
 			odd := nodeB.DeepCopy()
-			odd.Annotations = map[string]string{AnnotationUnschedulable: "maybe"}
+			odd.Annotations = map[string]string{placement.NodeUnschedulable: "maybe"}
 			ix.nodeHandler().OnUpdate(nodeB, odd)
-		}, []Change{{Problems: []NodeProblem{{"b", AnnotationUnschedulable, "maybe"}}}}},
+		}, []Change{{Problems: []NodeProblem{{"b", placement.Problem{
+			Key: placement.NodeUnschedulable, Value: "maybe", Detail: "is not a boolean, false is used"}}}}}},
 		{"it can now, and says yes", func() {
 			plain := nodeB.DeepCopy()
-			plain.Annotations = map[string]string{AnnotationUnschedulable: "true"}
+			plain.Annotations = map[string]string{placement.NodeUnschedulable: "true"}
 			ix.nodeHandler().OnUpdate(nodeB, plain)
 		}, []Change{{Nodes: []NodeChange{{Old: &placement.Node{Name: "b"}, New: &placement.Node{Name: "b", Unschedulable: true}}}}}},
 		{"storage is away for too long", func() { clock.Step(2 * time.Minute) },

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -12,11 +11,9 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	storageinformers "k8s.io/client-go/informers/storage/v1"
 	"k8s.io/client-go/tools/cache"
-)
 
-// AnnotationUnschedulable is the storage operator's wish to keep pods with
-// volumes away from a node (F4).
-const AnnotationUnschedulable = "operator.libopenstorage.org/unschedulable"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
 
 // AddEventHandlers has the index fed by the informers. It is called once, before
 // or after they are started.
@@ -187,12 +184,10 @@ func (ix *Index) newKubeNode(node *v1.Node) *kubeNode {
 			}
 		}
 	}
-	if text, found := node.Annotations[AnnotationUnschedulable]; found {
-		unschedulable, err := strconv.ParseBool(text)
-		n.unschedulable = unschedulable
-		if err != nil {
-			n.unparsable, n.annotation = true, text
-		}
+	unschedulable, problem := placement.NodeUnschedulableOf(node.Annotations)
+	n.unschedulable = unschedulable
+	if problem != nil {
+		n.problem = *problem
 	}
 	return n
 }

@@ -121,13 +121,15 @@ func (m *modelRun) compareNodes() {
 		if want := m.oracle.picture.states[name]; node.State != want {
 			m.fail("node %s is %v, want %v", name, node.State, want)
 		}
-		text, found := object.Annotations[AnnotationUnschedulable]
+		text, found := object.Annotations[placement.NodeUnschedulable]
 		if want := text == "true" || text == "1"; node.Unschedulable != want {
 			m.fail("node %s: unschedulable %v, want %v", name, node.Unschedulable, want)
 		}
 		if found && (text == "" || text == "maybe") {
 			problems++
-			if !slices.Contains(view.Problems(), NodeProblem{name, AnnotationUnschedulable, text}) {
+			if !slices.ContainsFunc(view.Problems(), func(p NodeProblem) bool {
+				return p.Node == name && p.Key == placement.NodeUnschedulable && p.Value == text
+			}) {
 				m.fail("node %s: %q is not reported", name, text)
 			}
 		}

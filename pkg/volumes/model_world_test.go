@@ -147,9 +147,9 @@ func (w *world) changeNode() string {
 			node.Labels[key] = pick(w, []string{"", "a", "b"})
 		}
 	case 1:
-		delete(node.Annotations, AnnotationUnschedulable)
+		delete(node.Annotations, placement.NodeUnschedulable)
 		if w.chance(2) {
-			node.Annotations[AnnotationUnschedulable] = pick(w, modelBooleans)
+			node.Annotations[placement.NodeUnschedulable] = pick(w, modelBooleans)
 		}
 	case 2:
 		node.Status.Addresses = []v1.NodeAddress{{Type: v1.NodeInternalIP, Address: pick(w, modelIPs)}}

@@ -30,14 +30,12 @@ type kubeNode struct {
 	internalIPs   []netip.Addr
 	place         place
 	unschedulable bool
-	// unparsable says that the annotation's value is no boolean.
-	unparsable bool
-	annotation string // the value
+	// problem is what is wrong with the annotation; zero if nothing is.
+	problem placement.Problem
 }
 
 func (n *kubeNode) equal(o *kubeNode) bool {
-	return n.place == o.place && n.unschedulable == o.unschedulable && n.unparsable == o.unparsable &&
-		n.annotation == o.annotation &&
+	return n.place == o.place && n.unschedulable == o.unschedulable && n.problem == o.problem &&
 		slices.Equal(n.hostnames, o.hostnames) && slices.Equal(n.internalIPs, o.internalIPs)
 }
 

@@ -34,7 +34,8 @@ type holder struct {
 // NodeProblem is something a user wrote on a Kubernetes node that cannot be
 // understood, and that therefore counts as its default.
 type NodeProblem struct {
-	Node, Annotation, Value string
+	Node string
+	placement.Problem
 }
 
 // Node returns the Kubernetes node of that name, or nil if Kubernetes has none.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
@@ -47,7 +48,7 @@ type notice struct {
 // tell gives the notices that a decision calls for.
 func (n *notices) tell(pod *v1.Pod, d *decision) {
 	for _, c := range d.complaints {
-		n.warn(c.object, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q %s", c.problem.Key, c.problem.Value, c.problem.Detail))
+		n.complain(c.object, c.problem)
 	}
 	if len(d.unknown) == 0 || d.rejection != nil {
 		return
@@ -70,8 +71,13 @@ func (n *notices) tellOfNodes(nodes corelisters.NodeLister, problems []volumes.N
 		if err != nil {
 			continue // gone, and its problem with it
 		}
-		n.warn(node, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q is not a boolean, false is used", p.Annotation, p.Value))
+		n.complain(node, p.Problem)
 	}
+}
+
+// complain tells what is wrong with a value on the object that bears it.
+func (n *notices) complain(object runtime.Object, p placement.Problem) {
+	n.warn(object, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q %s", p.Key, p.Value, p.Detail))
 }
 
 // warn records a warning unless the same was said of the object before, and

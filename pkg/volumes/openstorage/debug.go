@@ -58,7 +58,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	}
 	for _, problem := range summary.Problems {
 		logger.Info("Node with an annotation that cannot be understood",
-			"node", problem.Node, "annotation", problem.Annotation, "value", problem.Value)
+			"node", problem.Node, "annotation", problem.Key, "value", problem.Value)
 	}
 
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
