@@ -45,6 +45,9 @@ func (o *oracle) draw() {
 	for _, id := range append([]string{"gone"}, modelIDs...) {
 		p.holders[id] = o.holder(id)
 	}
+	for _, ip := range modelIPs {
+		p.holders[ip] = o.holderByAddress(ip)
+	}
 }
 
 func (o *oracle) list(nodes []StorageNode) {
@@ -228,6 +231,24 @@ func (o *oracle) holder(id string) oracleHolder {
 		return oracleHolder{}
 	}
 	return oracleHolder{name, o.picture.states[name]}
+}
+
+// holderByAddress is the one node whose records have the address.
+func (o *oracle) holderByAddress(address string) oracleHolder {
+	if _, err := netip.ParseAddr(address); err != nil {
+		return oracleHolder{}
+	}
+	var names []string
+	for id, r := range o.records {
+		if r.MgmtIP == address || r.DataIP == address {
+			names = append(names, o.picture.nodes[id])
+		}
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) != 1 || names[0] == "" {
+		return oracleHolder{}
+	}
+	return oracleHolder{names[0], o.picture.states[names[0]]}
 }
 
 // sameDomains says on which levels two nodes are in the same domain (S3).

@@ -144,7 +144,7 @@ func (m *modelRun) compareNodes() {
 	if len(view.Problems()) != problems {
 		m.fail("problems %v, want %d", view.Problems(), problems)
 	}
-	for _, id := range append([]string{"gone"}, modelIDs...) {
+	for _, id := range slices.Concat([]string{"gone"}, modelIDs, modelIPs) {
 		node, state := view.Holder(m.ix.ids.ref(id))
 		if got, want := (oracleHolder{nameOf(node), state}), m.oracle.picture.holders[id]; got != want {
 			m.fail("storage node %s is %+v, want %+v", id, got, want)

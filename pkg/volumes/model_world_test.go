@@ -273,7 +273,7 @@ func (w *world) changeVolume() string {
 		delete(w.volumes, id)
 		return "delete " + id
 	}
-	o := &Observation{ID: id, Name: "pvc-" + id, Attached: pick(w, []string{"", "s1", "s2", "gone"})}
+	o := &Observation{ID: id, Name: "pvc-" + id, Attached: pick(w, []string{"", "s1", "s2", "gone", "10.0.0.1", "fd00::1"})}
 	if w.chance(20) {
 		o.Name = "101" // a name that looks like another volume's id
 	}

@@ -64,8 +64,8 @@ func (v *View) Reached() bool { return v.reached }
 
 // Fresh reports whether the storage API has answered within MaxStaleness. When
 // it has not, no entry is fresh. The states of the nodes are judged by the last
-// node list alone: when that is too old, or was never there, they are what CSINode
-// says: Online with the driver, NoDriver without.
+// node list alone: when that is too old, or was never there, a node is Online if a
+// CSINode or a record of an older list is evidence of the driver, else NoDriver.
 func (v *View) Fresh() bool { return v.fresh }
 
 // Problems lists what cannot be understood on the nodes, sorted by node. The
