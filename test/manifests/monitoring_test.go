@@ -2,7 +2,9 @@ package manifests
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,14 +13,16 @@ import (
 	"strings"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// The rules and the dashboard ask for nothing that the scheduler does not serve.
-// So the scheduler is brought into every state that a metric tells of.
+// The rules and the dashboard ask for nothing that is not served. So the scheduler
+// is brought into every state that a metric tells of.
 func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	plane := sharedPlane(t)
 	objects := build(t, "manifests/base")
@@ -46,16 +50,25 @@ func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	})
 	c.server.Disconnect()
 
-	asked := askedMetrics(t)
-	if len(asked) < 20 {
-		t.Fatalf("the rules and the dashboard ask for %v only", asked)
+	ofScheduler, ofWebhook, ofAPIServer := askedMetrics(t)
+	if len(ofScheduler) < 20 || len(ofWebhook) < 4 || len(ofAPIServer) != 1 {
+		t.Fatalf("the rules and the dashboard ask for %v, %v and %v only", ofScheduler, ofWebhook, ofAPIServer)
 	}
+	expectServed(t, ofScheduler, func() (string, error) { return replica.read("/metrics", token) })
+	running := startWebhook(t, plane, objects, c)
+	expectServed(t, ofWebhook, running.metrics)
+	expectServed(t, ofAPIServer, func() (string, error) { return plane.metricsOfAPIServer(t, running.provoke) })
+}
+
+// expectServed waits until a text has all metrics of these names.
+func expectServed(t *testing.T, names []string, read func() (string, error)) {
+	t.Helper()
 	eventually(t, "all metrics are served", func() error {
-		text, err := replica.read("/metrics", token)
+		text, err := read()
 		if err != nil {
 			return err
 		}
-		missing := slices.DeleteFunc(slices.Clone(asked), func(name string) bool {
+		missing := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 			return regexp.MustCompile(`(?m)^` + name + `[{ ]`).MatchString(text)
 		})
 		if len(missing) > 0 {
@@ -69,12 +82,12 @@ var (
 	quoted = regexp.MustCompile(`"[^"]*"`)
 	// name is a metric or the name of a record; label names in selectors and after
 	// by, and functions, never begin like this.
-	name = regexp.MustCompile(`\b(?:scheduler|leader_election|rest_client|process|go|hyperconverge)[_:][a-zA-Z0-9_:]+`)
+	name = regexp.MustCompile(`\b(?:scheduler|leader_election|rest_client|process|go|hyperconverge|controller_runtime|apiserver)[_:][a-zA-Z0-9_:]+`)
 )
 
-// askedMetrics are the names in all queries, but for what the rules record
-// themselves, and for what Prometheus adds.
-func askedMetrics(t *testing.T) []string {
+// askedMetrics are the names in all queries, by whose they are, but for what the
+// rules record themselves, and for what Prometheus adds.
+func askedMetrics(t *testing.T) (ofScheduler, ofWebhook, ofAPIServer []string) {
 	t.Helper()
 	recorded := map[string]bool{}
 	var queries []string
@@ -99,12 +112,17 @@ func askedMetrics(t *testing.T) []string {
 			}
 		}
 	}
-	var list []string
-	for name := range asked {
-		list = append(list, name)
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		switch {
+		case strings.HasPrefix(name, "hyperconverge_webhook_"), strings.HasPrefix(name, "controller_runtime_"):
+			ofWebhook = append(ofWebhook, name)
+		case strings.HasPrefix(name, "apiserver_"):
+			ofAPIServer = append(ofAPIServer, name)
+		default:
+			ofScheduler = append(ofScheduler, name)
+		}
 	}
-	slices.Sort(list)
-	return list
+	return ofScheduler, ofWebhook, ofAPIServer
 }
 
 type rule struct{ Record, Alert, Expr string }
@@ -181,6 +199,38 @@ func TestMonitoringIsValid(t *testing.T) {
 	plane.apply(t, definitions)
 	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
 	plane.apply(t, build(t, "manifests/monitoring"))
+	expectDiscovery(t, plane)
+}
+
+// expectDiscovery has the account of Prometheus find the pods, with no right but
+// those that the manifests give it.
+func expectDiscovery(t *testing.T, plane *controlPlane) {
+	t.Helper()
+	binding, err := plane.client.RbacV1().ClusterRoleBindings().Get(t.Context(), "hyperconverge-metrics-reader", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := binding.Subjects[0]
+	for _, resource := range []struct{ group, name string }{
+		{"", "services"}, {"", "endpoints"}, {"", "pods"}, {"discovery.k8s.io", "endpointslices"},
+	} {
+		for _, verb := range []string{"get", "list", "watch"} {
+			eventually(t, "Prometheus may "+verb+" "+resource.name, func() error {
+				review, err := plane.client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
+					Spec: authorizationv1.SubjectAccessReviewSpec{
+						User: "system:serviceaccount:" + account.Namespace + ":" + account.Name,
+						ResourceAttributes: &authorizationv1.ResourceAttributes{
+							Namespace: systemNamespace, Verb: verb, Group: resource.group, Resource: resource.name,
+						},
+					},
+				}, metav1.CreateOptions{})
+				if err == nil && !review.Status.Allowed {
+					err = errors.New("it may not")
+				}
+				return err
+			})
+		}
+	}
 }
 
 // The definition that the gang overlay brings is that of the plugin that is
