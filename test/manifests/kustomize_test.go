@@ -34,10 +34,16 @@ func overlays(t *testing.T) []string {
 	return found
 }
 
-// build is what `kubectl kustomize` prints for a folder.
+// build is what `kubectl kustomize` prints for a folder of the project.
 func build(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, folder))
+	return buildFolder(t, filepath.Join(root, folder))
+}
+
+// buildFolder is build for a folder anywhere.
+func buildFolder(t *testing.T, folder string) []*unstructured.Unstructured {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		t.Fatalf("building %s: %v", folder, err)
 	}
