@@ -256,7 +256,9 @@ func (w world) scoring() (near, away []worldVolume) {
 	for _, v := range w.Pod.Volumes {
 		switch {
 		case w.isOff() || !v.isKnown():
-		case v.isNear():
+		case v.isNear(), v.isAway() && w.Pod.Machine != "":
+			// Open: S8 speaks of all disks, so that it holds for away volumes as well;
+			// what F6 and F7 say of them stands.
 			near = append(near, v)
 		case v.isAway():
 			away = append(away, v)
@@ -308,7 +310,7 @@ func (w world) nearScore(v worldVolume, n worldNode) *big.Rat {
 	// scores 100. In a migration the other replica nodes score 0 and all others 50,
 	// partial holders too. At the start all but the node with the
 	// attachment score half of S2, if there is such a node. The halving of
-	// StorageDown nodes (S2) holds here as well. Away volumes stay with S5.
+	// StorageDown nodes (S2) holds here as well.
 	onAttachment := v.Attached == n.Name && v.isReplicaNode(n.Name)
 	var score *big.Rat
 	switch w.Pod.Machine {

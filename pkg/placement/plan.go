@@ -49,7 +49,9 @@ type Plan struct {
 	// forbidden are the replica nodes of remote-only volumes (F7).
 	forbidden []*Node
 
-	// near are the volumes that count in scores by their tiers.
+	// near are the volumes that draw the pod to their replica nodes, or turn a
+	// migrating machine away from them (S8): those of kind Near, and all disks of a
+	// virtual machine.
 	near []*Volume
 	// away are the nodes that hold a replica of some away volume (S5); hasAway
 	// tells an empty list from no away volume.
@@ -151,13 +153,13 @@ func (p *Plan) attract(volumes []Volume) {
 		if v.Unknown || len(v.Sets) == 0 {
 			continue // S7
 		}
-		switch v.Kind {
-		case Near:
+		switch {
+		case v.Kind == Near, v.Kind == Away && p.machine != NoMachine:
 			if p.near == nil {
 				p.near = make([]*Volume, 0, len(volumes)-i)
 			}
 			p.near = append(p.near, v)
-		case Away:
+		case v.Kind == Away:
 			p.hasAway = true
 			v.eachHolderNode(func(n *Node) {
 				if !slices.Contains(p.away, n) {
@@ -192,8 +194,9 @@ func (p *Plan) Indifferent() bool {
 // Preferred returns the nodes to try before all others, best group first: the
 // replica nodes of near volumes, then the nodes that hold only a part of one.
 // Nodes that the filter rules turn down are left out, and so are those whose
-// storage does not serve, which F9 lets pods with a Windows volume run on. Strict pods have no
-// groups, they are confined already; nor have virtual machines in migration (S8).
+// storage does not serve, which F9 lets pods with a Windows volume run on. Strict
+// pods have no groups, they are confined already; nor have virtual machines in
+// migration (S8).
 func (p *Plan) Preferred() [][]*Node {
 	if p.strict || p.machine == MachineMigrating || len(p.near) == 0 {
 		return nil

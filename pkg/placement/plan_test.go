@@ -155,6 +155,13 @@ func TestPreferred(t *testing.T) {
 		},
 		{
 			scenario: scenario{
+				name: "S8: a virtual machine that starts is tried on the replica nodes of its shared disks, too", nodes: online(4),
+				machine: placement.MachineStarting, volumes: []volume{near("A@{2}"), away("B@{3}"), remoteOnly("C@{4}")},
+			},
+			want: []string{"n2 n3"},
+		},
+		{
+			scenario: scenario{
 				name: "S8: a migrating virtual machine is not narrowed", nodes: online(3),
 				machine: placement.MachineMigrating, volumes: []volume{near("A@{2}").attached(2)},
 			},

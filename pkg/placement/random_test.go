@@ -48,7 +48,7 @@ var corners = []string{
 	"ok", "F4", "F5 Degraded", "F5 Offline", "F5 NoDriver", "F6", "F7",
 	"rejected by F6 nowhere", "rejected by F6 unknown", "rejected by F6 stale", "rejected by F8", "rejected by F10",
 	"indifferent", "score 0", "score 100", "score cut", "whole group", "whole and part group", "part group",
-	"F9", "F11", "S5 with S4", "S8 starting", "S8 migrating",
+	"F9", "F11", "S5 with S4", "S8 starting", "S8 migrating", "S8 for an away volume",
 }
 
 func (s sightings) String() string {
@@ -224,12 +224,13 @@ func sameNodes(got []*placement.Node, want map[string]bool) error {
 
 func (s sightings) note(w world, near, away []worldVolume, indifferent bool) {
 	for corner, met := range map[string]bool{
-		"indifferent":  indifferent,
-		"F9":           w.hasWindows(),
-		"F11":          w.Pod.StoragePod,
-		"S5 with S4":   len(near) > 0 && len(away) > 0,
-		"S8 starting":  len(near) > 0 && w.Pod.Machine == "starting",
-		"S8 migrating": len(near) > 0 && w.Pod.Machine == "migrating",
+		"indifferent":           indifferent,
+		"F9":                    w.hasWindows(),
+		"F11":                   w.Pod.StoragePod,
+		"S5 with S4":            len(near) > 0 && len(away) > 0,
+		"S8 starting":           len(near) > 0 && w.Pod.Machine == "starting",
+		"S8 migrating":          len(near) > 0 && w.Pod.Machine == "migrating",
+		"S8 for an away volume": slices.ContainsFunc(near, worldVolume.isAway),
 	} {
 		if met {
 			s[corner]++

@@ -11,7 +11,8 @@ const (
 	Neutral Kind = iota
 	// Near volumes want their pod on a replica node.
 	Near
-	// Away volumes want their pod off their replica nodes.
+	// Away volumes want their pod off their replica nodes, unless it runs a virtual
+	// machine (S8).
 	Away
 )
 

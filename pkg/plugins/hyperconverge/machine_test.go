@@ -7,6 +7,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
@@ -66,6 +67,25 @@ func TestVirtualMachines(t *testing.T) {
 			})
 		})
 	}
+	t.Run("S8: a shared disk with a service draws its machine, and no other pod", func(t *testing.T) {
+		play(t, online(4), func(s *scene) {
+			s.add(volume{name: "shared", sets: on(1, 2), stored: func(o *volumes.Observation) { o.Service, o.Attached = true, storageID(1) }})
+			same(s, "scores of the machine", []int64{100, 50, 0, 0}, s.scores(launcher("target", "vm", "shared").Obj()))
+			same(s, "scores of another pod", []int64{0, 0, 100, 100}, s.scores(makePod("web", "shared").Obj()))
+			state, _, _ := s.preFilter(launcher("target", "vm", "shared").Obj())
+			data, err := state.Read(localfirst.OfferKey)
+			s.must(err)
+			same(s, "offer", [][]string{{"n1", "n2"}}, data.(localfirst.Offer).PreferredNodes())
+		})
+	})
+	t.Run("S8: a disk is attached to the node whose address storage names", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.storage.nodes[storageID(2)] = volumes.StorageNode{ID: storageID(2), DataIP: "10.0.0.2", State: placement.Online}
+			s.storage.tellNodes()
+			s.add(volume{name: "root", sets: on(1, 2), stored: func(o *volumes.Observation) { o.Attached = "10.0.0.2" }})
+			same(s, "scores", []int64{50, 100, 0}, s.scores(launcher("target", "vm", "root").Obj()))
+		})
+	})
 	t.Run("S8: attachment says nothing of other pods", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			disks(s)
