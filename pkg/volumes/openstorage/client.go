@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage/endpoint"
 )
 
 const (
@@ -84,7 +85,11 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 	if token != nil {
 		options = append(options, grpc.WithPerRPCCredentials(token))
 	}
-	conn, err := grpc.NewClient(config.Endpoint, options...)
+	target, err := endpoint.Target(config.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", config.Endpoint, err)
+	}
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", config.Endpoint, err)
 	}

@@ -10,14 +10,12 @@ package openstorage
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"time"
 )
 
 // Config says how the storage API is reached and how often it is asked.
 type Config struct {
-	// Endpoint is host:port.
+	// Endpoint is host:port, dns:///host:port or unix:///path.
 	Endpoint string
 	// TokenFile holds the bearer token; empty for none. It is read again when it
 	// changes.
@@ -75,9 +73,6 @@ func (c Config) withDefaults() Config {
 }
 
 func (c *Config) validate() error {
-	if _, _, err := net.SplitHostPort(c.Endpoint); err != nil {
-		return fmt.Errorf("endpoint %q must be host:port: %w", c.Endpoint, err)
-	}
 	if c.TokenFile != "" && !c.TLS.Enabled && !c.AllowPlaintextToken {
 		return errors.New("the token would go over the network in plain text: enable TLS, or set allowPlaintextToken if the network is trusted")
 	}

@@ -2,15 +2,11 @@ package validation
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
 
-	apivalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage/endpoint"
 )
 
 func validateOpenStorage(path *field.Path, storage *config.OpenStorage) field.ErrorList {
@@ -66,51 +62,13 @@ func validateResyncInterval(path *field.Path, storage *config.OpenStorage) field
 	return nil
 }
 
-// validateEndpoint wants an address that gRPC takes: host:port, dns:///host:port
-// or unix:///path.
-func validateEndpoint(path *field.Path, endpoint string) field.ErrorList {
-	const forms = "must be host:port, dns:///host:port or unix:///path"
-	if endpoint == "" {
-		return field.ErrorList{field.Required(path, forms+"; leave it out for the default")}
+// validateEndpoint wants an address that the client of the storage API takes.
+func validateEndpoint(path *field.Path, address string) field.ErrorList {
+	if address == "" {
+		return field.ErrorList{field.Required(path, endpoint.Forms+"; leave it out for the default")}
 	}
-	address := endpoint
-	if scheme, rest, found := strings.Cut(endpoint, "://"); found {
-		switch scheme {
-		case "unix":
-			if len(rest) < 2 || rest[0] != '/' {
-				return field.ErrorList{field.Invalid(path, endpoint, "the path of a unix socket is absolute: unix:///path")}
-			}
-			return nil
-		case "dns":
-			name, found := strings.CutPrefix(rest, "/")
-			if !found {
-				return field.ErrorList{field.Invalid(path, endpoint, "two slashes name a DNS server: write dns:///host:port, with three")}
-			}
-			address = name
-		default:
-			return field.ErrorList{field.Invalid(path, endpoint, forms+", not "+scheme+"://")}
-		}
+	if _, err := endpoint.Target(address); err != nil {
+		return field.ErrorList{field.Invalid(path, address, err.Error())}
 	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return field.ErrorList{field.Invalid(path, endpoint, forms+": "+err.Error())}
-	}
-	var errs field.ErrorList
-	if !isHost(host) {
-		errs = append(errs, field.Invalid(path, endpoint, fmt.Sprintf("%q is neither a host name nor an IP address", host)))
-	}
-	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
-		errs = append(errs, field.Invalid(path, endpoint, fmt.Sprintf("port %q is not a number from 1 to 65535", port)))
-	}
-	return errs
-}
-
-// isHost takes names in any case, and with the dot at the end that makes a name
-// absolute.
-func isHost(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
-	return len(apivalidation.IsDNS1123Subdomain(name)) == 0
+	return nil
 }
