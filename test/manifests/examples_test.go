@@ -41,6 +41,54 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 }
 
+// A class of the storage operator's own cannot be changed by an example, and would
+// be deleted with it. So every example brings its own.
+func TestExamplesBringTheirClasses(t *testing.T) {
+	operators := []string{"px-db", "px-replicated", "px-csi-db", "px-csi-replicated"}
+	files, err := filepath.Glob(filepath.Join(root, "examples", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no examples: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			made, used := map[string]bool{}, []string(nil)
+			for _, object := range readObjects(t, file) {
+				if object.GetKind() == "StorageClass" {
+					made[object.GetName()] = true
+				}
+				used = append(used, classesIn(object.Object)...)
+			}
+			if len(used) == 0 {
+				t.Error("it has no claim")
+			}
+			for _, class := range used {
+				if !made[class] || slices.Contains(operators, class) {
+					t.Errorf("it uses the class %s, which is not its own", class)
+				}
+			}
+		})
+	}
+}
+
+// classesIn are the classes that an object names, at any depth.
+func classesIn(value any) []string {
+	var classes []string
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			if class, ok := inner.(string); ok && key == "storageClassName" {
+				classes = append(classes, class)
+			}
+			classes = append(classes, classesIn(inner)...)
+		}
+	case []any:
+		for _, inner := range value {
+			classes = append(classes, classesIn(inner)...)
+		}
+	}
+	return classes
+}
+
 // readObjects reads a file as `kubectl apply -f` does.
 func readObjects(t *testing.T, file string) []*unstructured.Unstructured {
 	t.Helper()
