@@ -10,11 +10,12 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// Labels that KubeVirt puts on the pods that run virtual machines.
+// What KubeVirt writes on the pods that run virtual machines.
 const (
 	kubevirtLabel        = "kubevirt.io"
 	kubevirtLauncher     = "virt-launcher"
 	kubevirtCreatedLabel = "kubevirt.io/created-by" // UID of the VirtualMachineInstance
+	kubevirtOwnerKind    = "VirtualMachineInstance" // of the owner with the same UID
 )
 
 // machineIndex names the index of virt-launcher pods by their virtual machine.
@@ -51,10 +52,19 @@ func indexByMachine(obj any) ([]string, error) {
 // machineKey is namespace and virtual machine of a virt-launcher pod, and empty
 // for all other pods.
 func machineKey(pod *v1.Pod) string {
-	if pod.Labels[kubevirtLabel] != kubevirtLauncher || pod.Labels[kubevirtCreatedLabel] == "" {
+	if pod.Labels[kubevirtLabel] != kubevirtLauncher {
 		return ""
 	}
-	return pod.Namespace + "/" + pod.Labels[kubevirtCreatedLabel]
+	uid := pod.Labels[kubevirtCreatedLabel]
+	for i := 0; uid == "" && i < len(pod.OwnerReferences); i++ {
+		if owner := &pod.OwnerReferences[i]; owner.Kind == kubevirtOwnerKind {
+			uid = string(owner.UID)
+		}
+	}
+	if uid == "" {
+		return ""
+	}
+	return pod.Namespace + "/" + uid
 }
 
 // of tells what the pod is to its virtual machine (S8).

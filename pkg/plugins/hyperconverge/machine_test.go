@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
@@ -14,6 +16,13 @@ import (
 // launcher is a pod that runs a virtual machine.
 func launcher(name, machine string, claims ...string) *st.PodWrapper {
 	return makePod(name, claims...).Label(kubevirtLabel, kubevirtLauncher).Label(kubevirtCreatedLabel, machine)
+}
+
+// ownedLauncher is a launcher that lacks the label with the UID of its machine.
+func ownedLauncher(name, kind, machine string, claims ...string) *st.PodWrapper {
+	pod := makePod(name, claims...).Label(kubevirtLabel, kubevirtLauncher)
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: "machine", UID: types.UID(machine)}}
+	return pod
 }
 
 func TestVirtualMachines(t *testing.T) {
@@ -54,6 +63,14 @@ func TestVirtualMachines(t *testing.T) {
 			name:     "S8: a running pod that only bears the machine's name is no launcher",
 			siblings: []*v1.Pod{makePod("probe").Label(kubevirtCreatedLabel, "vm").Phase(v1.PodRunning).Node("n1").Obj()}, want: starting,
 		},
+		{
+			name:     "S8: a running launcher that only its owner ties to the machine makes it a migration",
+			siblings: []*v1.Pod{ownedLauncher("source", kubevirtOwnerKind, "vm").Phase(v1.PodRunning).Node("n1").Obj()}, want: migrating,
+		},
+		{
+			name:     "S8: a launcher that something else with the machine's UID owns is no migration",
+			siblings: []*v1.Pod{ownedLauncher("other", "ReplicaSet", "vm").Phase(v1.PodRunning).Node("n1").Obj()}, want: starting,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			play(t, online(3), func(s *scene) {
@@ -67,6 +84,15 @@ func TestVirtualMachines(t *testing.T) {
 			})
 		})
 	}
+	t.Run("S8: a launcher that only its owner ties to its machine is one all the same", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			disks(s)
+			pod := ownedLauncher("target", kubevirtOwnerKind, "vm", "root", "home").Obj()
+			same(s, "scores", starting, s.scores(pod))
+			s.create(launcher("source", "vm").Phase(v1.PodRunning).Node("n1").Obj())
+			same(s, "scores beside a running launcher", migrating, s.scores(pod))
+		})
+	})
 	t.Run("S8: a shared disk with a service draws its machine, and no other pod", func(t *testing.T) {
 		play(t, online(4), func(s *scene) {
 			s.add(volume{name: "shared", sets: on(1, 2), stored: func(o *volumes.Observation) { o.Service, o.Attached = true, storageID(1) }})
