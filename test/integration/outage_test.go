@@ -75,7 +75,7 @@ var outageScenarios = []scenario{
 		name: "data older than maxStaleness is not believed: soft pods are placed with an event, strict ones wait for storage", nodes: 3,
 		play: func(c *cluster) {
 			c.volume("data", "n2")
-			c.runScheduler("maxStaleness: 1s\nunknownVolumeGracePeriod: 200ms")
+			c.runProfiles(profileYAML{name: schedulerName, args: "maxStaleness: 1s\nunknownVolumeGracePeriod: 200ms", storage: "requestTimeout: 500ms"})
 			c.create(c.strict("db", "data"))
 			c.expectNode("db", "n2")
 			c.must(c.server.SetFaults(openstoragesim.Outage()))

@@ -39,7 +39,7 @@ func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
 		{
 			name:   "a value that cannot be is named with its path",
 			change: replace("openStorage:", "maxStaleness: 1s\n      openStorage:"),
-			want:   []string{"pluginConfig[Hyperconverge].args.maxStaleness", "1s", "must be more than openStorage.nodePollInterval"},
+			want:   []string{"pluginConfig[Hyperconverge].args.maxStaleness", "1s", "must be at least 30s"},
 		},
 		{
 			name:   "an address without port is named with its path",

@@ -51,8 +51,8 @@ type HyperconvergeArgs struct {
 	UnknownVolumeGracePeriod *metav1.Duration `json:"unknownVolumeGracePeriod,omitempty"`
 
 	// maxStaleness is for how long the last good data is used while the storage
-	// system does not answer. After it the volumes count as unknown. More than
-	// openStorage.nodePollInterval.
+	// system does not answer. After it the volumes count as unknown. At least two
+	// openStorage.nodePollInterval and one openStorage.requestTimeout.
 	// Default: 10m.
 	// +optional
 	MaxStaleness *metav1.Duration `json:"maxStaleness,omitempty"`
@@ -130,7 +130,7 @@ type OpenStorage struct {
 	TLS TLS `json:"tls,omitzero"`
 
 	// nodePollInterval is the time between two requests for the list of storage
-	// nodes and their states. More than zero.
+	// nodes and their states. At least 100ms.
 	// Default: 10s.
 	// +optional
 	NodePollInterval *metav1.Duration `json:"nodePollInterval,omitempty"`
@@ -142,7 +142,7 @@ type OpenStorage struct {
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
 	// requestTimeout is the longest time that one request may take. It does not
-	// bound the watch, which stays open. More than zero.
+	// bound the watch, which stays open. At least 100ms.
 	// Default: 10s.
 	// +optional
 	RequestTimeout *metav1.Duration `json:"requestTimeout,omitempty"`

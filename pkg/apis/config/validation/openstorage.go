@@ -14,13 +14,10 @@ func validateOpenStorage(path *field.Path, storage *config.OpenStorage) field.Er
 	errs = append(errs, validateEndpoint(path.Child("endpoint"), storage.Endpoint)...)
 	errs = append(errs, validateToken(path, storage)...)
 	errs = append(errs, validateTLS(path.Child("tls"), &storage.TLS)...)
-	errs = append(errs, validatePositive(path.Child("nodePollInterval"), storage.NodePollInterval)...)
+	errs = append(errs, validateAtLeast(path.Child("nodePollInterval"), storage.NodePollInterval, minPollInterval)...)
 	errs = append(errs, validateResyncInterval(path.Child("resyncInterval"), storage)...)
-	errs = append(errs, validatePositive(path.Child("requestTimeout"), storage.RequestTimeout)...)
-	if backoff := storage.WatchBackoff.Duration; backoff < minWatchBackoff {
-		errs = append(errs, field.Invalid(path.Child("watchBackoff"), backoff.String(),
-			fmt.Sprintf("must be at least %s", minWatchBackoff)))
-	}
+	errs = append(errs, validateAtLeast(path.Child("requestTimeout"), storage.RequestTimeout, minRequestTimeout)...)
+	errs = append(errs, validateAtLeast(path.Child("watchBackoff"), storage.WatchBackoff, minWatchBackoff)...)
 	return errs
 }
 
@@ -52,7 +49,7 @@ func validateTLS(path *field.Path, tls *config.TLS) field.ErrorList {
 }
 
 func validateResyncInterval(path *field.Path, storage *config.OpenStorage) field.ErrorList {
-	if errs := validatePositive(path, storage.ResyncInterval); errs != nil {
+	if errs := validateAtLeast(path, storage.ResyncInterval, minPollInterval); errs != nil {
 		return errs
 	}
 	if storage.ResyncInterval.Duration < storage.NodePollInterval.Duration {

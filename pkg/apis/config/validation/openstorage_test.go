@@ -50,10 +50,32 @@ func TestValidateOpenStorage(t *testing.T) {
 				args.OpenStorage.WatchBackoff = metav1.Duration{}
 			},
 			want: []string{
-				`openStorage.nodePollInterval: Invalid value: "-1s": must be more than zero`,
-				`openStorage.resyncInterval: Invalid value: "0s": must be more than zero`,
-				`openStorage.requestTimeout: Invalid value: "0s": must be more than zero`,
+				`openStorage.nodePollInterval: Invalid value: "-1s": must be at least 100ms`,
+				`openStorage.resyncInterval: Invalid value: "0s": must be at least 100ms`,
+				`openStorage.requestTimeout: Invalid value: "0s": must be at least 100ms`,
 				`openStorage.watchBackoff: Invalid value: "0s": must be at least 1s`,
+			},
+		},
+		{
+			name: "durations that would keep the storage servers busy, or be over before they answer, are refused",
+			change: func(args *config.HyperconvergeArgs) {
+				args.OpenStorage.NodePollInterval.Duration = 1
+				args.OpenStorage.ResyncInterval.Duration = 15 * time.Millisecond
+				args.OpenStorage.RequestTimeout.Duration = 99 * time.Millisecond
+			},
+			want: []string{
+				`openStorage.nodePollInterval: Invalid value: "1ns": must be at least 100ms`,
+				`openStorage.resyncInterval: Invalid value: "15ms": must be at least 100ms`,
+				`openStorage.requestTimeout: Invalid value: "99ms": must be at least 100ms`,
+			},
+		},
+		{
+			name: "the least durations are valid",
+			change: func(args *config.HyperconvergeArgs) {
+				args.OpenStorage.NodePollInterval.Duration = 100 * time.Millisecond
+				args.OpenStorage.ResyncInterval.Duration = 100 * time.Millisecond
+				args.OpenStorage.RequestTimeout.Duration = 100 * time.Millisecond
+				args.MaxStaleness.Duration = 300 * time.Millisecond
 			},
 		},
 		{

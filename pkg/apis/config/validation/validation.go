@@ -15,9 +15,15 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 )
 
-// minWatchBackoff keeps a typo such as 30ms from hammering the storage servers,
-// which do not survive watches that come and go.
-const minWatchBackoff = time.Second
+const (
+	// minWatchBackoff keeps a typo such as 30ms from hammering the storage servers,
+	// which do not survive watches that come and go.
+	minWatchBackoff = time.Second
+	// minPollInterval does the same for the lists of nodes and volumes.
+	minPollInterval = 100 * time.Millisecond
+	// minRequestTimeout lets a server answer at all.
+	minRequestTimeout = 100 * time.Millisecond
+)
 
 // ValidateHyperconvergeArgs reports everything that is wrong with the arguments,
 // each error with the path of its field below path. It does no I/O: whether
@@ -124,14 +130,24 @@ func validatePositive(path *field.Path, duration metav1.Duration) field.ErrorLis
 	return nil
 }
 
-// validateMaxStaleness wants the data of one node poll to live until the next.
+func validateAtLeast(path *field.Path, duration metav1.Duration, least time.Duration) field.ErrorList {
+	if duration.Duration < least {
+		return field.ErrorList{field.Invalid(path, duration.Duration.String(), fmt.Sprintf("must be at least %s", least))}
+	}
+	return nil
+}
+
+// validateMaxStaleness wants the data of one node poll to live until the next has
+// answered. Polls do not keep time to the second, hence a whole interval to spare.
 func validateMaxStaleness(path *field.Path, args *config.HyperconvergeArgs) field.ErrorList {
 	if errs := validatePositive(path, args.MaxStaleness); errs != nil {
 		return errs
 	}
-	if poll := args.OpenStorage.NodePollInterval; args.MaxStaleness.Duration <= poll.Duration {
+	poll, timeout := args.OpenStorage.NodePollInterval.Duration, args.OpenStorage.RequestTimeout.Duration
+	if (args.MaxStaleness.Duration-timeout)/2 < poll {
 		return field.ErrorList{field.Invalid(path, args.MaxStaleness.Duration.String(),
-			fmt.Sprintf("must be more than openStorage.nodePollInterval (%s), or data goes stale between two polls", poll.Duration))}
+			fmt.Sprintf("must be at least %s, two openStorage.nodePollInterval (%s) and one openStorage.requestTimeout (%s), or data goes stale between two polls",
+				2*poll+timeout, poll, timeout))}
 	}
 	return nil
 }

@@ -153,8 +153,12 @@ func TestValidateHyperconvergeArgs(t *testing.T) {
 		},
 		{
 			name:   "data must not go stale between two node polls",
-			change: func(args *config.HyperconvergeArgs) { args.MaxStaleness = metav1.Duration{Duration: 10 * time.Second} },
-			want:   []string{`maxStaleness: Invalid value: "10s": must be more than openStorage.nodePollInterval (10s), or data goes stale between two polls`},
+			change: func(args *config.HyperconvergeArgs) { args.MaxStaleness.Duration = 30*time.Second - 1 },
+			want:   []string{`maxStaleness: Invalid value: "29.999999999s": must be at least 30s, two openStorage.nodePollInterval (10s) and one openStorage.requestTimeout (10s), or data goes stale between two polls`},
+		},
+		{
+			name:   "data that lives from one node poll to the next is valid",
+			change: func(args *config.HyperconvergeArgs) { args.MaxStaleness.Duration = 30 * time.Second },
 		},
 		{
 			name: "everything that is wrong is reported at once",
