@@ -34,6 +34,7 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 	}
 	v.nodes = t.picture(old, t.states(who, records, contact.nodesFresh))
 	v.problems = t.problems()
+	v.matched, v.unmatched = t.matches(records)
 	v.holders = t.holders(v, who, records)
 	return v
 }
@@ -120,6 +121,22 @@ func (t *nodeTable) problems() []NodeProblem {
 	}
 	slices.SortFunc(problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })
 	return problems
+}
+
+// matches counts the storage nodes of the last list that are Kubernetes nodes, and
+// returns those that are none.
+func (t *nodeTable) matches(nodeOf map[string]string) (matched int, unmatched []StorageNode) {
+	for id, record := range t.records {
+		switch {
+		case !record.listed:
+		case nodeOf[id] != "":
+			matched++
+		default:
+			unmatched = append(unmatched, record.StorageNode)
+		}
+	}
+	slices.SortFunc(unmatched, func(a, b StorageNode) int { return cmp.Compare(a.ID, b.ID) })
+	return matched, unmatched
 }
 
 // holders lists the storage nodes by their ref, those that only a CSINode knows

@@ -147,6 +147,16 @@ func (ix *Index) timeOf(at int64) time.Time {
 	return ix.start.Add(time.Duration(at - 1))
 }
 
+// dateOf is the time of an index time as the wall clock has it now. That of timeOf
+// is off by as much as the clock has been set since the start, which does not
+// matter where it is compared, but does where it is shown.
+func (ix *Index) dateOf(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return ix.clock.Now().Add(time.Duration(at - ix.now()))
+}
+
 // signal has Run look at the state again.
 func (ix *Index) signal() {
 	select {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -363,40 +362,5 @@ func TestDomainsOfTwoViewsCanBeCompared(t *testing.T) {
 	}
 	if before.Node("a").Topology.Region != 0 {
 		t.Error("an empty label counts as a region")
-	}
-}
-
-func TestSummaryCountsEverything(t *testing.T) {
-	ix, _ := newTestIndex()
-	ix.feedNodes([]*v1.Node{testNode("a"), testNode("b")}, []*storagev1.CSINode{testCSINode("a", "s1")})
-	for _, handle := range []string{"1", "2", "3", "4"} {
-		ix.follow(handle, false)
-	}
-	ix.Want("5")
-	for _, id := range []string{"1", "2", "3"} {
-		ix.Notice(observe(id, "s1"))
-	}
-	ix.MarkMissing("2")
-	ix.Notice(observe("3", "s2"))
-	ix.step()
-	s := ix.Summary(1)
-	want := Summary{
-		Volumes:        [NumFreshness]int{Unknown: 2, Fresh: 2, Suspect: 1},
-		Doubted:        1,
-		Unclaimed:      1,
-		Nodes:          map[placement.StorageState]int{placement.Online: 1, placement.NoDriver: 1},
-		LastContact:    s.LastContact,
-		LastNodeList:   s.LastNodeList,
-		OldestVerified: s.OldestVerified,
-		Examples:       s.Examples,
-	}
-	if diff := cmp.Diff(want, s); diff != "" {
-		t.Errorf("summary differs (-want +got):\n%s", diff)
-	}
-	if s.NumVolumes() != 5 || len(s.Examples[Unknown]) != 1 || !slices.Equal(s.Examples[Suspect], []string{"2"}) {
-		t.Errorf("%d volumes, examples %v", s.NumVolumes(), s.Examples)
-	}
-	if s.LastContact.IsZero() || s.OldestVerified.IsZero() {
-		t.Errorf("last contact %v, oldest %v", s.LastContact, s.OldestVerified)
 	}
 }

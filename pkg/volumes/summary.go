@@ -21,6 +21,12 @@ type Summary struct {
 	Unclaimed int
 	// Nodes counts the Kubernetes nodes by storage state.
 	Nodes map[placement.StorageState]int
+	// MatchedNodes and UnmatchedNodes count the storage nodes of the last list by
+	// whether a Kubernetes node is known to be the same machine. Replicas on an
+	// unmatched one are near to nothing.
+	MatchedNodes, UnmatchedNodes int
+	// Unmatched are some of the unmatched ones, sorted by id.
+	Unmatched []StorageNode
 	// LastContact is when storage last gave an answer of use, LastNodeList when it
 	// last listed its nodes; zero if it never did.
 	LastContact, LastNodeList time.Time
@@ -45,10 +51,13 @@ func (s *Summary) NumVolumes() int {
 func (ix *Index) Summary(examples int) Summary {
 	view := ix.view.Load()
 	s := Summary{
-		Nodes:        map[placement.StorageState]int{},
-		LastContact:  ix.timeOf(ix.contact.Load()),
-		LastNodeList: ix.timeOf(ix.listed.Load()),
-		Problems:     view.problems,
+		Nodes:          map[placement.StorageState]int{},
+		MatchedNodes:   view.matched,
+		UnmatchedNodes: len(view.unmatched),
+		Unmatched:      slices.Clone(view.unmatched[:min(examples, len(view.unmatched))]),
+		LastContact:    ix.dateOf(ix.contact.Load()),
+		LastNodeList:   ix.dateOf(ix.listed.Load()),
+		Problems:       view.problems,
 	}
 	for _, node := range view.nodes {
 		s.Nodes[node.State]++
@@ -70,7 +79,7 @@ func (ix *Index) Summary(examples int) Summary {
 			s.Examples[freshness] = append(s.Examples[freshness], k.handle())
 		}
 	}
-	s.OldestVerified = ix.timeOf(oldest)
+	s.OldestVerified = ix.dateOf(oldest)
 	for _, handles := range s.Examples {
 		slices.Sort(handles)
 	}

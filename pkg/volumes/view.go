@@ -12,6 +12,10 @@ type View struct {
 	ids     *nodeIDs
 	// problems are sorted by node.
 	problems []NodeProblem
+	// matched is the number of listed storage nodes that are Kubernetes nodes, and
+	// unmatched are those that are none, sorted by id.
+	matched   int
+	unmatched []StorageNode
 
 	generation uint64 // of the node table that this was built from
 	reached    bool
