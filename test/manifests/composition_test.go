@@ -199,8 +199,13 @@ func TestDocumentedFoldersAreBuilt(t *testing.T) {
 			}
 			built++
 			t.Run(filepath.Base(file), func(t *testing.T) {
-				config := read(t, "manifests", "base", "scheduler", "scheduler.yaml")
+				config := read(t, "manifests", "overlays", "stork-replacement", "scheduler.yaml")
 				objects := compose(t, dedent(block), map[string]string{"scheduler.yaml": config + "# mine\n"})
+				if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetName() == webhookName }) {
+					if given, served := flagsOfWebhook(t, objects).schedulerName, profiles(t, objects); !slices.Contains(served, given) {
+						t.Errorf("in block %d pods get the name %q, and the profiles are %q", i, given, served)
+					}
+				}
 				if strings.Contains(block, "scheduler.yaml") && !strings.Contains(configuration(t, objects), "# mine") {
 					t.Errorf("block %d does not use the configuration of the folder", i)
 				}
