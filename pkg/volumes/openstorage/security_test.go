@@ -9,10 +9,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -287,20 +289,56 @@ func TestNoTokenInAnyLogOrProblem(t *testing.T) {
 	}
 }
 
-func TestServerThatQuotesTheTokenIsCensored(t *testing.T) {
-	token := &tokenFile{token: goodToken}
-	err := token.redact(status.Errorf(codes.Unauthenticated, "token %q is bad, %s", goodToken, goodToken))
-	if got := status.Convert(err); got.Code() != codes.Unauthenticated || got.Message() != `token "(token)" is bad, (token)` {
-		t.Errorf("error is %v", err)
+func TestServerThatQuotesATokenIsCensored(t *testing.T) {
+	const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJl-_"
+	tests := []struct {
+		name, message, want string
+	}{
+		{"the token in use", "token " + goodToken + " is bad", "token (token) is bad"},
+		{"twice", goodToken + `, "` + goodToken + `"`, `(token), "(token)"`},
+		{"one that has been replaced, as the end of a watch may", "expired: former.secret", "expired: (token)"},
+		{"the first of all", "expired: first.secret", "expired: (token)"},
+		{"one that was never ours", "signed by nobody: " + jwt, "signed by nobody: (token)"},
+		{"one that is cut off", "cannot parse eyJhbGciOiJIUzI1NiJ9.eyJz...", "cannot parse (token)"},
+		{"in a header", `"authorization":"bearer ` + jwt + `"`, `"authorization":"bearer (token)"`},
+		{"no token", "no such volume: pvc-1.eyJ", "no such volume: pvc-1.eyJ"},
 	}
-	plain := status.Error(codes.NotFound, "no such volume")
-	if err := token.redact(plain); !errors.Is(err, plain) {
-		t.Errorf("an error without a token became %v", err)
+	path := tokenPath(t, "first.secret")
+	token := &tokenFile{path: path, plaintext: true, trouble: func(error) {}}
+	for _, secret := range []string{"first.secret", "former.secret", goodToken} {
+		writeFile(t, path, secret)
+		if metadata, err := token.GetRequestMetadata(t.Context()); err != nil || metadata["authorization"] != "bearer "+secret {
+			t.Fatalf("metadata is %v, %v", metadata, err)
+		}
 	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			before := status.Error(codes.Unauthenticated, test.message)
+			after := token.redact(before)
+			if got := status.Convert(after); got.Code() != codes.Unauthenticated || got.Message() != test.want {
+				t.Errorf("error is %v, want %q", after, test.want)
+			}
+			if test.want == test.message && !errors.Is(after, before) {
+				t.Errorf("an error without a token became %v", after)
+			}
+		})
+	}
+	plain := errors.New("plain")
 	if err := (*tokenFile)(nil).redact(plain); !errors.Is(err, plain) {
 		t.Errorf("without a token an error became %v", err)
 	}
 	if err := token.redact(nil); err != nil {
 		t.Errorf("success became %v", err)
+	}
+}
+
+func TestOnlyTheLastTokensAreRemembered(t *testing.T) {
+	token := &tokenFile{}
+	for i := range 3 * tokensRemembered {
+		token.use("steady")
+		token.use(fmt.Sprint("token ", i))
+	}
+	if len(token.sent) != tokensRemembered || token.sent[tokensRemembered-1] != "token 23" || !slices.Contains(token.sent, "steady") {
+		t.Errorf("remembered are %q", token.sent)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +20,15 @@ import (
 // do not matter.
 const tokenAge = 5 * time.Second
 
+// tokensRemembered is how many tokens are known by heart, so that they can be
+// taken out of what is logged. A watch that ends was opened with an older token
+// than the one of today.
+const tokensRemembered = 8
+
+// tokenShape matches a JSON Web Token, be it cut off or one that was never ours:
+// the first characters are those of every JSON object in base64.
+var tokenShape = regexp.MustCompile(`eyJ[\w-]{8,}(\.[\w-]*)*`)
+
 // tokenFile sends the content of a file as bearer token with every call. It never
 // prints it.
 type tokenFile struct {
@@ -28,9 +39,9 @@ type tokenFile struct {
 	trouble func(error)
 	maxAge  time.Duration
 
-	mu    sync.Mutex
-	token string
-	read  time.Time // zero when it must be read
+	mu   sync.Mutex
+	sent []string  // the last tokens, the one in use at the end
+	read time.Time // zero when the file must be read
 }
 
 // GetRequestMetadata implements credentials.PerRPCCredentials. While the file
@@ -43,13 +54,22 @@ func (t *tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]s
 		t.trouble(err)
 		switch {
 		case err == nil:
-			t.token = token
-		case t.token == "":
+			t.use(token)
+		case len(t.sent) == 0:
 			return nil, err
 		}
 		t.read = time.Now()
 	}
-	return map[string]string{"authorization": "bearer " + t.token}, nil
+	return map[string]string{"authorization": "bearer " + t.sent[len(t.sent)-1]}, nil
+}
+
+// use takes a token for the next calls. The caller holds the lock.
+func (t *tokenFile) use(token string) {
+	t.sent = slices.DeleteFunc(t.sent, func(sent string) bool { return sent == token })
+	t.sent = append(t.sent, token)
+	if surplus := len(t.sent) - tokensRemembered; surplus > 0 {
+		t.sent = slices.Delete(t.sent, 0, surplus)
+	}
 }
 
 // RequireTransportSecurity implements credentials.PerRPCCredentials.
@@ -65,20 +85,25 @@ func (t *tokenFile) expire() {
 	t.read = time.Time{}
 }
 
-// redact takes the token out of an error: what a server says about a call may
-// quote it, and is logged.
+// redact takes tokens out of an error: what a server says about a call may quote
+// the one that came with it, and is logged.
 func (t *tokenFile) redact(err error) error {
 	if t == nil || err == nil {
 		return err
 	}
-	t.mu.Lock()
-	token := t.token
-	t.mu.Unlock()
+	const censored = "(token)"
 	message := status.Convert(err).Message()
-	if token == "" || !strings.Contains(message, token) {
+	clean := message
+	t.mu.Lock()
+	for _, token := range t.sent {
+		clean = strings.ReplaceAll(clean, token, censored)
+	}
+	t.mu.Unlock()
+	clean = tokenShape.ReplaceAllLiteralString(clean, censored)
+	if clean == message {
 		return err
 	}
-	return status.Error(status.Code(err), strings.ReplaceAll(message, token, "(token)"))
+	return status.Error(status.Code(err), clean)
 }
 
 func readToken(path string) (string, error) {
