@@ -42,7 +42,22 @@ type Problem struct {
 	Value string
 	// Detail is a sentence for the user: what is wrong and what is done instead.
 	Detail string
+	// Origin is where a key of a volume stands. Other keys have one place only.
+	Origin Origin
 }
+
+// Origin is one of the places in which a key of a volume may stand.
+type Origin uint8
+
+const (
+	// FromClaim is an annotation of the PVC.
+	FromClaim Origin = iota
+	// FromVolume is a label of the volume that its class does not have.
+	FromVolume
+	// FromClass is a parameter of the StorageClass. Storage makes labels of those,
+	// so that a label with the same value is no more than its copy.
+	FromClass
+)
 
 // PodPolicy is what a pod's annotations ask for.
 type PodPolicy struct {
@@ -113,30 +128,34 @@ type Sources struct {
 	Class map[string]string
 }
 
-func (s *Sources) find(key string) (string, bool) {
-	if value, found := s.Claim[key]; found {
-		return value, true
+func (s *Sources) find(key string) (value string, origin Origin, found bool) {
+	if value, found = s.Claim[key]; found {
+		return value, FromClaim, true
 	}
+	parameter, inClass := s.Class[key]
 	if s.Volume != nil {
-		if value, found := s.Volume.Label(key); found {
-			return value, true
+		if value, found = s.Volume.Label(key); found && !(inClass && value == parameter) {
+			return value, FromVolume, true
 		}
 	}
-	value, found := s.Class[key]
-	return value, found
+	return parameter, FromClass, inClass
 }
 
 // PolicyOf tells what a volume wishes, from its traits and the keys that apply.
 func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 	var problems []Problem
+	complain := func(p Problem, origin Origin) {
+		p.Origin = origin
+		problems = append(problems, p)
+	}
 	read := func(key string, fallback bool) bool {
-		value, found := sources.find(key)
+		value, origin, found := sources.find(key)
 		if !found {
 			return fallback
 		}
 		parsed, problem := parseBool(key, value, fallback)
 		if problem != nil {
-			problems = append(problems, *problem)
+			complain(*problem, origin)
 		}
 		return parsed
 	}
@@ -145,19 +164,21 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 	policy := Policy{Kind: Near, Weight: 1, Windows: read(VolumeWindows, traits.Windows)}
 	skip := read(VolumeSkipScoring, false)
 	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
-	if value, found := sources.find(VolumeWeight); found {
+	if value, origin, found := sources.find(VolumeWeight); found {
 		weight, err := strconv.ParseInt(value, 10, 32)
 		if err != nil || weight < 1 || weight > MaxVolumeWeight {
-			problems = append(problems, Problem{Key: VolumeWeight, Value: value,
-				Detail: "is not a whole number from 1 to " + strconv.Itoa(MaxVolumeWeight) + ", 1 is used"})
+			complain(Problem{Key: VolumeWeight, Value: value,
+				Detail: "is not a whole number from 1 to " + strconv.Itoa(MaxVolumeWeight) + ", 1 is used"}, origin)
 		} else {
 			policy.Weight = int32(weight)
 		}
 	}
 	if remoteOnly && !remote {
-		value, _ := sources.find(VolumePreferRemoteOnly)
-		problems = append(problems, Problem{Key: VolumePreferRemoteOnly, Value: value,
-			Detail: "has no effect while " + VolumePreferRemote + " is false"})
+		// The half that stands nearer to the pod is the one that contradicts.
+		value, origin, _ := sources.find(VolumePreferRemoteOnly)
+		_, other, _ := sources.find(VolumePreferRemote)
+		complain(Problem{Key: VolumePreferRemoteOnly, Value: value,
+			Detail: "has no effect while " + VolumePreferRemote + " is false"}, min(origin, other))
 	}
 	switch {
 	case policy.Windows || traits.Direct || skip:

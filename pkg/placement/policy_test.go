@@ -33,8 +33,8 @@ var (
 )
 
 // problemsIn compares what is told of keys and values, and leaves the sentence
-// to those who read it.
-var problemsIn = cmpopts.IgnoreFields(placement.Problem{}, "Detail")
+// to those who read it, and the origin to a test of its own.
+var problemsIn = cmpopts.IgnoreFields(placement.Problem{}, "Detail", "Origin")
 
 func TestBooleans(t *testing.T) {
 	service := placement.Traits{Service: true}
@@ -267,6 +267,43 @@ func TestVolumePolicy(t *testing.T) {
 				if p.Detail == "" {
 					t.Errorf("nothing is said of %s=%q", p.Key, p.Value)
 				}
+			}
+		})
+	}
+}
+
+func TestOriginOfProblems(t *testing.T) {
+	const (
+		preferRemote     = placement.VolumePreferRemote
+		preferRemoteOnly = placement.VolumePreferRemoteOnly
+		volumeWeight     = placement.VolumeWeight
+	)
+	for _, tc := range []struct {
+		name   string
+		claim  text
+		volume volumeLabels
+		class  text
+		want   placement.Origin
+	}{
+		{name: "a value of the claim is the claim's, whatever the others say", want: placement.FromClaim,
+			claim: text{preferRemote: "x"}, volume: volumeLabels{preferRemote: "x"}, class: text{preferRemote: "x"}},
+		{name: "a label of the volume alone is the volume's", want: placement.FromVolume, volume: volumeLabels{volumeWeight: "x"}},
+		{name: "a label of the volume that was edited is the volume's", want: placement.FromVolume,
+			volume: volumeLabels{volumeWeight: ""}, class: text{volumeWeight: "x"}},
+		{name: "a label of the volume that copies the class is the class's", want: placement.FromClass,
+			volume: volumeLabels{volumeWeight: "x"}, class: text{volumeWeight: "x"}},
+		{name: "a parameter of the class alone is the class's", want: placement.FromClass, class: text{preferRemote: "x"}},
+		{name: "a contradiction within the class is the class's", want: placement.FromClass,
+			volume: volumeLabels{preferRemoteOnly: "true"}, class: text{preferRemoteOnly: "true", preferRemote: "false"}},
+		{name: "a contradiction between claim and class is the claim's", want: placement.FromClaim,
+			claim: text{preferRemote: "false"}, class: text{preferRemoteOnly: "true"}},
+		{name: "a contradiction between volume and class is the volume's", want: placement.FromVolume,
+			volume: volumeLabels{preferRemoteOnly: "true"}, class: text{preferRemote: "false"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, problems := placement.PolicyOf(placement.Traits{Service: true}, placement.Sources{Claim: tc.claim, Volume: tc.volume, Class: tc.class})
+			if len(problems) != 1 || problems[0].Origin != tc.want {
+				t.Errorf("problems %+v, want one of origin %d", problems, tc.want)
 			}
 		})
 	}

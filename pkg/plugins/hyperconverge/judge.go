@@ -41,15 +41,21 @@ type decision struct {
 	heldUntil time.Time
 	// handles are the volumes that the decision depends on.
 	handles []string
-	// unknown are the names of volumes that were left out of the plan because
-	// their replicas are not known; stale tells that they once were.
-	unknown []string
-	stale   bool
+	// unknown are the volumes that were left out of the plan because their replicas
+	// are not known.
+	unknown []unknownVolume
 	// wanted are the handles whose replicas are not known: the index is to ask for
 	// them at once.
 	wanted []string
 	// complaints are what users wrote and cannot be taken as written.
 	complaints []complaint
+}
+
+// unknownVolume is a volume whose replicas are not known.
+type unknownVolume struct {
+	name string
+	// stale tells that they once were.
+	stale bool
 }
 
 // complaint is a problem with the object on which it was found.
@@ -150,7 +156,7 @@ func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 			d.handles = append(d.handles, c.Handle)
 			entry = j.index.Lookup(c.Handle)
 		}
-		v := j.volumeOf(d, c, &entry)
+		v := j.volumeOf(d, pod, c, &entry)
 		if c.Handle != "" || v.Windows {
 			p.Volumes = append(p.Volumes, v)
 		}
@@ -169,7 +175,7 @@ func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 
 // volumeOf is the volume of a claim of the driver, with what the index knows of
 // it. A volume that is not bound has nothing but wishes.
-func (j *judge) volumeOf(d *decision, c *volumes.Claim, entry *volumes.Entry) placement.Volume {
+func (j *judge) volumeOf(d *decision, pod *v1.Pod, c *volumes.Claim, entry *volumes.Entry) placement.Volume {
 	v := placement.Volume{Name: c.String()}
 	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
 	var traits placement.Traits
@@ -191,10 +197,24 @@ func (j *judge) volumeOf(d *decision, c *volumes.Claim, entry *volumes.Entry) pl
 	}
 	var problems []placement.Problem
 	v.Policy, problems = placement.PolicyOf(traits, sources)
-	if c.PVC != nil {
-		d.complain(c.PVC, problems...)
+	for _, p := range problems {
+		d.complain(bearer(pod, c, p.Origin), p)
 	}
 	return v
+}
+
+// bearer is the object on which a problem with a volume is told: the claim or the
+// StorageClass that has the value. A volume is no object of Kubernetes: what its
+// labels alone say is told on its claim, or on the pod if there is none.
+func bearer(pod *v1.Pod, c *volumes.Claim, origin placement.Origin) runtime.Object {
+	switch {
+	case origin == placement.FromClass:
+		return c.Class
+	case c.PVC != nil:
+		return c.PVC
+	default:
+		return pod
+	}
 }
 
 // missing deals with a volume whose replicas are not known. It returns the time
@@ -211,8 +231,7 @@ func (j *judge) missing(d *decision, handle string, firstSeen time.Time, p *plac
 	if until := firstSeen.Add(j.grace); !p.Strict && !v.Stale && now.Before(until) {
 		return until
 	}
-	d.unknown = append(d.unknown, v.Name)
-	d.stale = d.stale || v.Stale
+	d.unknown = append(d.unknown, unknownVolume{name: v.Name, stale: v.Stale})
 	return time.Time{}
 }
 

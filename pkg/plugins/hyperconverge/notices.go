@@ -23,7 +23,8 @@ const (
 	// volumes although there is one. The message says for each node why.
 	EventNonOptimumScheduling = "NonOptimumScheduling"
 	// EventInvalidValue: an annotation, label or parameter cannot be taken as
-	// written. It is on the object that bears it, or on the claim.
+	// written. It is on the object that bears it; what only a volume's own labels
+	// say is on its claim, or on the pod if there is none.
 	EventInvalidValue = "InvalidValue"
 	// EventVolumeUnknown: a pod is scheduled without regard to a volume whose
 	// replicas are not known, or were last known too long ago.
@@ -53,12 +54,12 @@ func (n *notices) tell(pod *v1.Pod, d *decision) {
 	if len(d.unknown) == 0 || d.rejection != nil {
 		return
 	}
-	cause, text := "unknown", "its replicas are not known"
-	if d.stale {
-		cause, text = "stale", "what is known of its replicas is too old"
-	}
 	for _, volume := range d.unknown {
-		if n.warn(pod, EventVolumeUnknown, "Scheduling", "Scheduling without regard to the volume of "+volume+": "+text) {
+		cause, text := "unknown", "its replicas are not known"
+		if volume.stale {
+			cause, text = "stale", "what is known of its replicas is too old"
+		}
+		if n.warn(pod, EventVolumeUnknown, "Scheduling", "Scheduling without regard to the volume of "+volume.name+": "+text) {
 			metrics.UnknownVolumes.WithLabelValues(cause).Inc()
 		}
 	}

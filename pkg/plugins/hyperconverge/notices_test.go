@@ -6,8 +6,10 @@ import (
 	"unicode/utf8"
 
 	v1 "k8s.io/api/core/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 func TestNoticesAreGivenOnce(t *testing.T) {
@@ -37,6 +39,33 @@ func TestNoticesAreGivenOnce(t *testing.T) {
 			s.preFilter(makePod("b", "data").Obj())
 			same(s, "events", []string{
 				`PersistentVolumeClaim data InvalidValue: hyperconverge.dev/volume-weight: "heavy" is not a whole number from 1 to 100, 1 is used`,
+			}, s.events.taken())
+		})
+	})
+	t.Run("section 2: a class with a mistake is told once, however many claims are of it", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			class := st.MakeStorageClass().Name("heavy").Provisioner(driver).Obj()
+			class.Parameters = map[string]string{placement.VolumeWeight: "heavy"}
+			s.create(class)
+			s.add(volume{name: "parameter", sets: on(1), claim: className("heavy")})
+			s.add(volume{name: "copied", sets: on(1), claim: className("heavy"), stored: func(o *volumes.Observation) { o.Labels = class.Parameters }})
+			s.preFilter(makePod("a", "parameter").Obj())
+			s.preFilter(makePod("b", "copied").Obj())
+			same(s, "events", []string{
+				`StorageClass heavy InvalidValue: hyperconverge.dev/volume-weight: "heavy" is not a whole number from 1 to 100, 1 is used`,
+			}, s.events.taken())
+		})
+	})
+	t.Run("section 2: a volume with a mistake is told on the claim, or on the pod if that names the volume itself", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			odd := func(o *volumes.Observation) { o.Labels = map[string]string{placement.VolumeWeight: "odd"} }
+			s.add(volume{name: "claimed", sets: on(1), stored: odd})
+			handle := s.add(volume{name: "named", sets: on(1), stored: odd})
+			s.preFilter(makePod("a", "claimed").Obj())
+			s.preFilter(makePod("b").Volume(inTree(handle)).Obj())
+			same(s, "events", []string{
+				`PersistentVolumeClaim claimed InvalidValue: hyperconverge.dev/volume-weight: "odd" is not a whole number from 1 to 100, 1 is used`,
+				`Pod b InvalidValue: hyperconverge.dev/volume-weight: "odd" is not a whole number from 1 to 100, 1 is used`,
 			}, s.events.taken())
 		})
 	})

@@ -200,6 +200,21 @@ func TestStorageAPIDown(t *testing.T) {
 			same(s, "metric", 1, stale()-before)
 		})
 	})
+	t.Run("section 7: of two volumes only the one that was known once is too old", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			before := stale()
+			s.data("old", 1)
+			s.outage()
+			s.unknown("never")
+			s.pass(grace)
+			s.preFilter(makePod("db", "old", "never").Obj())
+			same(s, "events", []string{
+				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/old: what is known of its replicas is too old",
+				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/never: its replicas are not known",
+			}, s.events.taken())
+			same(s, "metric", 1, stale()-before)
+		})
+	})
 	t.Run("section 7: data that has grown old is not waited for, however long the grace period is", func(t *testing.T) {
 		set := online(3)
 		set.args = func(a *config.HyperconvergeArgs) { a.UnknownVolumeGracePeriod.Duration = time.Hour }
