@@ -24,6 +24,15 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"state"})
 
+	// StorageNodes is the number of storage nodes by whether they are Kubernetes
+	// nodes: "true" or "false".
+	StorageNodes = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Subsystem:      Subsystem,
+		Name:           "storage_nodes",
+		Help:           "Nodes that the storage API lists, by whether a Kubernetes node is matched to them. Replicas on unmatched ones are near to nothing.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"matched"})
+
 	// IndexSynced is 1 once the informers' initial lists are in the index.
 	IndexSynced = metrics.NewGauge(&metrics.GaugeOpts{
 		Subsystem:      Subsystem,
@@ -112,7 +121,7 @@ var registerStorage sync.Once
 // process.
 func RegisterStorage() {
 	registerStorage.Do(func() {
-		legacyregistry.MustRegister(Volumes, Nodes, IndexSynced,
+		legacyregistry.MustRegister(Volumes, Nodes, StorageNodes, IndexSynced,
 			StorageLastContact, StorageRequests, StorageRequestDuration,
 			StorageWatchOpen, StorageWatchMessages, InspectQueue,
 			AuditedVolumes, DivergentVolumes, StorageProblems)

@@ -46,6 +46,8 @@ func (s *Source) LogSummary(logger klog.Logger) {
 		"oldestVerified", age(summary.OldestVerified),
 		"lastContact", age(summary.LastContact),
 		"lastNodeList", age(summary.LastNodeList),
+		"storageNodes", summary.MatchedNodes+summary.UnmatchedNodes,
+		"unmatchedStorageNodes", summary.UnmatchedNodes,
 	)
 	for _, freshness := range []volumes.Freshness{volumes.Unknown, volumes.Suspect, volumes.Stale} {
 		if handles := summary.Examples[freshness]; len(handles) > 0 {
@@ -55,6 +57,10 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	}
 	for state, count := range summary.Nodes {
 		logger.Info("Kubernetes nodes by storage state", "state", state, "count", count)
+	}
+	for _, node := range summary.Unmatched {
+		logger.Info("Storage node that no Kubernetes node matches", "id", node.ID, "schedulerNodeName", node.SchedulerNodeName,
+			"hostname", node.Hostname, "managementIP", node.MgmtIP, "dataIP", node.DataIP)
 	}
 	for _, problem := range summary.Problems {
 		logger.Info("Node with an annotation that cannot be understood",

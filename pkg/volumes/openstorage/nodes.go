@@ -53,6 +53,8 @@ func (s *Source) publish() {
 	for state := placement.NoDriver; state <= placement.Offline; state++ {
 		metrics.Nodes.WithLabelValues(state.String()).Set(float64(summary.Nodes[state]))
 	}
+	metrics.StorageNodes.WithLabelValues("true").Set(float64(summary.MatchedNodes))
+	metrics.StorageNodes.WithLabelValues("false").Set(float64(summary.UnmatchedNodes))
 	metrics.StorageLastContact.Set(unixSeconds(summary.LastContact))
 	metrics.IndexSynced.Set(boolean(s.index.HasSynced()))
 }
