@@ -5,6 +5,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
@@ -19,8 +20,8 @@ import (
 // before they reach the index.
 func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
-		// A claim may appear, be bound, or lose the mark of a restore (F2, F3); an
-		// annotation may change what its volume wishes.
+		// A claim may appear, be bound, be given to the pod, or lose the mark of a
+		// restore (F2, F3); an annotation may change what its volume wishes.
 		{
 			Event:          fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Add | fwk.Update},
 			QueueingHintFn: pl.isSchedulableAfterPersistentVolumeClaimChange,
@@ -51,7 +52,8 @@ func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWi
 }
 
 // isSchedulableAfterPersistentVolumeClaimChange says yes to claims of the pod
-// whose binding has changed, or an annotation that a verdict depends on.
+// whose binding has changed, an annotation that a verdict depends on, or whether
+// the claim was made for the pod.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	old, now, err := util.As[*v1.PersistentVolumeClaim](oldObj, newObj)
 	if err != nil {
@@ -61,7 +63,8 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger kl
 		return fwk.QueueSkip, nil
 	}
 	if old != nil && old.UID == now.UID && old.Spec.VolumeName == now.Spec.VolumeName &&
-		old.Status.Phase == now.Status.Phase && sameWishes(old.Annotations, now.Annotations) {
+		old.Status.Phase == now.Status.Phase && sameWishes(old.Annotations, now.Annotations) &&
+		metav1.IsControlledBy(old, pod) == metav1.IsControlledBy(now, pod) {
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("A claim of the pod has changed", "pod", klog.KObj(pod), "claim", klog.KObj(now))

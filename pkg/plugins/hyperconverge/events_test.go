@@ -6,6 +6,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -63,6 +64,14 @@ func TestHintsOfClaims(t *testing.T) {
 				func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.ClaimRestoreInProgress] = "true" })},
 			{name: "F3: the claim was made anew while nobody looked", old: claim, want: fwk.Queue,
 				now: changed(claim, func(c *v1.PersistentVolumeClaim) { c.UID = "another" })},
+			{name: "F3: the claim of an ephemeral volume turns out to be the pod's", want: fwk.Queue, old: makeClaim("db-scratch", ""),
+				now: changed(makeClaim("db-scratch", ""), func(c *v1.PersistentVolumeClaim) {
+					c.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(pod, v1.SchemeGroupVersion.WithKind("Pod"))}
+				})},
+			{name: "the claim of an ephemeral volume gets another owner", old: makeClaim("db-scratch", ""),
+				now: changed(makeClaim("db-scratch", ""), func(c *v1.PersistentVolumeClaim) {
+					c.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(makePod("other").Obj(), v1.SchemeGroupVersion.WithKind("Pod"))}
+				})},
 			{name: "F7: a wish of the claim is taken back", want: fwk.Queue, now: claim,
 				old: changed(claim, func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.VolumePreferRemoteOnly] = "true" })},
 			{name: "F7: a wish of the claim is given an empty value", want: fwk.Queue, old: claim,
