@@ -130,6 +130,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		unsubscribe()
 		err := removeHandler()
 		done.Wait()
+		pl.waiting.leaveAll()
 		return err
 	}
 	return pl, nil

@@ -116,8 +116,12 @@ func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
 	p.missed = indexChange{}
 }
 
-// pending reports whether a pod still wants a node.
-func pending(pod *v1.Pod) bool { return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil }
+// pending reports whether a pod still wants a node. One that is evicted before it
+// has a node does not.
+func pending(pod *v1.Pod) bool {
+	return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil &&
+		pod.Status.Phase != v1.PodFailed && pod.Status.Phase != v1.PodSucceeded
+}
 
 // leave takes a pod out that is placed or gone.
 func (w *waitingPods) leave(uid types.UID) {
@@ -127,6 +131,16 @@ func (w *waitingPods) leave(uid types.UID) {
 		held(p.decision, -1)
 		delete(w.pods, uid)
 	}
+}
+
+// leaveAll takes all pods out, so that the metric does not count them any more.
+func (w *waitingPods) leaveAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.pods {
+		held(p.decision, -1)
+	}
+	clear(w.pods)
 }
 
 // refresh takes over a pod with changed annotations, and asks whether they help

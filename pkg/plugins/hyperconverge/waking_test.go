@@ -386,6 +386,13 @@ func TestLeavingTheList(t *testing.T) {
 		{name: "a pod that another scheduler has bound", leave: func(s *scene, pod *v1.Pod) {
 			update(s, pod, func(p *v1.Pod) { p.Spec.NodeName = "n3" })
 		}},
+		{name: "a pod that was evicted before it had a node", leave: func(s *scene, pod *v1.Pod) {
+			update(s, pod, func(p *v1.Pod) { p.Status.Phase = v1.PodFailed })
+		}},
+		{name: "a pod that had ended before PreFilter came to it", leave: func(s *scene, pod *v1.Pod) {
+			update(s, pod, func(p *v1.Pod) { p.Status.Phase = v1.PodSucceeded })
+			s.attempt(pod)
+		}},
 		{name: "a pod that was made anew while nobody looked", leave: func(s *scene, pod *v1.Pod) {
 			update(s, pod, func(p *v1.Pod) { p.UID = "another" })
 		}},
@@ -459,5 +466,10 @@ func TestMetricOfHeldPods(t *testing.T) {
 		s.nodeState(1, placement.Online)
 		s.attempt(a)
 		same(s, "one is let go", 0, held(s)-before)
+		s.nodeState(1, placement.Offline)
+		s.attempt(a)
+		same(s, "it is held again", 1, held(s)-before)
+		s.must(s.pl.Close())
+		same(s, "a plugin that is closed holds nobody", 0, held(s)-before)
 	})
 }
