@@ -14,11 +14,12 @@ const Subsystem = "scheduler_hyperconverge"
 
 var (
 	// PodsBound counts pods with near volumes by how near to a replica they were
-	// bound: local, rack, zone, region or remote.
+	// bound: local, rack, zone, region or remote. A replica of one stripe of an
+	// aggregated volume counts, and of several volumes the nearest.
 	PodsBound = metrics.NewCounterVec(&metrics.CounterOpts{
 		Subsystem:      Subsystem,
 		Name:           "pods_bound_total",
-		Help:           "Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica: local, rack, zone, region or remote.",
+		Help:           "Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica, even of a part of one volume: local, rack, zone, region or remote.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"profile", "relation"})
 

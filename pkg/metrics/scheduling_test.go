@@ -22,7 +22,7 @@ func TestSchedulingMetricsAreExposed(t *testing.T) {
 # HELP scheduler_hyperconverge_held_pods [ALPHA] Pending pods that are held back on all nodes for a storage reason, by reason.
 # TYPE scheduler_hyperconverge_held_pods gauge
 scheduler_hyperconverge_held_pods{reason="claim does not exist"} 2
-# HELP scheduler_hyperconverge_pods_bound_total [ALPHA] Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica: local, rack, zone, region or remote.
+# HELP scheduler_hyperconverge_pods_bound_total [ALPHA] Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica, even of a part of one volume: local, rack, zone, region or remote.
 # TYPE scheduler_hyperconverge_pods_bound_total counter
 scheduler_hyperconverge_pods_bound_total{profile="hyperconverge-scheduler",relation="local"} 1
 # HELP scheduler_hyperconverge_unknown_volumes_total [ALPHA] Volumes that a pod was scheduled without regard to, because their replicas were unknown or last known too long ago (stale).

@@ -12,15 +12,13 @@ func (d *decision) betterThan(old *decision) bool {
 	if old.rejection != nil || !d.concerned {
 		return true
 	}
-	if _, wasConfined := old.plan.Confined(); wasConfined {
-		if _, isConfined := d.plan.Confined(); !isConfined {
-			return true
-		}
+	confined, isConfined := d.plan.Confined()
+	if _, wasConfined := old.plan.Confined(); wasConfined && !isConfined {
+		return true
 	}
 	if old.plan.Verdict(nil) != placement.Feasible && d.plan.Verdict(nil) == placement.Feasible {
 		return true // a Windows volume: not even the driver is needed any more
 	}
-	confined, _ := d.plan.Confined()
 	return d.opensOneOf(old, confined) || d.opensOneOf(old, old.plan.Forbidden())
 }
 

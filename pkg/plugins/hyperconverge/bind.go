@@ -72,7 +72,7 @@ func (pl *Hyperconverge) PostBind(_ context.Context, state fwk.CycleState, pod *
 	}
 	metrics.PodsBound.WithLabelValues(pl.handle.ProfileName(), o.relation.String()).Inc()
 	if o.elsewhere != "" {
-		pl.notices.warn(pod, EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which holds no replica of its volumes. "+o.elsewhere)
+		pl.notices.warn(pod, EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which is no replica node of its volumes. "+o.elsewhere)
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *scene) bind(pod *v1.Pod, node string) {
 }
 
 func TestNonOptimumScheduling(t *testing.T) {
-	const event = "Pod db NonOptimumScheduling: Pod runs on n4, which holds no replica of its volumes. "
+	const event = "Pod db NonOptimumScheduling: Pod runs on n4, which is no replica node of its volumes. "
 	data := func(s *scene) *v1.Pod {
 		s.data("data", 1, 2)
 		return makePod("db", "data").Obj()
@@ -152,6 +152,14 @@ func TestNonOptimumScheduling(t *testing.T) {
 				return makePod("db", "a", "b").Obj()
 			},
 			node: "n4",
+		},
+		{
+			name: "section 8: a node with a part of the volume is no replica node", set: online(4).full("n1"),
+			pod: func(s *scene) *v1.Pod {
+				s.add(volume{name: "data", sets: [][]int{{1, 4}, {1, 2}}})
+				return makePod("db", "data").Obj()
+			},
+			node: "n4", events: []string{event + "n1: Insufficient cpu, Insufficient memory"},
 		},
 		{
 			name: "section 8: away volumes are no news", set: online(4).full(),
