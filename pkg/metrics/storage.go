@@ -41,7 +41,8 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
-	// StorageLastContact is the time of the last answer that could be used.
+	// StorageLastContact is the time of the last answer that could be used, about
+	// nodes or any volume, be it by the watch. An empty node list is none.
 	StorageLastContact = metrics.NewGauge(&metrics.GaugeOpts{
 		Subsystem:      Subsystem,
 		Name:           "storage_last_contact_timestamp_seconds",

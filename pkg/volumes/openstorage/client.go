@@ -40,7 +40,7 @@ const (
 
 // client is the connection and the services of it that are used.
 type client struct {
-	conn    *grpc.ClientConn
+	conn    *connection
 	volumes api.OpenStorageVolumeClient
 	nodes   api.OpenStorageNodeClient
 	watch   api.OpenStorageWatchClient
@@ -89,7 +89,7 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", config.Endpoint, err)
 	}
-	conn, err := grpc.NewClient(target, options...)
+	conn, err := newConnection(func() (*grpc.ClientConn, error) { return grpc.NewClient(target, options...) })
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", config.Endpoint, err)
 	}

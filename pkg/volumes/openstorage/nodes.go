@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libopenstorage/openstorage/api"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
@@ -25,7 +24,7 @@ func (s *Source) nodeLoop(ctx context.Context) {
 }
 
 func (s *Source) pollNodes(ctx context.Context) {
-	response, err := s.client.nodes.EnumerateWithFilters(ctx, &api.SdkNodeEnumerateWithFiltersRequest{})
+	response, err := s.client.listNodes(ctx)
 	if ctx.Err() != nil {
 		return
 	}

@@ -1,0 +1,101 @@
+package openstorage
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"k8s.io/klog/v2"
+)
+
+// patience is how long a server may fail to list its nodes before another is tried.
+const patience = time.Minute
+
+// connection is a gRPC connection that can be exchanged for another. Behind a
+// Service it stays with one server, and neither gRPC nor the Service minds if that
+// answers every call with an error, as one in maintenance does.
+type connection struct {
+	open     func() (*grpc.ClientConn, error)
+	patience time.Duration
+	current  atomic.Pointer[grpc.ClientConn]
+
+	// failingSince is zero while the server does well. It belongs to the node poll.
+	failingSince time.Time
+}
+
+func newConnection(open func() (*grpc.ClientConn, error)) (*connection, error) {
+	conn, err := open()
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{open: open, patience: patience}
+	c.current.Store(conn)
+	return c, nil
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c *connection) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	return c.current.Load().Invoke(ctx, method, request, reply, options...)
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c *connection) NewStream(ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.current.Load().NewStream(ctx, stream, method, options...)
+}
+
+// Close ends the connection and what goes over it.
+func (c *connection) Close() error { return c.current.Load().Close() }
+
+// outworn reports whether the server has failed for too long, by the outcome of
+// one more node poll. A refused token is not the server's fault, and where there is
+// no connection gRPC is looking for one already.
+func (c *connection) outworn(k kind) bool {
+	if k == answered || k == refused || c.current.Load().GetState() != connectivity.Ready {
+		c.failingSince = time.Time{}
+		return false
+	}
+	if c.failingSince.IsZero() {
+		c.failingSince = time.Now()
+	}
+	return time.Since(c.failingSince) >= c.patience
+}
+
+// replace takes another connection. Calls and the watch on the old one fail as if
+// the server had gone, and are repeated as ever.
+func (c *connection) replace(conn *grpc.ClientConn) error {
+	c.failingSince = time.Time{}
+	return c.current.Swap(conn).Close()
+}
+
+// listNodes asks for the node list. When the server has failed to give one for too
+// long, a new connection is asked, and taken for all that follows if it does better:
+// one that does not would only cost the watch.
+func (c *client) listNodes(ctx context.Context) (*api.SdkNodeEnumerateWithFiltersResponse, error) {
+	request := &api.SdkNodeEnumerateWithFiltersRequest{}
+	response, err := c.nodes.EnumerateWithFilters(ctx, request)
+	if !c.conn.outworn(kindOf(err)) {
+		return response, err
+	}
+	logger := klog.FromContext(ctx)
+	another, openErr := c.conn.open()
+	if openErr != nil {
+		logger.Error(openErr, "Failed to make another connection to the storage API")
+		return nil, err
+	}
+	better, betterErr := api.NewOpenStorageNodeClient(another).EnumerateWithFilters(ctx, request)
+	if betterErr != nil {
+		logger.V(2).Info("A new connection to the storage API does no better", "err", betterErr)
+		if closeErr := another.Close(); closeErr != nil {
+			logger.Error(closeErr, "Failed to close a connection to the storage API")
+		}
+		return nil, err
+	}
+	logger.Info("Left a server of the storage API that kept failing for another", "err", err)
+	if closeErr := c.conn.replace(another); closeErr != nil {
+		logger.Error(closeErr, "Failed to close a connection to the storage API")
+	}
+	return better, nil
+}
