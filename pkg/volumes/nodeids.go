@@ -6,10 +6,9 @@ import (
 )
 
 // nodeIDs interns the ids of storage nodes. An id is kept for the life of the
-// process: about 100 bytes each, and a few dozen in every view, so that ten
-// thousand nodes that came and went cost a megabyte or two. To recycle their
-// numbers, each volume and view that has one would have to be counted, on the
-// path of every update.
+// process, about 100 bytes each and 16 in the view: ten thousand nodes that came
+// and went cost a megabyte or two. To recycle their numbers, each volume and view
+// that has one would have to be counted, on the path of every update.
 type nodeIDs struct {
 	mu   sync.RWMutex
 	refs map[string]NodeRef // storage node id -> ref
