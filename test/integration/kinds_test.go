@@ -103,6 +103,19 @@ var kindScenarios = []scenario{
 		},
 	},
 	{
+		name: "a virtual machine whose disk is a shared volume with a service is near it as well, and migrates off it", nodes: 5,
+		play: func(c *cluster) {
+			c.volumeWith("disk", volumeOptions{parameters: service}, "n1", "n2")
+			c.must(c.storage.Attach("disk", "n2"))
+			c.runScheduler("")
+			c.create(launcher(c.pod("source", "disk"), "vm"))
+			c.expectNode("source", "n2")
+			c.phase("source", v1.PodRunning)
+			c.create(launcher(c.pod("target", "disk"), "vm"))
+			c.expectNode("target", "n3", "n4", "n5")
+		},
+	},
+	{
 		name: "a virtual machine that migrates avoids the replica nodes", nodes: 5,
 		play: func(c *cluster) {
 			c.volume("disk", "n1", "n2", "n3")
