@@ -1,8 +1,11 @@
 package openstorage
 
 import (
+	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
@@ -25,6 +28,11 @@ type auditPass struct {
 	Volumes, Audited, Diverged int
 	// Examples are some handles of the latter.
 	Examples []string
+	// Missing, Refused and Failed count the volumes that storage does not have, does
+	// not show with this token, or failed to describe.
+	Missing, Refused, Failed int
+	// Lacking are some handles of these.
+	Lacking []string
 }
 
 const auditExamples = 10
@@ -56,10 +64,39 @@ func (a *audit) note(handle string, l level, verdict volumes.Verdict, watching b
 	}
 }
 
+// lacks takes an inspect that brought nothing. Only the resync's own are counted,
+// so that every volume counts once.
+func (a *audit) lacks(handle string, l level, k kind) {
+	if l != routine {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch k {
+	case absent:
+		a.current.Missing++
+	case refused:
+		a.current.Refused++
+	default:
+		a.current.Failed++
+	}
+	if len(a.current.Lacking) < auditExamples {
+		a.current.Lacking = append(a.current.Lacking, handle)
+	}
+}
+
 func (a *audit) passes() (current, last auditPass) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	current = a.current
-	current.Examples = append([]string(nil), current.Examples...)
+	current.Examples = slices.Clone(current.Examples)
+	current.Lacking = slices.Clone(current.Lacking)
 	return current, a.last
+}
+
+// log writes the result of a pass.
+func (p *auditPass) log(logger klog.Logger, message string) {
+	logger.Info(message, "begun", age(p.Begun), "volumes", p.Volumes,
+		"audited", p.Audited, "diverged", p.Diverged, "examples", p.Examples,
+		"missing", p.Missing, "refused", p.Refused, "failed", p.Failed, "lacking", p.Lacking)
 }

@@ -155,9 +155,9 @@ const (
 	answered    kind = iota // no error
 	absent                  // storage has no such object
 	refused                 // the token is missing, wrong, expired or too weak
-	unreachable             // the server is not there, or too slow
+	unreachable             // the server is not there, or overloaded
 	unsupported             // the server does not know the call
-	failed                  // anything else: the server's own trouble with this call
+	failed                  // anything else: trouble with this call, which may be that it hangs
 )
 
 func kindOf(err error) kind {
@@ -168,7 +168,7 @@ func kindOf(err error) kind {
 		return absent
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return refused
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted:
+	case codes.Unavailable, codes.Canceled, codes.ResourceExhausted:
 		return unreachable
 	case codes.Unimplemented:
 		return unsupported

@@ -33,10 +33,6 @@ type Config struct {
 	WatchBackoff time.Duration
 	// AllowPlaintextToken has the token sent over a connection without TLS.
 	AllowPlaintextToken bool
-	// OnProblem, if not nil, is told when something begins to be wrong with the
-	// storage API, and when it is right again. It is called from several
-	// goroutines, one at a time, and must return soon.
-	OnProblem func(Problem)
 }
 
 // TLS is how the storage system proves who it is.

@@ -73,14 +73,11 @@ func (s *Source) LogSummary(logger klog.Logger) {
 		logger.Info("Storage API has a problem", "reason", problem.Reason, "detail", problem.Message)
 	}
 	current, last := s.audit.passes()
-	for _, pass := range []struct {
-		name string
-		auditPass
-	}{{"current", current}, {"last", last}} {
-		if !pass.Begun.IsZero() {
-			logger.Info("Self-audit", "pass", pass.name, "begun", age(pass.Begun), "volumes", pass.Volumes,
-				"audited", pass.Audited, "diverged", pass.Diverged, "examples", pass.Examples)
-		}
+	if !last.Begun.IsZero() {
+		last.log(logger, "Last resync of the volumes")
+	}
+	if !current.Begun.IsZero() {
+		current.log(logger, "Present resync of the volumes")
 	}
 }
 

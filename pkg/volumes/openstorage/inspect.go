@@ -2,7 +2,6 @@ package openstorage
 
 import (
 	"context"
-	"time"
 
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/grpc/codes"
@@ -17,12 +16,6 @@ const (
 	// of replica moves of 1000 per second is followed without falling behind.
 	inspectRate  = 1500
 	inspectBurst = 50
-	// inspectWorkers is how many inspects are under way at most.
-	inspectWorkers = 16
-	// maxTries is how often an inspect that brings nothing is repeated, after
-	// firstRetry, then twice as long each time. Later the resync tries again.
-	maxTries   = 6
-	firstRetry = 500 * time.Millisecond
 )
 
 // inspectLoop is one worker.
@@ -32,18 +25,25 @@ func (s *Source) inspectLoop(ctx context.Context) {
 		if s.gate.wait(ctx) != nil || s.limiter.Wait(ctx) != nil {
 			return
 		}
-		handle, l, tries, ok := s.queue.next()
+		handle, l, ok := s.queue.next()
 		if !ok {
 			return
 		}
-		s.inspect(ctx, handle, l, tries)
+		s.inspect(ctx, handle, l)
 		s.queue.done(handle)
 	}
 }
 
+// enqueue has a volume inspected.
+func (s *Source) enqueue(handle string, l level) { s.queue.add(handle, s.retries.admit(handle, l)) }
+
 // inspect asks storage about one volume, and decides whether to ask again.
-func (s *Source) inspect(ctx context.Context, handle string, l level, tries int) {
-	if l == unsettled && !s.index.NeedsInspect(handle) || !s.index.BeginInspect(handle) {
+func (s *Source) inspect(ctx context.Context, handle string, l level) {
+	if !s.index.BeginInspect(handle) {
+		s.retries.over(handle) // nobody follows it any more
+		return
+	}
+	if (l == unsettled || l == retried) && !s.index.NeedsInspect(handle) {
 		return
 	}
 	o, err := s.ask(ctx, handle)
@@ -51,36 +51,29 @@ func (s *Source) inspect(ctx context.Context, handle string, l level, tries int)
 		return
 	}
 	logger := klog.FromContext(ctx)
-	switch s.reached(err) {
-	case answered:
+	switch k := s.reached(err); {
+	case k == answered:
 		verdict, err := s.index.Resolve(handle, &o)
 		s.audit.note(handle, l, verdict, s.watching.Load())
 		if err != nil {
-			logger.V(2).Info("Storage answered nothing of use about a volume", "volume", handle, "reason", err)
-			s.retryLater(handle, l, tries)
+			logger.V(4).Info("Storage answered nothing of use about a volume", "volume", handle, "reason", err)
+			s.audit.lacks(handle, l, absent)
+			s.retries.missed(handle, l)
+			return
 		}
-	case absent:
-		logger.V(2).Info("Storage does not have a volume that Kubernetes has", "volume", handle)
+		s.retries.over(handle)
+	case k == absent, k == refused && !s.nodesRefused.Load():
+		// A token that is good otherwise shows no volumes of others.
+		logger.V(4).Info("Storage does not show a volume that Kubernetes has", "volume", handle, "err", err)
+		s.audit.lacks(handle, l, k)
 		s.index.MarkMissing(handle)
-		s.retryLater(handle, l, tries)
-	case unreachable:
-		// Its place in the queue is kept for when storage is back.
-		s.index.MarkDirty(handle, "")
-		s.queue.retry(handle, l, tries)
+		s.retries.missed(handle, l)
 	default:
-		logger.V(2).Info("Storage failed to describe a volume", "volume", handle, "err", err)
+		logger.V(4).Info("Storage failed to describe a volume", "volume", handle, "err", err)
+		s.audit.lacks(handle, l, failed)
 		s.index.MarkDirty(handle, "")
-		s.retryLater(handle, l, tries)
+		s.retries.failed(handle, l)
 	}
-}
-
-// retryLater repeats an inspect that somebody waits for. What is routine comes
-// round again by itself.
-func (s *Source) retryLater(handle string, l level, tries int) {
-	if l >= unsettled || tries+1 >= maxTries {
-		return
-	}
-	time.AfterFunc(s.timing.firstRetry<<tries, func() { s.queue.retry(handle, l, tries+1) })
 }
 
 // ask finds a volume by its id or name. Servers differ in whether Inspect takes

@@ -2,12 +2,14 @@ package openstorage
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/klog/v2/textlogger"
 
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -52,6 +54,14 @@ func TestVolumeIsSearchedForByItsName(t *testing.T) {
 	}
 }
 
+// bare returns a source that is not running, and its index.
+func bare(v api.OpenStorageVolumeClient) (*Source, *volumes.Index) {
+	index := volumes.NewIndex(volumes.Options{})
+	s := newSource(Config{}.withDefaults(), index)
+	s.client = &client{volumes: v}
+	return s, index
+}
+
 // unasked fails the test when a volume is inspected.
 type unasked struct {
 	api.OpenStorageVolumeClient
@@ -64,34 +74,20 @@ func (u unasked) Inspect(_ context.Context, request *api.SdkVolumeInspectRequest
 }
 
 func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
-	index := volumes.NewIndex(volumes.Options{})
+	s, index := bare(unasked{t: t})
 	index.Want("1")
-	s := &Source{index: index, queue: newQueue(), gate: newGate(), client: &client{volumes: unasked{t: t}}}
 
 	s.dumping.Store(true)
-	if queued, ok := s.queueUnsettled(); ok || queued != 0 || s.queue.len() != 0 {
+	if s.queueUnsettled() || s.queue.len() != 0 {
 		t.Errorf("%d volumes are queued while a dump comes in", s.queue.len())
 	}
 	s.dumping.Store(false)
-	if queued, ok := s.queueUnsettled(); !ok || queued != 1 || s.queue.len() != 1 {
+	if !s.queueUnsettled() || s.queue.len() != 1 {
 		t.Errorf("%d volumes are queued after the dump, want the unknown one", s.queue.len())
 	}
 	index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
-	handle, l, tries, _ := s.queue.next()
-	s.inspect(t.Context(), handle, l, tries)
-}
-
-func TestAnAcceptedTokenHasUnsettledVolumesInspected(t *testing.T) {
-	s := &Source{problems: newProblems(nil), settle: make(chan struct{}, 1)}
-	s.judge(answered, nil)
-	if len(s.settle) != 0 {
-		t.Error("an ordinary answer has volumes inspected")
-	}
-	s.judge(refused, status.Error(codes.Unauthenticated, "who are you"))
-	s.judge(answered, nil)
-	if len(s.settle) != 1 {
-		t.Error("volumes that could not be inspected with the old token wait for the resync")
-	}
+	handle, l, _ := s.queue.next()
+	s.inspect(t.Context(), handle, l)
 }
 
 func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
@@ -123,13 +119,14 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 }
 
 func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
-	var told []bool
-	p := newProblems(func(problem Problem) { told = append(told, problem.Active) })
+	var log lockedBuffer
+	p := newProblems()
+	p.start(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
 	p.set(ReasonNoNodes, "no nodes")
 	p.set(ReasonNoNodes, "still no nodes")
 	p.clear(ReasonNoNodes)
 	p.clear(ReasonNoNodes)
-	if len(told) != 2 || !told[0] || told[1] {
-		t.Errorf("told as active: %v, want true, then false", told)
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "no more") {
+		t.Errorf("log is\n%s\nwant one line for the beginning and one for the end", log.String())
 	}
 }

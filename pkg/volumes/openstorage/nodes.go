@@ -36,7 +36,9 @@ func (s *Source) pollNodes(ctx context.Context) {
 	list := storageNodesOf(response.GetNodes())
 	s.index.SetStorageNodes(list)
 	if len(list) > 0 {
-		s.problems.clear(ReasonNoNodes)
+		if s.problems.clear(ReasonNoNodes) {
+			s.rightsGained()
+		}
 		return
 	}
 	s.problems.set(ReasonNoNodes, "The storage API answers with an empty node list. It is not believed; "+

@@ -23,6 +23,8 @@ const (
 	ReasonTokenBlind = "StorageShowsNothing"
 	// ReasonForeignCluster: storage shows volumes, but none of ours.
 	ReasonForeignCluster = "StorageShowsOtherVolumes"
+	// ReasonShowsTooFew: storage shows some of ours, but many not.
+	ReasonShowsTooFew = "StorageShowsTooFew"
 	// ReasonNoNodes: storage answers with an empty node list.
 	ReasonNoNodes = "StorageShowsNoNodes"
 	// ReasonNoWatch: changes are found by polling only.
@@ -34,22 +36,18 @@ type Problem struct {
 	Reason string
 	// Message says what is wrong and what to do about it.
 	Message string
-	// Active is false when the problem is over.
-	Active bool
 }
 
-// problems remembers what is wrong at the moment, and tells of every change once:
-// in the log, in a metric and to a callback.
+// problems remembers what is wrong at the moment, and tells of every change once,
+// in the log and in a metric.
 type problems struct {
-	tell func(Problem)
-
 	mu     sync.Mutex
 	logger klog.Logger
 	active map[string]Problem // reason -> problem
 }
 
-func newProblems(tell func(Problem)) *problems {
-	return &problems{logger: klog.Background(), tell: tell, active: map[string]Problem{}}
+func newProblems() *problems {
+	return &problems{logger: klog.Background(), active: map[string]Problem{}}
 }
 
 // start has problems logged there from now on.
@@ -64,33 +62,25 @@ func (p *problems) set(reason, message string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, known := p.active[reason]
-	problem := Problem{Reason: reason, Message: message, Active: true}
-	p.active[reason] = problem
+	p.active[reason] = Problem{Reason: reason, Message: message}
 	if known {
 		return
 	}
 	p.logger.Error(nil, "Storage API has a problem", "reason", reason, "detail", message)
 	metrics.StorageProblems.WithLabelValues(reason).Set(1)
-	if p.tell != nil {
-		p.tell(problem)
-	}
 }
 
 // clear ends a problem. It reports whether there was one.
 func (p *problems) clear(reason string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	problem, known := p.active[reason]
+	_, known := p.active[reason]
 	if !known {
 		return false
 	}
 	delete(p.active, reason)
 	p.logger.Info("Storage API has a problem no more", "reason", reason)
 	metrics.StorageProblems.WithLabelValues(reason).Set(0)
-	if p.tell != nil {
-		problem.Active = false
-		p.tell(problem)
-	}
 	return true
 }
 

@@ -13,9 +13,20 @@ type level uint8
 const (
 	wanted    level = iota // a pod or a new PV waits for it
 	doubted                // something says that the index is wrong
+	retried                // failed before; may hang again
 	unsettled              // not known, or not for long; skipped if it is by then
 	routine                // resync
 	levels
+)
+
+const (
+	// inspectWorkers is how many inspects are under way at most.
+	inspectWorkers = 20
+	// spareWorkers of them are kept for what is wanted.
+	spareWorkers = 4
+	// retryWorkers of them at most repeat what failed: inspects of volumes whose
+	// node is gone may hang, each for as long as a request may take.
+	retryWorkers = 6
 )
 
 // queue holds the handles to be inspected, each once: the most urgent first, and
@@ -30,15 +41,17 @@ type queue struct {
 	// that was raised to another level since, or taken, is skipped.
 	order   [levels][]string
 	waiting int
+	// underWay counts the handles that were handed out, by the level they had.
+	underWay [levels]int
 }
 
 type task struct {
 	level   level
 	waiting bool
+	// taken is the level on which a handle that is under way was handed out.
+	taken level
 	// again says that the handle was added while it was under way.
 	again bool
-	// tries counts the inspects that brought nothing.
-	tries int
 }
 
 func newQueue() *queue {
@@ -51,19 +64,13 @@ func newQueue() *queue {
 func (q *queue) add(handle string, l level) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.addTry(handle, l, 0)
-}
-
-// addTry is add for a handle that has been tried before. The caller holds the
-// lock.
-func (q *queue) addTry(handle string, l level, tries int) {
 	if q.closed {
 		return
 	}
 	t := q.tasks[handle]
 	switch {
 	case t == nil:
-		q.tasks[handle] = &task{level: l, waiting: true, tries: tries}
+		q.tasks[handle] = &task{level: l, waiting: true}
 		q.waiting++
 	case t.waiting:
 		if l >= t.level {
@@ -87,24 +94,44 @@ func (q *queue) push(handle string, l level) {
 }
 
 // next waits for a handle. It returns false when the queue is closed.
-func (q *queue) next() (handle string, l level, tries int, ok bool) {
+func (q *queue) next() (handle string, l level, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
 		if q.closed {
-			return "", 0, 0, false
+			return "", 0, false
 		}
 		for l := range levels {
+			if !q.admits(l) {
+				continue
+			}
 			if handle, found := q.pop(l); found {
 				t := q.tasks[handle]
-				t.waiting = false
+				t.waiting, t.taken = false, l
+				q.underWay[l]++
 				q.waiting--
 				metrics.InspectQueue.Set(float64(q.waiting))
-				return handle, l, t.tries, true
+				return handle, l, true
 			}
 		}
 		q.cond.Wait()
 	}
+}
+
+// admits reports whether a worker may take something of a level. None may be
+// taken up by what others need more.
+func (q *queue) admits(l level) bool {
+	switch {
+	case l == wanted:
+		return true
+	case l == retried && q.underWay[retried] >= retryWorkers:
+		return false
+	}
+	ordinary := 0
+	for other := wanted + 1; other < levels; other++ {
+		ordinary += q.underWay[other]
+	}
+	return ordinary < inspectWorkers-spareWorkers
 }
 
 func (q *queue) pop(l level) (string, bool) {
@@ -125,20 +152,15 @@ func (q *queue) done(handle string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := q.tasks[handle]
+	q.underWay[t.taken]--
 	if !t.again {
 		delete(q.tasks, handle)
+		q.cond.Signal() // there may be room on its level now
 		return
 	}
-	t.again, t.waiting, t.tries = false, true, 0
+	t.again, t.waiting = false, true
 	q.waiting++
 	q.push(handle, t.level)
-}
-
-// retry adds a handle once more, on a level and with the number of tries so far.
-func (q *queue) retry(handle string, l level, tries int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.addTry(handle, l, tries)
 }
 
 func (q *queue) len() int {

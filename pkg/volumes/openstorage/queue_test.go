@@ -3,6 +3,7 @@ package openstorage
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,8 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 			q.add("b", unsettled)
 			q.add("c", doubted)
 			q.add("d", wanted)
-		}, []string{"d 0", "c 1", "b 2", "a 3"}},
+			q.add("e", retried)
+		}, []string{"d 0", "c 1", "e 2", "b 3", "a 4"}},
 		{"each handle once", func(q *queue) {
 			q.add("a", doubted)
 			q.add("a", doubted)
@@ -43,7 +45,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 			q.add("a", doubted)
 			q.add("b", routine)
 			q.done("a")
-		}, []string{"a 1", "b 3"}},
+		}, []string{"a 1", "b 4"}},
 		{"a handle that is done is forgotten", func(q *queue) {
 			q.add("a", routine)
 			q.next()
@@ -56,7 +58,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 			q.done("a")
 			q.add("b", routine)
 			q.add("a", routine)
-		}, []string{"a 3", "b 3"}},
+		}, []string{"a 4", "b 4"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -64,7 +66,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 			test.do(q)
 			var got []string
 			for q.len() > 0 {
-				handle, l, _, _ := q.next()
+				handle, l, _ := q.next()
 				got = append(got, fmt.Sprint(handle, " ", l))
 				q.done(handle)
 			}
@@ -78,12 +80,56 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 	}
 }
 
-func TestQueueCountsTries(t *testing.T) {
-	q := newQueue()
-	q.retry("a", wanted, 3)
-	if _, _, tries, _ := q.next(); tries != 3 {
-		t.Errorf("%d tries, want 3", tries)
-	}
+func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer q.closeWith(ctx)()
+		var working [levels]atomic.Int64
+		finish := make(chan struct{})
+		for range inspectWorkers {
+			go func() {
+				for {
+					handle, l, ok := q.next()
+					if !ok {
+						return
+					}
+					working[l].Add(1)
+					<-finish
+					working[l].Add(-1)
+					q.done(handle)
+				}
+			}()
+		}
+		const ordinary = inspectWorkers - spareWorkers
+		for _, step := range []struct {
+			crowd level
+			want  [levels]int64
+		}{
+			{retried, [levels]int64{retried: retryWorkers}},
+			{routine, [levels]int64{retried: retryWorkers, routine: ordinary - retryWorkers}},
+			{doubted, [levels]int64{retried: retryWorkers, routine: ordinary - retryWorkers}},
+			{wanted, [levels]int64{wanted: spareWorkers, retried: retryWorkers, routine: ordinary - retryWorkers}},
+		} {
+			for i := range 2 * inspectWorkers {
+				q.add(fmt.Sprint(step.crowd, "-", i), step.crowd)
+			}
+			synctest.Wait()
+			var got [levels]int64
+			for l := range levels {
+				got[l] = working[l].Load()
+			}
+			if diff := cmp.Diff(step.want, got); diff != "" {
+				t.Errorf("with a crowd on level %d, workers differ (-want +got):\n%s", step.crowd, diff)
+			}
+		}
+		close(finish)
+		synctest.Wait()
+		if n := q.len(); n != 0 {
+			t.Errorf("%d handles are left waiting although all workers are idle", n)
+		}
+		cancel()
+	})
 }
 
 func TestQueueWaitsAndCloses(t *testing.T) {
@@ -95,7 +141,7 @@ func TestQueueWaitsAndCloses(t *testing.T) {
 		go func() {
 			defer close(got)
 			for {
-				handle, _, _, ok := q.next()
+				handle, _, ok := q.next()
 				if !ok {
 					return
 				}

@@ -2,13 +2,10 @@ package openstorage
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/libopenstorage/openstorage/api"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/volumes"
@@ -28,9 +25,13 @@ func (s *Source) resyncInterval() time.Duration {
 // resyncLoop inspects every volume once per interval, in random order and spread
 // evenly, whatever the watch says. It is also the self-audit.
 func (s *Source) resyncLoop(ctx context.Context) {
+	// What the start leaves open comes first, but not for ever.
+	limit := time.NewTimer(s.resyncInterval())
+	defer limit.Stop()
 	select {
 	case <-ctx.Done():
 	case <-s.settled:
+	case <-limit.C:
 	}
 	for ctx.Err() == nil {
 		handles := s.index.Followed()
@@ -40,23 +41,40 @@ func (s *Source) resyncLoop(ctx context.Context) {
 			continue
 		}
 		s.audit.begin(handles.Len())
-		s.checkVisibility(ctx, handles)
-		s.resync(ctx, handles)
+		s.lookSoon()
+		if s.resync(ctx, handles) {
+			pass, _ := s.audit.passes()
+			pass.log(klog.FromContext(ctx).V(2), "Resync of the volumes is over")
+		}
 	}
 }
 
 // resync spreads the handles over the interval, which is taken anew for each of
-// them because the watch may come and go.
-func (s *Source) resync(ctx context.Context, handles volumes.Handles) {
+// them because the watch may come and go. It returns false when ctx ends before.
+func (s *Source) resync(ctx context.Context, handles volumes.Handles) bool {
 	const leastSleep = 20 * time.Millisecond
 	due := time.Now()
 	for i := range handles.Len() {
 		gap := s.resyncInterval() / time.Duration(handles.Len())
 		due = due.Add(gap/2 + rand.N(gap+1))
 		if pause := time.Until(due); pause > leastSleep && !sleep(ctx, pause) {
-			return
+			return false
 		}
-		s.queue.add(handles.At(i), routine)
+		handle := handles.At(i)
+		if s.retries.pending(handle) {
+			s.audit.lacks(handle, routine, failed)
+			continue
+		}
+		s.enqueue(handle, routine)
+	}
+	return true
+}
+
+// settleSoon has the volumes inspected that nothing else will.
+func (s *Source) settleSoon() {
+	select {
+	case s.settle <- struct{}{}:
+	default:
 	}
 }
 
@@ -66,7 +84,6 @@ func (s *Source) settleLoop(ctx context.Context) {
 	if !s.waitForIndex(ctx) {
 		return
 	}
-	var checked time.Time
 	settled := sync.OnceFunc(func() { close(s.settled) })
 	for {
 		select {
@@ -74,79 +91,22 @@ func (s *Source) settleLoop(ctx context.Context) {
 			return
 		case <-s.settle:
 		}
-		queued, ok := s.queueUnsettled()
-		if !ok {
-			continue
-		}
-		settled()
-		if queued > 0 && time.Since(checked) >= s.timing.visibilityGap {
-			checked = time.Now()
-			s.checkVisibility(ctx, s.index.Followed())
+		if s.queueUnsettled() {
+			settled()
+			s.lookSoon()
 		}
 	}
 }
 
-// queueUnsettled returns how many volumes are to be inspected. It does nothing and
-// returns false while a dump comes in, whose end will settle what it leaves.
-func (s *Source) queueUnsettled() (queued int, ok bool) {
+// queueUnsettled does nothing and returns false while a dump comes in, whose end
+// will settle what it leaves.
+func (s *Source) queueUnsettled() bool {
 	if s.dumping.Load() {
-		return 0, false
+		return false
 	}
 	handles := s.index.Unsettled()
 	for i := range handles.Len() {
-		s.queue.add(handles.At(i), unsettled)
+		s.enqueue(handles.At(i), unsettled)
 	}
-	return handles.Len(), true
-}
-
-// checkVisibility finds out whether the token shows any volume that Kubernetes
-// has. Without rights, it gets an empty list and no error.
-func (s *Source) checkVisibility(ctx context.Context, handles volumes.Handles) {
-	response, err := s.client.volumes.Enumerate(ctx, &api.SdkVolumeEnumerateRequest{})
-	if s.reached(err) != answered {
-		return
-	}
-	shown := sets.New(response.GetVolumeIds()...)
-	visible, checkable := 0, 0
-	for i := range handles.Len() {
-		id, known := s.volumeID(handles.At(i))
-		if !known {
-			continue
-		}
-		checkable++
-		if shown.Has(id) {
-			visible++
-		}
-	}
-	klog.FromContext(ctx).V(2).Info("Compared the volumes of Kubernetes with those of the storage API",
-		"kubernetes", handles.Len(), "checkable", checkable, "storage", len(shown), "both", visible)
-
-	blind := checkable > 0 && visible == 0
-	if !blind || len(shown) > 0 {
-		s.problems.clear(ReasonTokenBlind)
-	}
-	if !blind || len(shown) == 0 {
-		s.problems.clear(ReasonForeignCluster)
-	}
-	switch {
-	case !blind:
-	case len(shown) == 0:
-		s.problems.set(ReasonTokenBlind, fmt.Sprintf("%s shows no volume at all, but Kubernetes has %d PersistentVolumes of it: "+
-			"give the scheduler's token the role system.view and the group *. The last known replicas are used.", s.config.Endpoint, handles.Len()))
-	default:
-		s.problems.set(ReasonForeignCluster, fmt.Sprintf("%s shows %d volumes, but none of the %d PersistentVolumes that Kubernetes has of it: "+
-			"check that the endpoint belongs to this cluster, and that the scheduler's token has the group *.", s.config.Endpoint, len(shown), handles.Len()))
-	}
-}
-
-// volumeID returns the id of a volume that may be followed by name. It is not
-// known for a name that storage has not resolved yet.
-func (s *Source) volumeID(handle string) (id string, known bool) {
-	if isNumber(handle) {
-		return handle, true
-	}
-	if volume := s.index.Lookup(handle).Volume; volume != nil {
-		return volume.ID(), true
-	}
-	return "", false
+	return true
 }

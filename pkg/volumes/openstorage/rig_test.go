@@ -43,9 +43,6 @@ type rig struct {
 	// pvWatched is closed when the PV informer watches; what came between its list
 	// and its watch would be lost with a fake API server.
 	pvWatched chan struct{}
-
-	mu       sync.Mutex
-	problems []Problem
 }
 
 // settings are what a test wants otherwise than usual.
@@ -113,15 +110,11 @@ func start(t *testing.T, s settings) *rig {
 	if config.WatchBackoff == 0 {
 		config.WatchBackoff = 20 * time.Millisecond
 	}
-	config.OnProblem = func(p Problem) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.problems = append(r.problems, p)
-	}
 	var err error
 	r.source, err = New(config, r.index)
 	r.must(err)
-	r.source.timing = timing{firstRetry: 5 * time.Millisecond, dumpIdle: 40 * time.Millisecond, visibilityGap: 20 * time.Millisecond}
+	r.source.timing = timing{dumpIdle: 40 * time.Millisecond, visibilityGap: 20 * time.Millisecond}
+	r.source.retries.first, r.source.retries.last = 5*time.Millisecond, 50*time.Millisecond
 	if s.tune != nil {
 		s.tune(r.source)
 	}
@@ -232,19 +225,11 @@ func (r *rig) eventuallyState(node string, want placement.StorageState) {
 	})
 }
 
-// eventuallyProblem waits for a problem to be told of, or to be told as over.
+// eventuallyProblem waits for a problem to come up, or to be over.
 func (r *rig) eventuallyProblem(reason string, active bool) {
 	r.t.Helper()
-	r.eventually(fmt.Sprintf("problem %s is told with active=%v", reason, active), func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		last := Problem{}
-		for _, p := range r.problems {
-			if p.Reason == reason {
-				last = p
-			}
-		}
-		return last.Reason == reason && last.Active == active
+	r.eventually(fmt.Sprintf("problem %s is active=%v", reason, active), func() bool {
+		return slices.ContainsFunc(r.source.Problems(), func(p Problem) bool { return p.Reason == reason }) == active
 	})
 }
 

@@ -2,13 +2,11 @@ package openstorage
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
-	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 
@@ -24,6 +22,7 @@ type Source struct {
 	client   *client
 	token    *tokenFile // nil without one
 	queue    *queue
+	retries  *retries
 	gate     *gate
 	limiter  *rate.Limiter
 	problems *problems
@@ -39,18 +38,17 @@ type Source struct {
 	settle chan struct{}
 	// settled is closed when the volumes of the start have been asked for.
 	settled chan struct{}
+	// look has a token in it when the visibility of volumes should be checked.
+	look chan struct{}
+	// reopen has a token in it when the watch should be opened anew.
+	reopen chan struct{}
+	// nodesRefused and listRefused are true while the token is refused for the list
+	// of nodes, and of volumes.
+	nodesRefused, listRefused atomic.Bool
 }
 
 // timing is what tests want shorter.
-type timing struct {
-	// firstRetry is the pause before an inspect that brought nothing is repeated.
-	firstRetry time.Duration
-	// dumpIdle is how long a watch must be silent for its dump to be over. There
-	// is no other sign of the end.
-	dumpIdle time.Duration
-	// visibilityGap is the least time between two looks at what the token shows.
-	visibilityGap time.Duration
-}
+type timing struct{ dumpIdle, visibilityGap time.Duration }
 
 // New returns the source of an index. It fails on a configuration that is wrong
 // and does not talk to the storage API.
@@ -59,18 +57,7 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	s := &Source{
-		config:   config,
-		timing:   timing{firstRetry: firstRetry, dumpIdle: 2 * time.Second, visibilityGap: 30 * time.Second},
-		index:    index,
-		queue:    newQueue(),
-		gate:     newGate(),
-		limiter:  rate.NewLimiter(inspectRate, inspectBurst),
-		problems: newProblems(config.OnProblem),
-		polled:   make(chan struct{}),
-		settle:   make(chan struct{}, 1),
-		settled:  make(chan struct{}),
-	}
+	s := newSource(config, index)
 	if config.TokenFile != "" {
 		s.token = &tokenFile{path: config.TokenFile, plaintext: config.AllowPlaintextToken,
 			trouble: s.tokenTrouble, maxAge: tokenAge}
@@ -78,6 +65,26 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 	var err error
 	s.client, err = dial(&config, s.token)
 	return s, err
+}
+
+// newSource returns a source without a connection.
+func newSource(config Config, index *volumes.Index) *Source {
+	s := &Source{
+		config:   config,
+		timing:   timing{dumpIdle: dumpIdle, visibilityGap: visibilityGap},
+		index:    index,
+		queue:    newQueue(),
+		gate:     newGate(),
+		limiter:  rate.NewLimiter(inspectRate, inspectBurst),
+		problems: newProblems(),
+		polled:   make(chan struct{}),
+		settle:   make(chan struct{}, 1),
+		settled:  make(chan struct{}),
+		look:     make(chan struct{}, 1),
+		reopen:   make(chan struct{}, 1),
+	}
+	s.retries = newRetries(s.queue)
+	return s
 }
 
 // Run feeds the index until ctx ends. It is called once, and leaves nothing
@@ -96,7 +103,7 @@ func (s *Source) Run(ctx context.Context) {
 	case <-s.polled:
 	case <-ctx.Done():
 	}
-	loops := []func(context.Context){s.wantLoop, s.watchLoop, s.settleLoop, s.resyncLoop, s.debugLoop}
+	loops := []func(context.Context){s.wantLoop, s.watchLoop, s.settleLoop, s.visibilityLoop, s.resyncLoop, s.debugLoop}
 	for range inspectWorkers {
 		loops = append(loops, s.inspectLoop)
 	}
@@ -104,6 +111,7 @@ func (s *Source) Run(ctx context.Context) {
 		running.Go(func() { loop(ctx) })
 	}
 	running.Wait()
+	s.retries.stop()
 	if err := s.client.conn.Close(); err != nil {
 		klog.FromContext(ctx).Error(err, "Failed to close the connection to the storage API")
 	}
@@ -120,7 +128,7 @@ func (s *Source) wantLoop(ctx context.Context) {
 			return
 		case <-s.index.Wanted():
 			for _, handle := range s.index.TakeWanted() {
-				s.queue.add(handle, wanted)
+				s.enqueue(handle, wanted)
 			}
 		}
 	}
@@ -133,62 +141,4 @@ func (s *Source) waitForIndex(ctx context.Context) bool {
 		return s.index.HasSynced(), nil
 	})
 	return err == nil
-}
-
-// reached sorts the outcome of a call, and keeps the crowd away while nobody
-// answers.
-func (s *Source) reached(err error) kind {
-	k := kindOf(err)
-	switch k {
-	case answered, absent:
-		if s.gate.open() {
-			s.settleSoon()
-		}
-	case unreachable:
-		s.gate.shut()
-	}
-	return k
-}
-
-// settleSoon has the volumes inspected that nothing else will.
-func (s *Source) settleSoon() {
-	select {
-	case s.settle <- struct{}{}:
-	default:
-	}
-}
-
-// judge says in which way the storage API as a whole fails. It takes the outcome
-// of the node poll, which tells of no single object.
-func (s *Source) judge(k kind, err error) {
-	if k == answered || k == refused {
-		s.problems.clear(ReasonUnreachable)
-	}
-	switch k {
-	case answered:
-		if s.problems.clear(ReasonTokenRefused) {
-			s.settleSoon()
-		}
-	case refused:
-		s.problems.set(ReasonTokenRefused, s.refusal(err))
-	default:
-		s.problems.set(ReasonUnreachable, fmt.Sprintf("%s does not list its nodes: %s. What was known last is used for now.",
-			s.config.Endpoint, status.Convert(err).Message()))
-	}
-}
-
-func (s *Source) refusal(err error) string {
-	remedy := "no tokenFile is configured"
-	if s.config.TokenFile != "" {
-		remedy = fmt.Sprintf("the token in %s must be valid, and have role system.view or system.admin and group *", s.config.TokenFile)
-	}
-	return fmt.Sprintf("%s refuses the scheduler: %s; %s.", s.config.Endpoint, status.Convert(err).Message(), remedy)
-}
-
-func (s *Source) tokenTrouble(err error) {
-	if err == nil {
-		s.problems.clear(ReasonTokenUnreadable)
-		return
-	}
-	s.problems.set(ReasonTokenUnreadable, err.Error()+". The token read last is used, if there is one.")
 }

@@ -3,8 +3,7 @@ package openstorage
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/libopenstorage/openstorage/api"
@@ -25,93 +24,118 @@ func (s *Source) watchLoop(ctx context.Context) {
 	if !s.waitForIndex(ctx) {
 		return
 	}
-	failures := 0
+	history := watchHistory{backoff: s.config.WatchBackoff, resync: s.config.ResyncInterval}
 	for ctx.Err() == nil {
 		attempt := time.Now()
-		opened, err := s.watch(ctx)
+		end, err := s.watch(ctx)
 		err = s.token.redact(err)
 		if ctx.Err() != nil {
 			return
 		}
 		metrics.StorageRequests.WithLabelValues("Watch.Watch", status.Code(err).String()).Inc()
-		if opened {
-			failures = 0
-		}
-		k := kindOf(err)
-		// One failure is no trouble, and an outage is told of already.
-		if failures++; k == unsupported || k == refused || failures > 1 && !s.problems.has(ReasonUnreachable) {
-			s.problems.set(ReasonNoWatch, fmt.Sprintf("%s gives no watch: %s. Changes are found by polling, every volume once in %v.",
+		pause, trouble := history.note(end)
+		if trouble {
+			s.problems.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
 				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
 		}
 		// Whatever the dump would have brought has to be asked for.
 		s.settleSoon()
-		pause := time.Until(attempt.Add(s.watchPause(k, failures)))
-		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", opened, "nextAttemptIn", pause)
-		sleep(ctx, pause)
+		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", end.opened,
+			"toOpenAnew", end.reopen, "nextAttemptIn", time.Until(attempt.Add(pause)))
+		if s.pauseWatch(ctx, attempt.Add(pause)) {
+			pause, _ = history.note(watchEnd{reopen: true})
+			sleep(ctx, time.Until(attempt.Add(pause)))
+		}
 	}
 }
 
-// watchPause is the time from one attempt to the next.
-func (s *Source) watchPause(k kind, failures int) time.Duration {
-	pause := s.config.WatchBackoff << min(failures-1, 3)
-	if k == unsupported {
-		pause = max(pause, s.config.ResyncInterval)
+// pauseWatch waits until a time. It returns true as soon as a new watch would show
+// more than the last one.
+func (s *Source) pauseWatch(ctx context.Context, until time.Time) (reopen bool) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-s.reopen:
+		return true
 	}
-	return pause + rand.N(pause/5+1)
+	return false
 }
 
-// watch opens the stream and follows it to its end. It reports whether the dump
-// of all volumes came through.
-func (s *Source) watch(ctx context.Context) (opened bool, err error) {
+// reopenSoon has the watch opened anew. A stream shows for ever what its token was
+// allowed to see when it was opened.
+func (s *Source) reopenSoon() {
+	select {
+	case s.reopen <- struct{}{}:
+	default:
+	}
+}
+
+// watch opens the stream and follows it to its end.
+func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.dumping.Store(true)
-	defer s.dumping.Store(false)
+	attempt := time.Now()
+	select {
+	case <-s.reopen: // this is the new watch
+	default:
+	}
+	var companions sync.WaitGroup
+	var opened, reopen bool
+	defer func() {
+		cancel()
+		companions.Wait()
+		s.dumping.Store(false)
+		s.watching.Store(false)
+		metrics.StorageWatchOpen.Set(0)
+		end = watchEnd{kind: kindOf(err), opened: opened, lasted: time.Since(attempt),
+			reopen: reopen, outage: s.problems.has(ReasonUnreachable)}
+	}()
+
 	stream, err := s.client.watch.Watch(ctx, &api.SdkWatchRequest{
 		EventType: &api.SdkWatchRequest_VolumeEvent{VolumeEvent: &api.SdkVolumeWatchRequest{}},
 	})
 	if err != nil {
-		return false, err
+		return end, err
 	}
-
-	var messages atomic.Int64
-	dumped := make(chan bool, 1)
-	go func() { dumped <- s.awaitDump(ctx, &messages) }()
-	defer func() {
-		cancel()
-		opened = <-dumped
-		s.watching.Store(false)
-		metrics.StorageWatchOpen.Set(0)
-	}()
+	s.dumping.Store(true)
+	d := newDump()
+	companions.Go(func() { opened = s.awaitDump(ctx, d, attempt) })
+	companions.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-s.reopen:
+			reopen = sleep(ctx, time.Until(attempt.Add(s.config.WatchBackoff)))
+			cancel()
+		}
+	})
 	for {
 		response, err := stream.Recv()
 		if err != nil {
-			return false, err
+			return end, err
 		}
-		messages.Add(1)
-		s.notice(response.GetVolumeEvent())
+		event := response.GetVolumeEvent()
+		s.notice(event)
+		d.note(event.GetVolume().GetId())
 	}
 }
 
-// awaitDump waits until the stream has fallen silent, and then takes the watch
-// for open. It returns false if the stream ends before.
-func (s *Source) awaitDump(ctx context.Context, messages *atomic.Int64) bool {
-	for before := int64(-1); ; {
-		now := messages.Load()
-		if now == before {
-			break
-		}
-		before = now
-		if !sleep(ctx, s.timing.dumpIdle) {
-			return false
-		}
+// awaitDump waits for the end of the dump, and takes the watch for open then; and
+// for a good one when it has lasted. It returns false if the stream ends before it
+// is open.
+func (s *Source) awaitDump(ctx context.Context, d *dump, attempt time.Time) bool {
+	followed := s.index.Followed()
+	if !d.wait(ctx, s.timing.dumpIdle, followed.Len()) {
+		return false
 	}
 	s.dumping.Store(false)
 	s.watching.Store(true)
-	s.problems.clear(ReasonNoWatch)
 	metrics.StorageWatchOpen.Set(1)
-	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", messages.Load())
+	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", d.messages.Load())
 	s.settleSoon()
+	if sleep(ctx, time.Until(attempt.Add(provenAfter*s.config.WatchBackoff))) {
+		s.problems.clear(ReasonNoWatch)
+	}
 	return true
 }
 
@@ -127,7 +151,7 @@ func (s *Source) notice(event *api.SdkVolumeWatchResponse) {
 		inspect = s.index.MarkDirty(o.ID, o.Name)
 	}
 	for _, handle := range inspect {
-		s.queue.add(handle, doubted)
+		s.enqueue(handle, doubted)
 	}
 	switch {
 	case len(inspect) > 0:

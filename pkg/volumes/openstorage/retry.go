@@ -1,0 +1,160 @@
+package openstorage
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// maxTries is how often an inspect that finds no volume is repeated. Later the
+	// resync tries again.
+	maxTries = 6
+	// firstRetry is the pause before the first repetition; it doubles each time.
+	firstRetry = 500 * time.Millisecond
+	// lastRetry is the longest pause before an inspect that failed is repeated, as
+	// long as few volumes fail. It is well within MaxStaleness of the index, so that
+	// a volume does not become stale because of one failure.
+	lastRetry = time.Minute
+	// retryGap is the least time between two such repetitions on average: when all
+	// of many volumes fail, storage is asked 250 times per second at most.
+	retryGap = 4 * time.Millisecond
+)
+
+// retries has the volumes asked for again whose inspect brought nothing.
+//
+// What storage does not have is asked for a few times, if somebody waits for it.
+// What storage fails to tell is in doubt, and asked for until there is an answer:
+// on the level retried, where it does not stand in the way of others.
+type retries struct {
+	queue *queue
+	// first and last are firstRetry and lastRetry, but for tests.
+	first, last time.Duration
+
+	mu      sync.Mutex
+	tried   map[string]*tried // handle -> what came of it so far
+	failing int               // how many of them fail
+}
+
+// tried is a handle whose last inspect brought nothing.
+type tried struct {
+	level   level // the most urgent one on which it was asked for
+	tries   int
+	failing bool
+	timer   *time.Timer // adds it to the queue
+}
+
+func newRetries(q *queue) *retries {
+	return &retries{queue: q, first: firstRetry, last: lastRetry, tried: map[string]*tried{}}
+}
+
+// failed has a handle asked for again that storage failed to describe.
+func (r *retries) failed(handle string, l level) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tried[handle]
+	if t == nil || !t.failing {
+		t = r.begin(handle, l)
+		t.failing = true
+		r.failing++
+	}
+	longest := max(r.last, time.Duration(r.failing)*retryGap)
+	r.later(handle, t, retried, longest)
+}
+
+// missed has a handle asked for again that storage does not have, unless nobody
+// waits for it or it has been asked for often enough.
+func (r *retries) missed(handle string, l level) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tried[handle]
+	switch {
+	case t == nil || t.failing:
+		t = r.begin(handle, l)
+	default:
+		t.level = min(t.level, l)
+	}
+	if t.level > doubted || t.tries+1 >= maxTries {
+		r.end(handle)
+		return
+	}
+	r.later(handle, t, t.level, r.last)
+}
+
+// over ends the retries of a handle.
+func (r *retries) over(handle string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(handle)
+}
+
+// admit returns the level on which a handle is to be inspected that is asked for
+// on level l.
+func (r *retries) admit(handle string, l level) level {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tried[handle]
+	if t == nil || !t.failing {
+		return l
+	}
+	t.level = min(t.level, l)
+	return retried
+}
+
+// pending reports whether a handle fails, and is asked for again anyway.
+func (r *retries) pending(handle string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tried[handle]
+	return t != nil && t.failing
+}
+
+// stop ends all retries.
+func (r *retries) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for handle := range r.tried {
+		r.end(handle)
+	}
+}
+
+// begin counts the tries of a handle from zero, and remembers how urgent they have
+// been so far. The caller holds the lock, as for all that follows.
+func (r *retries) begin(handle string, l level) *tried {
+	if before := r.tried[handle]; before != nil {
+		if l == retried {
+			l = before.level
+		}
+		l = min(l, before.level)
+		r.end(handle)
+	}
+	t := &tried{level: l}
+	r.tried[handle] = t
+	return t
+}
+
+func (r *retries) end(handle string) {
+	t := r.tried[handle]
+	if t == nil {
+		return
+	}
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	if t.failing {
+		r.failing--
+	}
+	delete(r.tried, handle)
+}
+
+// later queues a handle after a pause, which varies by a fifth so that what failed
+// together does not come again together.
+func (r *retries) later(handle string, t *tried, l level, longest time.Duration) {
+	const doublings = 16 // more would be longer than any pause
+	pause := min(r.first<<min(t.tries, doublings), longest)
+	t.tries++
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.timer = time.AfterFunc(pause+rand.N(pause/5+1), func() { r.queue.add(handle, l) })
+}

@@ -1,0 +1,206 @@
+package openstorage
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	sim "github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// neverSilent makes a cluster in which some volume changes all the time.
+func neverSilent(r *rig) {
+	r.volume("busy", "node-1")
+	stop := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if err := r.cluster.SetLabels("busy", map[string]string{"i": fmt.Sprint(i)}); err != nil {
+				r.t.Error(err)
+				return
+			}
+		}
+	})
+	r.t.Cleanup(func() {
+		close(stop)
+		changing.Wait()
+	})
+}
+
+func TestWatchThatIsNeverSilentIsOpenAndAudited(t *testing.T) {
+	var id string
+	r := start(t, settings{
+		config: Config{ResyncInterval: 200 * time.Millisecond},
+		faults: sim.Faults{Watch: sim.WatchFaults{HideDeletes: true}},
+		setUp: func(r *rig) {
+			withVolume(&id)(r)
+			neverSilent(r)
+		},
+	})
+	r.addPV(pvOf("pv", id))
+	r.watching()
+	r.eventuallyOn(id, "node-1", "node-2")
+	r.eventually("the volume is audited", func() bool {
+		current, last := r.source.audit.passes()
+		return current.Audited+last.Audited > 0
+	})
+	r.must(r.cluster.DeleteVolume(id))
+	r.eventuallyIs(id, volumes.Suspect)
+}
+
+func TestOneFailedInspectOfTheResyncIsMadeUpFor(t *testing.T) {
+	var id string
+	r := start(t, settings{setUp: withVolume(&id)})
+	r.addPV(pvOf("pv", id))
+	r.watching()
+	r.eventuallyOn(id, "node-1", "node-2")
+	r.must(r.server.SetFaults(failing("Volume.Inspect", codes.Internal)))
+	r.source.enqueue(id, routine)
+	r.eventually("the volume is in doubt", func() bool { return r.index.NeedsInspect(id) })
+	r.must(r.server.SetFaults(sim.Faults{}))
+	r.eventually("the volume is in doubt no more", func() bool { return !r.index.NeedsInspect(id) })
+}
+
+func TestOutageWithAnErrorOfTheServerIsMadeUpFor(t *testing.T) {
+	var id string
+	r := start(t, settings{
+		options: volumes.Options{MaxStaleness: 300 * time.Millisecond},
+		setUp:   withVolume(&id),
+	})
+	r.addPV(pvOf("pv", id))
+	r.watching()
+	r.eventuallyOn(id, "node-1", "node-2")
+	r.must(r.server.SetFaults(failing("*", codes.Internal)))
+	r.eventuallyIs(id, volumes.Stale)
+	r.must(r.server.SetFaults(sim.Faults{}))
+	r.eventuallyIs(id, volumes.Fresh)
+}
+
+func TestWatchIsOpenedAnewWhenTheTokenShowsMore(t *testing.T) {
+	tests := []struct {
+		name    string
+		before  string
+		faults  sim.Faults
+		problem string
+	}{
+		{"than nothing", blindToken, sim.Faults{}, ReasonTokenBlind},
+		{"nodes", goodToken, sim.Faults{HideNodes: 1}, ReasonNoNodes},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var id string
+			file := tokenPath(t, test.before)
+			r := start(t, settings{
+				config: Config{TokenFile: file, AllowPlaintextToken: true},
+				server: sim.ServerOptions{Tokens: newTokens()},
+				faults: test.faults,
+				setUp:  withVolume(&id),
+				tune:   func(s *Source) { s.token.maxAge = 10 * time.Millisecond },
+			})
+			r.addPV(pvOf("pv", id))
+			r.watching()
+			r.eventuallyProblem(test.problem, true)
+			before := r.server.Calls(false)["Watch.Watch"]
+			writeFile(t, file, goodToken)
+			r.must(r.server.SetFaults(sim.Faults{}))
+			r.eventuallyProblem(test.problem, false)
+			r.eventuallyIs(id, volumes.Fresh)
+			r.eventually("the watch is opened anew", func() bool { return r.server.Calls(false)["Watch.Watch"] > before })
+			r.must(r.cluster.MoveReplica(id, "node-2", "node-3"))
+			r.eventuallyOn(id, "node-1", "node-3") // by the watch: resyncs take an hour
+		})
+	}
+}
+
+func TestRotatedTokenThatIsAsGoodCostsNoNewWatch(t *testing.T) {
+	var id string
+	tokens := newTokens()
+	const next = "eyJ.next.token"
+	tokens.Set(next, sim.Token{User: "scheduler", Roles: []string{sim.RoleView}, Groups: []string{sim.AdminGroup}})
+	file := tokenPath(t, goodToken)
+	r := start(t, settings{
+		config: Config{TokenFile: file, AllowPlaintextToken: true, ResyncInterval: 100 * time.Millisecond},
+		server: sim.ServerOptions{Tokens: tokens},
+		setUp:  withVolume(&id),
+		tune:   func(s *Source) { s.token.maxAge = time.Millisecond },
+	})
+	r.addPV(pvOf("pv", id))
+	r.watching()
+	r.eventuallyIs(id, volumes.Fresh)
+	writeFile(t, file, next)
+	looks := r.server.Calls(false)["Volume.Enumerate"]
+	r.eventually("the new token has been used, and what it shows compared", func() bool {
+		return r.server.Calls(false)["Volume.Enumerate"] > looks+2
+	})
+	if n := r.server.Calls(false)["Watch.Watch"]; n != 1 {
+		t.Errorf("%d watches were opened", n)
+	}
+}
+
+func TestTokenThatMayNotListVolumesIsRefused(t *testing.T) {
+	var id string
+	r := start(t, settings{faults: failing("Volume.Enumerate", codes.PermissionDenied), setUp: withVolume(&id)})
+	r.addPV(pvOf("pv", id))
+	r.eventuallyProblem(ReasonTokenRefused, true)
+	r.must(r.server.SetFaults(sim.Faults{}))
+	r.eventuallyProblem(ReasonTokenRefused, false)
+}
+
+func TestWatchThatIsCutAfterEveryDumpIsTold(t *testing.T) {
+	r := start(t, settings{config: Config{WatchBackoff: 100 * time.Millisecond}})
+	r.eventually("the problem is told", func() bool {
+		if r.source.watching.Load() {
+			r.server.CutWatches()
+		}
+		return r.source.problems.has(ReasonNoWatch)
+	})
+	r.watching()
+	r.eventuallyProblem(ReasonNoWatch, false) // when it has lasted
+}
+
+func TestPauseOfTheWatchEndsWhenItWouldShowMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := bare(nil)
+		start := time.Now()
+		if s.pauseWatch(t.Context(), start.Add(time.Minute)) || time.Since(start) != time.Minute {
+			t.Errorf("the pause took %v, want a minute", time.Since(start))
+		}
+		s.reopenSoon()
+		start = time.Now()
+		if !s.pauseWatch(t.Context(), start.Add(time.Minute)) || time.Since(start) != 0 {
+			t.Errorf("the pause took %v, although a watch would show more", time.Since(start))
+		}
+	})
+}
+
+func TestWatchCountsAsGoodWhenItHasLasted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s, _ := bare(nil)
+		s.problems.set(ReasonNoWatch, "cut again and again")
+		var awaiting sync.WaitGroup
+		awaiting.Go(func() { s.awaitDump(ctx, newDump(), time.Now()) })
+		time.Sleep(provenAfter*defaultWatchBackoff - time.Second)
+		if !s.watching.Load() || !s.problems.has(ReasonNoWatch) {
+			t.Error("the watch is not open, or counts as good already")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s.problems.has(ReasonNoWatch) {
+			t.Error("the watch does not count as good")
+		}
+		cancel()
+		awaiting.Wait()
+	})
+}

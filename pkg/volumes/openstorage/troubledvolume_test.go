@@ -1,0 +1,217 @@
+package openstorage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libopenstorage/openstorage/api"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// answers is a server whose Inspect does to each volume what the test wants.
+type answers struct {
+	api.OpenStorageVolumeClient
+	inspect func(ctx context.Context, id string) error
+}
+
+func (a answers) Inspect(ctx context.Context, request *api.SdkVolumeInspectRequest, _ ...grpc.CallOption) (*api.SdkVolumeInspectResponse, error) {
+	if err := a.inspect(ctx, request.VolumeId); err != nil {
+		return nil, err
+	}
+	return &api.SdkVolumeInspectResponse{Volume: &api.Volume{Id: request.VolumeId, ReplicaSets: []*api.ReplicaSet{{Nodes: []string{"s1"}}}}}, nil
+}
+
+// hanging is a server on which volumes with an id of four digits hang, as those do
+// whose coordinator is gone.
+func hanging(ctx context.Context, id string) error {
+	if len(id) < 4 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultRequestTimeout)
+	defer cancel()
+	<-ctx.Done()
+	return status.FromContextError(ctx.Err()).Err()
+}
+
+func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
+	const crowd = 100
+	all := []level{wanted, doubted, unsettled, routine}
+	tests := []struct {
+		name  string
+		level level
+		after time.Duration
+		free  []level // on which no other volume is held up then
+	}{
+		{"while they are asked for the first time because they are in doubt", doubted, time.Second, []level{wanted}},
+		{"while they are asked for again", doubted, 10 * time.Minute, all},
+		{"while pods wait for them, once each has been asked for", wanted, crowd / inspectWorkers * defaultRequestTimeout, all},
+		{"when pods have waited for them for long", wanted, time.Hour, all},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				s, index := bare(answers{inspect: hanging})
+				defer s.queue.closeWith(ctx)()
+				defer s.retries.stop()
+				for range inspectWorkers {
+					go s.inspectLoop(ctx)
+				}
+				for i := range crowd {
+					hangs := fmt.Sprint(1000 + i)
+					index.Want(hangs)
+					s.enqueue(hangs, test.level)
+				}
+				time.Sleep(test.after)
+				synctest.Wait()
+				start := time.Now()
+				for _, l := range test.free {
+					well := fmt.Sprint(1 + l)
+					index.Want(well)
+					s.enqueue(well, l)
+					for index.Lookup(well).Volume == nil && time.Since(start) < time.Minute {
+						time.Sleep(time.Millisecond)
+					}
+				}
+				if took := time.Since(start); took > 100*time.Millisecond {
+					t.Errorf("volumes that are well are inspected after %v", took)
+				}
+				cancel()
+			})
+		})
+	}
+}
+
+func TestInspectThatBringsNothing(t *testing.T) {
+	tests := []struct {
+		name         string
+		code         codes.Code
+		nodesRefused bool
+		freshness    volumes.Freshness
+		// inDoubt volumes become stale if nothing is done.
+		inDoubt bool
+		shut    bool
+	}{
+		{"one call fails", codes.Internal, false, volumes.Fresh, true, false},
+		{"one call is aborted", codes.Aborted, false, volumes.Fresh, true, false},
+		{"one call takes too long", codes.DeadlineExceeded, false, volumes.Fresh, true, false},
+		{"the server is not there", codes.Unavailable, false, volumes.Fresh, true, true},
+		{"the volume is not there", codes.NotFound, false, volumes.Suspect, false, false},
+		{"the token does not show the volume", codes.PermissionDenied, false, volumes.Suspect, false, false},
+		{"the token is bad for all", codes.PermissionDenied, true, volumes.Fresh, true, true},
+	}
+	for _, test := range tests {
+		for _, l := range []level{wanted, doubted, unsettled, routine} {
+			t.Run(fmt.Sprint(test.name, " on level ", l), func(t *testing.T) {
+				s, index := bare(answers{inspect: func(context.Context, string) error { return status.Error(test.code, "no") }})
+				defer s.retries.stop()
+				s.nodesRefused.Store(test.nodesRefused)
+				index.Want("1")
+				index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
+				if l == unsettled {
+					index.MarkDirty("1", "") // what is settled is not inspected on this level
+				}
+				s.inspect(t.Context(), "1", l)
+				if f := index.Lookup("1").Freshness; f != test.freshness {
+					t.Errorf("the volume is %v, want %v", f, test.freshness)
+				}
+				if doubt := index.NeedsInspect("1"); doubt != test.inDoubt {
+					t.Errorf("the volume is in doubt: %v", doubt)
+				}
+				if pending := s.retries.pending("1"); pending != test.inDoubt {
+					t.Errorf("a volume that is in doubt %v is to be inspected again %v", test.inDoubt, pending)
+				}
+				if shut := s.gate.open(); shut != test.shut {
+					t.Errorf("all others wait: %v, want %v", shut, test.shut)
+				}
+			})
+		}
+	}
+}
+
+func TestFailingInspectShutsTheGateOnlyWhenTheNodeListFailsToo(t *testing.T) {
+	s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
+	late := status.Error(codes.DeadlineExceeded, "too late")
+	s.reached(late)
+	if s.gate.open() {
+		t.Error("one call that takes too long keeps all others away")
+	}
+	s.judge(failed, late)
+	s.reached(late)
+	if !s.gate.open() {
+		t.Error("a crowd runs against a storage API that fails altogether")
+	}
+}
+
+func TestVolumesThatAreNotThereDoNotFillTheLog(t *testing.T) {
+	for _, code := range []codes.Code{codes.NotFound, codes.PermissionDenied, codes.Internal} {
+		t.Run(code.String(), func(t *testing.T) {
+			var log lockedBuffer
+			shipped := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(2), textlogger.Output(&log)))
+			s, index := bare(answers{inspect: func(context.Context, string) error { return status.Error(code, "no") }})
+			defer s.retries.stop()
+			const count = 20
+			s.audit.begin(count)
+			for i := range count {
+				handle := fmt.Sprint(1 + i)
+				index.Want(handle)
+				s.inspect(klog.NewContext(t.Context(), shipped), handle, routine)
+			}
+			pass, _ := s.audit.passes()
+			pass.log(shipped, "Resync of the volumes is over")
+			if lines := strings.Count(log.String(), "\n"); lines != 1 {
+				t.Errorf("%d lines are logged, want one:\n%s", lines, log.String())
+			}
+			if pass.Missing+pass.Refused+pass.Failed != count || len(pass.Lacking) != auditExamples {
+				t.Errorf("the pass counts %d missing, %d refused, %d failed and names %d; want %d, and %d named",
+					pass.Missing, pass.Refused, pass.Failed, len(pass.Lacking), count, auditExamples)
+			}
+		})
+	}
+}
+
+func TestResyncLeavesOutWhatIsAskedForAgainAnyway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, index := bare(nil)
+		defer s.retries.stop()
+		index.Want("1")
+		index.Want("2")
+		s.retries.first, s.retries.last = 24*time.Hour, 24*time.Hour
+		s.retries.failed("1", routine)
+		s.audit.begin(2)
+		if !s.resync(t.Context(), index.Followed()) {
+			t.Error("the resync did not come to its end")
+		}
+		pass, _ := s.audit.passes()
+		if handle, l, _ := s.queue.next(); handle != "2" || l != routine || s.queue.len() != 0 || pass.Failed != 1 {
+			t.Errorf("volume %s is inspected on level %d, %d more wait, %d are told to fail; want volume 2 only, and one",
+				handle, l, s.queue.len(), pass.Failed)
+		}
+	})
+}
+
+func TestResyncDoesNotWaitForEverForTheStartToBeSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s, index := bare(nil)
+		index.Want("1")
+		go s.resyncLoop(ctx)
+		time.Sleep(3 * defaultResyncInterval / pollFactor)
+		synctest.Wait()
+		if s.queue.len() != 1 {
+			t.Error("no resync has begun")
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
