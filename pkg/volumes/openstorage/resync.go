@@ -41,10 +41,10 @@ func (s *Source) resyncLoop(ctx context.Context) {
 			continue
 		}
 		s.audit.begin(handles.Len())
-		s.lookSoon()
 		if s.resync(ctx, handles) {
 			pass, _ := s.audit.passes()
 			pass.log(klog.FromContext(ctx).V(2), "Resync of the volumes is over")
+			s.lookSoon()
 		}
 	}
 }
