@@ -44,6 +44,9 @@ func (s *Source) inspect(ctx context.Context, handle string, l level) {
 		return
 	}
 	if (l == unsettled || l == retried) && !s.index.NeedsInspect(handle) {
+		if l == retried {
+			s.retries.over(handle) // it was forgotten, and learned anew from the watch
+		}
 		return
 	}
 	o, err := s.ask(ctx, handle)

@@ -123,6 +123,35 @@ func TestWatchIsOpenedAnewWhenTheTokenShowsMore(t *testing.T) {
 	}
 }
 
+func TestVolumesThatAGoodTokenHidesBecomeSuspectAndNotStale(t *testing.T) {
+	var id string
+	file := tokenPath(t, goodToken)
+	r := start(t, settings{
+		config:  Config{TokenFile: file, AllowPlaintextToken: true, ResyncInterval: 100 * time.Millisecond},
+		options: volumes.Options{MaxStaleness: 300 * time.Millisecond},
+		server:  sim.ServerOptions{Tokens: newTokens()},
+		setUp:   withVolume(&id),
+		tune:    func(s *Source) { s.token.maxAge = time.Millisecond },
+	})
+	r.addPV(pvOf("pv", id))
+	r.eventuallyOn(id, "node-1", "node-2")
+	writeFile(t, file, blindToken)
+	r.eventuallyProblem(ReasonTokenBlind, true)
+	r.eventuallyIs(id, volumes.Suspect)
+}
+
+func TestStorageThatShowsTooFewVolumesIsTold(t *testing.T) {
+	r := start(t, settings{config: Config{ResyncInterval: 100 * time.Millisecond}})
+	for i := range 2 * visibleFew {
+		name := fmt.Sprint("pvc-", i)
+		r.addPV(pvOf(name, r.volume(name, "node-1")))
+	}
+	r.must(r.server.SetFaults(sim.Faults{HideVolumes: 0.4}))
+	r.eventuallyProblem(ReasonShowsTooFew, true)
+	r.must(r.server.SetFaults(sim.Faults{}))
+	r.eventuallyProblem(ReasonShowsTooFew, false)
+}
+
 func TestRotatedTokenThatIsAsGoodCostsNoNewWatch(t *testing.T) {
 	var id string
 	tokens := newTokens()

@@ -139,6 +139,18 @@ func TestInspectThatBringsNothing(t *testing.T) {
 	}
 }
 
+func TestFailingVolumeThatIsLearnedOtherwiseIsResyncedAgain(t *testing.T) {
+	s, index := bare(unasked{t: t})
+	defer s.retries.stop()
+	index.Want("1")
+	s.retries.failed("1", wanted)
+	index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
+	s.inspect(t.Context(), "1", retried)
+	if s.retries.pending("1") {
+		t.Error("a volume that is known is still taken for failing, and left out of the resync")
+	}
+}
+
 func TestFailingInspectShutsTheGateOnlyWhenTheNodeListFailsToo(t *testing.T) {
 	s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
 	late := status.Error(codes.DeadlineExceeded, "too late")
