@@ -134,7 +134,7 @@ func (s *Sources) find(key string) (value string, origin Origin, found bool) {
 	}
 	parameter, inClass := s.Class[key]
 	if s.Volume != nil {
-		if value, found = s.Volume.Label(key); found && !(inClass && value == parameter) {
+		if value, found = s.Volume.Label(key); found && (!inClass || value != parameter) {
 			return value, FromVolume, true
 		}
 	}
