@@ -2,7 +2,7 @@ package openstorage
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,13 +19,13 @@ func TestDumpIsOver(t *testing.T) {
 		want    time.Duration      // from the first message
 	}{
 		{"when a stream without volumes is silent", 0, nil, 0, 0, idle},
-		{"when the stream has fallen silent", 3, func(i int) string { return fmt.Sprint(i) }, time.Millisecond, 3, 2 * idle},
+		{"when the stream has fallen silent", 3, strconv.Itoa, time.Millisecond, 3, 2 * idle},
 		{"when a volume comes again on a stream that never is silent", never,
-			func(i int) string { return fmt.Sprint(i % 4) }, time.Second, never, 4 * time.Second},
+			func(i int) string { return strconv.Itoa(i % 4) }, time.Second, never, 4 * time.Second},
 		{"after a while when every message is about another volume", 0,
-			func(i int) string { return fmt.Sprint(i) }, time.Second, never, maxDumpIdle * idle},
+			strconv.Itoa, time.Second, never, maxDumpIdle * idle},
 		{"after a longer while when there are many", 5000,
-			func(i int) string { return fmt.Sprint(i) }, time.Second, never, maxDumpIdle*idle + 5000*dumpPerVolume},
+			strconv.Itoa, time.Second, never, maxDumpIdle*idle + 5000*dumpPerVolume},
 		{"after a while when no message names a volume", 0,
 			func(int) string { return "" }, time.Second, never, maxDumpIdle * idle},
 	}

@@ -2,6 +2,7 @@ package openstorage
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,7 +55,7 @@ func TestManyFailingVolumesAreAskedForSlowly(t *testing.T) {
 		defer r.stop()
 		for range 12 { // so that all have reached the longest pause
 			for i := range count {
-				r.failed(fmt.Sprint(i), routine)
+				r.failed(strconv.Itoa(i), routine)
 			}
 		}
 		time.Sleep(lastRetry + lastRetry/5)

@@ -3,6 +3,7 @@ package openstorage
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,7 @@ func neverSilent(r *rig) {
 				return
 			case <-time.After(5 * time.Millisecond):
 			}
-			if err := r.cluster.SetLabels("busy", map[string]string{"i": fmt.Sprint(i)}); err != nil {
+			if err := r.cluster.SetLabels("busy", map[string]string{"i": strconv.Itoa(i)}); err != nil {
 				r.t.Error(err)
 				return
 			}

@@ -3,6 +3,7 @@ package openstorage
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,7 +69,7 @@ func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 					go s.inspectLoop(ctx)
 				}
 				for i := range crowd {
-					hangs := fmt.Sprint(1000 + i)
+					hangs := strconv.Itoa(1000 + i)
 					index.Want(hangs)
 					s.enqueue(hangs, test.level)
 				}
@@ -175,7 +176,7 @@ func TestVolumesThatAreNotThereDoNotFillTheLog(t *testing.T) {
 			const count = 20
 			s.audit.begin(count)
 			for i := range count {
-				handle := fmt.Sprint(1 + i)
+				handle := strconv.Itoa(1 + i)
 				index.Want(handle)
 				s.inspect(klog.NewContext(t.Context(), shipped), handle, routine)
 			}
