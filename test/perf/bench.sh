@@ -49,10 +49,20 @@ run() {
 	fi
 }
 
+# gobench PACKAGE FLAGS...: what a package prints goes to the results.
+gobench() {
+	if ! go test -run '^$' "${@:2}" "$1" >"$folder/output.txt"; then
+		tail -50 "$folder/output.txt" >&2
+		exit 1
+	fi
+	cat "$folder/output.txt" >>"$results"
+	printf . >&2
+}
+
 echo "Measuring, about $minutes minutes on 2 cores"
-go test -run '^$' -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count" ./pkg/plugins/hyperconverge >>"$results"
+gobench ./pkg/plugins/hyperconverge -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count"
 "$folder/index" -json "${index[@]}" >>"$results"
-KUBE_CACHE_MUTATION_DETECTOR=false go test -run '^$' -bench . -benchtime 1x -count "$webhook" -timeout 30m ./test/webhook >>"$results"
+KUBE_CACHE_MUTATION_DETECTOR=false gobench ./test/webhook -bench . -benchtime 1x -count "$webhook" -timeout 30m
 run '^BenchmarkHeap$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
