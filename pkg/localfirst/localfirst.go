@@ -7,6 +7,7 @@ package localfirst
 
 import (
 	"context"
+	"sync/atomic"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -28,16 +29,6 @@ type Offer interface {
 	PreferredNodes() [][]string
 }
 
-// passedKey is where the pass leaves the nodes that it has found feasible.
-const passedKey fwk.StateKey = "localfirst/passed"
-
-// passed are nodes of the cycle's snapshot that have passed every Filter plugin.
-// Copies of them, which preemption changes to see what would be, are not in it.
-type passed map[fwk.NodeInfo]struct{}
-
-// Clone implements fwk.StateData; nothing is written to it any more.
-func (p passed) Clone() fwk.StateData { return p }
-
 // Wrap puts the prefer-first pass around every profile. It must happen before
 // the scheduler runs.
 func Wrap(profiles profile.Map) {
@@ -49,6 +40,26 @@ func Wrap(profiles profile.Map) {
 // pass is a profile whose PreFilter ends with a look at the preferred nodes.
 type pass struct {
 	framework.Framework
+	// found is what the pass has found in the cycle of the moment, nil in most. A
+	// profile has one scheduling cycle at a time. It stands here and not in the
+	// cycle state, because Filter asks for it for every node of every pod.
+	found atomic.Pointer[feasibleNodes]
+}
+
+// feasibleNodes are nodes of the snapshot that have passed every Filter plugin in
+// one cycle. Copies of them, which preemption changes to see what would be, are not
+// among them.
+type feasibleNodes struct {
+	cycle fwk.CycleState
+	nodes map[fwk.NodeInfo]struct{}
+}
+
+func (f *feasibleNodes) has(cycle fwk.CycleState, node fwk.NodeInfo) bool {
+	if f == nil || f.cycle != cycle {
+		return false
+	}
+	_, found := f.nodes[node]
+	return found
 }
 
 // RunPreFilterPlugins runs all PreFilter plugins and then, if one of them offers
@@ -59,6 +70,7 @@ type pass struct {
 // The plugins that narrowed the node set are returned as the inner profile has
 // named them. The pass is none of them: a set of feasible nodes rejects nobody.
 func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
+	p.found.Store(nil)
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
 	if !status.IsSuccess() {
 		return result, status, narrowing
@@ -73,12 +85,8 @@ func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, po
 // RunFilterPluginsWithNominatedPods does not ask the Filter plugins of a node a
 // second time in the same cycle. What they left in the cycle state is there.
 func (p *pass) RunFilterPluginsWithNominatedPods(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) *fwk.Status {
-	if data, err := state.Read(passedKey); err == nil {
-		if nodes, ok := data.(passed); ok {
-			if _, found := nodes[node]; found {
-				return nil
-			}
-		}
+	if p.found.Load().has(state, node) {
+		return nil
 	}
 	return p.Framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node)
 }
@@ -112,7 +120,7 @@ func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, al
 // the PreFilter plugins, and pass all Filter plugins and extenders.
 func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) (sets.Set[string], *fwk.Status) {
 	nodes := make([]fwk.NodeInfo, 0, len(names))
-	known := make(passed, len(names))
+	found := &feasibleNodes{cycle: state, nodes: make(map[fwk.NodeInfo]struct{}, len(names))}
 	for _, name := range names {
 		if !allowed.AllNodes() && !allowed.NodeNames.Has(name) {
 			continue
@@ -127,14 +135,14 @@ func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, 
 		}
 		if status.IsSuccess() {
 			nodes = append(nodes, node)
-			known[node] = struct{}{}
+			found.nodes[node] = struct{}{}
 		}
 	}
 	nodes = p.passExtenders(ctx, pod, nodes)
 	if len(nodes) == 0 {
 		return nil, nil
 	}
-	state.Write(passedKey, known)
+	p.found.Store(found)
 	feasible := make(sets.Set[string], len(nodes))
 	for _, node := range nodes {
 		feasible.Insert(node.Node().Name)
