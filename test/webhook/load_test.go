@@ -144,8 +144,10 @@ func startDefaultScheduler(c *cluster) {
 
 func (c *cluster) node(name string) {
 	c.Helper()
+	nodes, ctx := c.client.CoreV1().Nodes(), context.WithoutCancel(c.ctx)
+	c.Cleanup(func() { c.must(nodes.Delete(ctx, name, metav1.DeleteOptions{})) })
 	capacity := v1.ResourceList{v1.ResourceCPU: resource.MustParse("4"), v1.ResourceMemory: resource.MustParse("8Gi"), v1.ResourcePods: resource.MustParse("110")}
-	_, err := c.client.CoreV1().Nodes().Create(c.ctx, &v1.Node{
+	_, err := nodes.Create(ctx, &v1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Status:     v1.NodeStatus{Capacity: capacity, Allocatable: capacity},
 	}, metav1.CreateOptions{})
