@@ -90,6 +90,7 @@ func run(ctx context.Context, o *options) error {
 	return webhook.NewServer(webhook.Options{
 		Rules: webhook.Rules{
 			SchedulerName:      o.schedulerName,
+			OwnNames:           sets.New(o.ownNames...),
 			ReplaceAny:         o.replaceAny,
 			Tolerate:           o.tolerate,
 			ExcludedNamespaces: excluded,

@@ -21,6 +21,7 @@ const (
 // options are the flags.
 type options struct {
 	schedulerName      string
+	ownNames           []string
 	replaceAny         bool
 	tolerate           bool
 	drivers            []string
@@ -76,6 +77,7 @@ func newOptions() *options {
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.schedulerName, "scheduler-name", o.schedulerName, "The schedulerName that pods with volumes of the driver get.")
+	flags.StringSliceVar(&o.ownNames, "own-scheduler-names", o.ownNames, "Further names that our scheduler serves: pods that ask for one of them keep it, and get tolerations only.")
 	flags.BoolVar(&o.replaceAny, "replace-any-scheduler", o.replaceAny, "Replace any schedulerName, as Stork does, and not only the default one.")
 	flags.BoolVar(&o.tolerate, "add-tolerations", o.tolerate, "Give these pods the tolerations for the taints node.portworx.io/px-storage and node.portworx.io/px-storageless.")
 	flags.StringSliceVar(&o.drivers, "drivers", o.drivers, "CSI driver and provisioner names whose volumes are the driver's; the same as in the scheduler's configuration.")
@@ -113,6 +115,9 @@ func (o *options) validate() error {
 	}
 	// The API server would refuse every pod that was given another name.
 	check(len(validation.IsDNS1123Subdomain(o.schedulerName)) == 0, "--scheduler-name %q is not the name of a scheduler", o.schedulerName)
+	for _, name := range o.ownNames {
+		check(len(validation.IsDNS1123Subdomain(name)) == 0, "--own-scheduler-names: %q is not the name of a scheduler", name)
+	}
 	check(len(o.drivers) > 0, "--drivers is empty: no volume would be the driver's")
 	for _, driver := range o.drivers {
 		check(driver != "", "--drivers has an empty name")

@@ -1,6 +1,8 @@
 package volumes
 
 import (
+	"iter"
+
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 )
@@ -20,28 +22,36 @@ const (
 //   - CSI inline volumes of the driver are returned, too. They have no replicas
 //     to be near to, but they need a node that runs the driver.
 //
-// A volume that the pod mounts twice is returned twice.
-func (c *Claims) OfNew(pod *v1.Pod) []Claim {
-	var claims []Claim
-	for i := range pod.Spec.Volumes {
-		volume := &pod.Spec.Volumes[i]
-		switch {
-		case volume.PersistentVolumeClaim != nil:
-			claims = append(claims, c.ofNewPVC(pod.Namespace, volume.PersistentVolumeClaim.ClaimName))
-		case volume.Ephemeral != nil && volume.Ephemeral.VolumeClaimTemplate != nil:
-			template := volume.Ephemeral.VolumeClaimTemplate
-			claim := Claim{Namespace: pod.Namespace, Name: volume.Name, PVC: &v1.PersistentVolumeClaim{
-				ObjectMeta: template.ObjectMeta, Spec: template.Spec,
-			}}
-			c.resolve(&claim, c.futureClassOf(claim.PVC))
-			claims = append(claims, claim)
-		case volume.PortworxVolume != nil && c.drivers.Has(InTreeDriver):
-			claims = append(claims, Claim{Driver: InTreeDriver, Handle: volume.PortworxVolume.VolumeID, Name: volume.Name})
-		case volume.CSI != nil && c.drivers.Has(volume.CSI.Driver):
-			claims = append(claims, Claim{Driver: volume.CSI.Driver, Name: volume.Name})
+// A volume that the pod mounts twice is returned twice. Objects are looked up as the
+// sequence proceeds.
+func (c *Claims) OfNew(pod *v1.Pod) iter.Seq[Claim] {
+	return func(yield func(Claim) bool) {
+		for i := range pod.Spec.Volumes {
+			if claim, ok := c.ofNewVolume(pod.Namespace, &pod.Spec.Volumes[i]); ok && !yield(claim) {
+				return
+			}
 		}
 	}
-	return claims
+}
+
+// ofNewVolume returns false for volumes that are none of our business.
+func (c *Claims) ofNewVolume(namespace string, volume *v1.Volume) (Claim, bool) {
+	switch {
+	case volume.PersistentVolumeClaim != nil:
+		return c.ofNewPVC(namespace, volume.PersistentVolumeClaim.ClaimName), true
+	case volume.Ephemeral != nil && volume.Ephemeral.VolumeClaimTemplate != nil:
+		template := volume.Ephemeral.VolumeClaimTemplate
+		claim := Claim{Namespace: namespace, Name: volume.Name, PVC: &v1.PersistentVolumeClaim{
+			ObjectMeta: template.ObjectMeta, Spec: template.Spec,
+		}}
+		c.resolve(&claim, c.futureClassOf(claim.PVC))
+		return claim, true
+	case volume.PortworxVolume != nil && c.drivers.Has(InTreeDriver):
+		return Claim{Driver: InTreeDriver, Handle: volume.PortworxVolume.VolumeID, Name: volume.Name}, true
+	case volume.CSI != nil && c.drivers.Has(volume.CSI.Driver):
+		return Claim{Driver: volume.CSI.Driver, Name: volume.Name}, true
+	}
+	return Claim{}, false
 }
 
 func (c *Claims) ofNewPVC(namespace, name string) Claim {

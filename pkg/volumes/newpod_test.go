@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -160,7 +161,7 @@ func TestClaimsOfNewPod(t *testing.T) {
 				pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "db", GenerateName: "db-"}}
 				pod.Spec.Volumes = []v1.Volume{{Name: "data", VolumeSource: test.volume}}
 				var got []verdict
-				for _, claim := range claims.OfNew(pod) {
+				for claim := range claims.OfNew(pod) {
 					got = append(got, verdict{claim.State, claim.Driver})
 				}
 				if diff := cmp.Diff(test.want, got); diff != "" {
@@ -176,7 +177,7 @@ func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{
 		{VolumeSource: v1.VolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: "9"}}},
 	}}}
-	if got := claims.OfNew(pod); len(got) != 0 {
+	if got := slices.Collect(claims.OfNew(pod)); len(got) != 0 {
 		t.Errorf("claims %+v, want none", got)
 	}
 }
@@ -186,7 +187,7 @@ func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{VolumeSource: v1.VolumeSource{
 		Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{}},
 	}}}}}
-	got := claims.OfNew(pod)
+	got := slices.Collect(claims.OfNew(pod))
 	if len(got) != 1 || got[0].Driver != "" || got[0].State != ClaimUnbound || got[0].Class != nil {
 		t.Errorf("claims %+v, want one unbound claim without driver", got)
 	}

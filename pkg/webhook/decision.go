@@ -43,6 +43,9 @@ const (
 type Rules struct {
 	// SchedulerName is given to pods that use the driver's volumes.
 	SchedulerName string
+	// OwnNames are further names that our scheduler serves. Pods that ask for one of
+	// them keep it, and get tolerations only.
+	OwnNames sets.Set[string]
 	// ReplaceAny gives it to pods that ask for another scheduler, too, as Stork
 	// does. Otherwise only the default scheduler is replaced.
 	ReplaceAny bool
@@ -76,7 +79,7 @@ func (r *Rules) Ignores(pod *v1.Pod) (Decision, bool) {
 		decision.Outcome = OptedOut
 	case pod.Spec.NodeName != "" || pod.Annotations[v1.MirrorPodAnnotationKey] != "" || ofDaemonSet(pod):
 		decision.Outcome = Pinned
-	case !r.ReplaceAny && !r.isReplaceable(pod.Spec.SchedulerName):
+	case !r.ReplaceAny && !r.isOurs(pod.Spec.SchedulerName) && !isDefault(pod.Spec.SchedulerName):
 		decision.Outcome = OtherScheduler
 	default:
 		return decision, false
@@ -84,10 +87,15 @@ func (r *Rules) Ignores(pod *v1.Pod) (Decision, bool) {
 	return decision, true
 }
 
-// isReplaceable reports whether a pod that asks for this scheduler may be ours.
-// Our own name is replaceable by itself: such a pod may still want tolerations.
-func (r *Rules) isReplaceable(schedulerName string) bool {
-	return schedulerName == "" || schedulerName == v1.DefaultSchedulerName || schedulerName == r.SchedulerName
+// isOurs reports whether our scheduler serves this name. A pod that asks for it may
+// still want tolerations.
+func (r *Rules) isOurs(schedulerName string) bool {
+	return schedulerName == r.SchedulerName || r.OwnNames.Has(schedulerName)
+}
+
+// isDefault reports whether a pod asks for no scheduler in particular.
+func isDefault(schedulerName string) bool {
+	return schedulerName == "" || schedulerName == v1.DefaultSchedulerName
 }
 
 // ofDaemonSet reports whether a DaemonSet made the pod for a certain node.
@@ -96,8 +104,9 @@ func ofDaemonSet(pod *v1.Pod) bool {
 	return owner != nil && owner.Kind == "DaemonSet"
 }
 
-// Decide judges a pod by its claims; Ignores has been asked before.
-func (r *Rules) Decide(pod *v1.Pod, claims []volumes.Claim) Decision {
+// Decide judges a pod by its claims; Ignores has been asked before. The claims are
+// complete unless something could not be read for them.
+func (r *Rules) Decide(pod *v1.Pod, claims []volumes.Claim, complete bool) Decision {
 	var unknown []string
 	for i := range claims {
 		if claims[i].Driver != "" {
@@ -110,19 +119,35 @@ func (r *Rules) Decide(pod *v1.Pod, claims []volumes.Claim) Decision {
 	if len(unknown) == 0 {
 		return Decision{Outcome: NotOurs}
 	}
-	more := ""
+	return r.leave(pod, unknown, complete)
+}
+
+// leave lets an undecided pod keep its scheduler. If that is one of ours, somebody
+// knows already whose the storage will be.
+func (r *Rules) leave(pod *v1.Pod, unknown []string, complete bool) Decision {
+	decision := Decision{Outcome: Undecided}
+	reason, advice := unknown[0], "create claims before their pods, or set spec.schedulerName to "+quote(r.SchedulerName)
 	if len(unknown) > 1 {
-		more = fmt.Sprintf(" (and %d more)", len(unknown)-1)
+		reason += fmt.Sprintf(" (and %d more)", len(unknown)-1)
 	}
-	return Decision{Outcome: Undecided, Warnings: []string{fmt.Sprintf(
-		"the pod stays with %s, because its storage is not known: %s%s; create claims before their pods, or set spec.schedulerName",
-		quote(pod.Spec.SchedulerName), unknown[0], more)}}
+	if !complete {
+		reason += "; not all of it could be read from the API server in time"
+	}
+	if r.isOurs(pod.Spec.SchedulerName) && !isDefault(pod.Spec.SchedulerName) {
+		advice = "create claims before their pods"
+		if r.Tolerate {
+			decision.Patch = tolerate(pod.Spec.Tolerations)
+		}
+	}
+	decision.Warnings = []string{fmt.Sprintf("the pod stays with %s, because its storage is not known: %s; %s",
+		quote(pod.Spec.SchedulerName), reason, advice)}
+	return decision
 }
 
 // adopt makes the pod one of our scheduler's. Doing it twice changes nothing.
 func (r *Rules) adopt(pod *v1.Pod) Decision {
 	var patch []jsonpatch.Operation
-	if pod.Spec.SchedulerName != r.SchedulerName {
+	if !r.isOurs(pod.Spec.SchedulerName) {
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/schedulerName", r.SchedulerName))
 	}
 	if r.Tolerate {
@@ -155,8 +180,12 @@ func riddleOf(claim *volumes.Claim) string {
 	case volumes.ClaimLost:
 		return "volume " + quote(claim.PVC.Spec.VolumeName) + " of claim " + quote(claim.Name) + " cannot be found"
 	case volumes.ClaimUnbound:
-		if class := volumes.ClassName(claim.PVC); class != "" && claim.Class == nil {
+		switch class := volumes.ClassName(claim.PVC); {
+		case claim.Class != nil:
+		case class != "":
 			return "class " + quote(class) + " of claim " + quote(claim.Name) + " cannot be found"
+		default:
+			return "claim " + quote(claim.Name) + " has neither a class nor a volume yet"
 		}
 	}
 	return ""

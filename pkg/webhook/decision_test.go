@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -26,7 +27,7 @@ func TestPods(t *testing.T) {
 	undecided := func(riddle string) verdict {
 		return verdict{Outcome: Undecided, SchedulerName: byDefault, Warnings: []string{
 			`hyperconverge: the pod stays with "default-scheduler", because its storage is not known: ` + riddle +
-				`; create claims before their pods, or set spec.schedulerName`}}
+				`; create claims before their pods, or set spec.schedulerName to "hyperconverge-scheduler"`}}
 	}
 	notReady := v1.Toleration{Key: v1.TaintNodeNotReady, Operator: v1.TolerationOpExists, Effect: v1.TaintEffectNoExecute}
 	everything := v1.Toleration{Operator: v1.TolerationOpExists}
@@ -35,7 +36,13 @@ func TestPods(t *testing.T) {
 	stork.ReplaceAny = true
 	noTolerations.Tolerate = false
 	onlyScheduler := defaultRules
-	onlyScheduler.SchedulerName = byDefault
+	onlyScheduler.SchedulerName, onlyScheduler.OwnNames = byDefault, sets.New(ours)
+	storkAndOurs := stork
+	storkAndOurs.SchedulerName, storkAndOurs.OwnNames = "stork", sets.New(ours)
+	expected := func(outcome Outcome, tolerations []v1.Toleration) verdict {
+		return verdict{outcome, ours, tolerations, []string{
+			`hyperconverge: the pod stays with "hyperconverge-scheduler", because its storage is not known: claim "missing" cannot be found; create claims before their pods`}}
+	}
 
 	tests := map[string]struct {
 		rules *Rules // nil are the default ones
@@ -62,6 +69,8 @@ func TestPods(t *testing.T) {
 		"a missing volume leaves the pod as it is":              {pod: []podOption{pvc("lost")}, want: undecided(`volume "gone" of claim "lost" cannot be found`)},
 		"a missing class leaves the pod as it is":               {pod: []podOption{pvc("classless")}, want: undecided(`class "gone" of claim "classless" cannot be found`)},
 		"a missing class of a template leaves it as it is":      {pod: []podOption{ephemeral("gone")}, want: undecided(`class "gone" of claim "v" cannot be found`)},
+		"a claim that will get a volume by hand is a riddle":    {pod: []podOption{pvc("manual")}, want: undecided(`claim "manual" has neither a class nor a volume yet`)},
+		"so is a template without class and no default class":   {pod: []podOption{template(nil)}, want: undecided(`claim "v" has neither a class nor a volume yet`)},
 		"of several riddles the first is told":                  {pod: []podOption{pvc("one"), pvc("two"), pvc("three")}, want: undecided(`claim "one" cannot be found (and 2 more)`)},
 		"a claim that is known outweighs one that is not":       {pod: []podOption{pvc("missing"), pvc("data")}, want: adopted},
 		"a claim of another driver does not solve the riddle":   {pod: []podOption{pvc("other"), pvc("missing")}, want: undecided(`claim "missing" cannot be found`)},
@@ -77,6 +86,10 @@ func TestPods(t *testing.T) {
 		"who asks for our scheduler without need keeps it":           {pod: []podOption{scheduler(ours)}, want: left(NotOurs, ours)},
 		"if ours is the only scheduler, there are just tolerations":  {rules: &onlyScheduler, pod: []podOption{pvc("data")}, want: verdict{Mutated, byDefault, both, nil}},
 		"if ours is the only one and tolerations are off, nothing":   {rules: &Rules{SchedulerName: byDefault}, pod: []podOption{pvc("data")}, want: left(Unchanged, byDefault)},
+		"a further name of ours is kept":                             {rules: &onlyScheduler, pod: []podOption{scheduler(ours), pvc("data")}, want: verdict{Mutated, ours, both, nil}},
+		"by Stork's rule, too, a further name of ours is kept":       {rules: &storkAndOurs, pod: []podOption{scheduler(ours), pvc("data")}, want: verdict{Mutated, ours, both, nil}},
+		"who asks for ours before the claim is there tolerates":      {pod: []podOption{scheduler(ours), pvc("missing")}, want: expected(Undecided, both)},
+		"but not if tolerations are off":                             {rules: &noTolerations, pod: []podOption{scheduler(ours), pvc("missing")}, want: expected(Undecided, nil)},
 		"a pod that has all it needs is not touched":                 {pod: []podOption{scheduler(ours), tolerating(both...), pvc("data")}, want: verdict{Unchanged, ours, both, nil}},
 		"without tolerations by the flag, there is just a scheduler": {rules: &noTolerations, pod: []podOption{pvc("data")}, want: left(Mutated, ours)},
 
@@ -101,10 +114,10 @@ func TestPods(t *testing.T) {
 		"a pod that a DaemonSet merely owns is not left alone":  {pod: []podOption{ownedBy("DaemonSet"), notControlled, pvc("data")}, want: adopted},
 		"nobody is warned about claims of pods that are exempt": {pod: []podOption{onNode("n1"), pvc("missing")}, want: left(Pinned, byDefault)},
 	}
-	worlds := map[*Rules]*world{nil: newWorld(t, defaultRules, stored(), nil)}
+	worlds := map[*Rules]*world{nil: newWorld(t, defaultRules, stored(), stored())}
 	for _, test := range tests {
 		if worlds[test.rules] == nil {
-			worlds[test.rules] = newWorld(t, *test.rules, stored(), nil)
+			worlds[test.rules] = newWorld(t, *test.rules, stored(), stored())
 		}
 	}
 	for name, test := range tests {

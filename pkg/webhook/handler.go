@@ -20,12 +20,12 @@ import (
 // Ignore does not help against a webhook that says no.
 type handler struct {
 	rules    Rules
-	claimsOf func(context.Context, *v1.Pod) []volumes.Claim
+	claimsOf func(context.Context, *v1.Pod) (claims []volumes.Claim, complete bool)
 	decoder  admission.Decoder
 	metrics  *metrics
 }
 
-func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod) []volumes.Claim, metrics *metrics) *handler {
+func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod) ([]volumes.Claim, bool), metrics *metrics) *handler {
 	return &handler{rules: rules, claimsOf: claimsOf, decoder: admission.NewDecoder(scheme.Scheme), metrics: metrics}
 }
 
@@ -60,7 +60,8 @@ func (h *handler) decide(ctx context.Context, request admission.Request) Decisio
 		return decision
 	}
 	warnings := decision.Warnings
-	decision = h.rules.Decide(pod, h.claimsOf(ctx, pod))
+	claims, complete := h.claimsOf(ctx, pod)
+	decision = h.rules.Decide(pod, claims, complete)
 	decision.Warnings = append(warnings, decision.Warnings...)
 	return decision
 }

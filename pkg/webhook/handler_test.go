@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -81,6 +83,62 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+func TestOnlyJSONIsRead(t *testing.T) {
+	w := newWorld(t, defaultRules, stored(), nil)
+	for contentType, allowed := range map[string]bool{
+		"application/json": true, "application/json; charset=utf-8": true, "Application/JSON": true,
+		"application/yaml": false, "": false, ";": false,
+	} {
+		request := httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(review(t, unchanged)))
+		request.Header.Set("Content-Type", contentType)
+		recorder := httptest.NewRecorder()
+		w.hook.ServeHTTP(recorder, request)
+		var answer admissionv1.AdmissionReview
+		if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+			t.Fatal(err)
+		}
+		if answer.Kind != "AdmissionReview" || answer.Response.Allowed != allowed {
+			t.Errorf("of content type %q the answer is %+v, want it allowed: %t", contentType, answer, allowed)
+		}
+	}
+}
+
+// While large reviews are decoded, others wait; small ones do not.
+func TestLargeReviewsTakeTurns(t *testing.T) {
+	arrived, leave := make(chan int64, 2*largeReviews), make(chan struct{})
+	hook := reviewsOnly(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- r.ContentLength
+		<-leave
+	}))
+	small := review(t, unchanged)
+	large := append(bytes.Repeat([]byte(" "), largeReview), small...)
+	send := func(ctx context.Context, body []byte) *httptest.ResponseRecorder {
+		request := httptest.NewRequestWithContext(ctx, http.MethodPost, Path, bytes.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		recorder := httptest.NewRecorder()
+		hook.ServeHTTP(recorder, request)
+		return recorder
+	}
+	var senders sync.WaitGroup
+	for range largeReviews {
+		senders.Go(func() { send(t.Context(), large) })
+	}
+	for range largeReviews {
+		<-arrived
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if answer := send(gone, large); !strings.Contains(answer.Body.String(), "waiting for other large reviews") {
+		t.Errorf("one more large review is answered: %s", answer.Body)
+	}
+	senders.Go(func() { send(t.Context(), small) })
+	if size := <-arrived; size != int64(len(small)) {
+		t.Errorf("a review of %d bytes came through, want the small one", size)
+	}
+	close(leave)
+	senders.Wait()
+}
+
 func TestOldReviewsAreAnsweredInTheirVersion(t *testing.T) {
 	w := newWorld(t, defaultRules, stored(), nil)
 	answer := post(t, w.hook, bytes.Replace(review(t, unchanged), []byte("admission.k8s.io/v1"), []byte("admission.k8s.io/v1beta1"), 1))
@@ -113,7 +171,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 
 func TestDefectAllowsThePod(t *testing.T) {
 	w := newWorld(t, defaultRules, stored(), nil)
-	w.handler.claimsOf = func(context.Context, *v1.Pod) []volumes.Claim { panic("a defect") }
+	w.handler.claimsOf = func(context.Context, *v1.Pod) ([]volumes.Claim, bool) { panic("a defect") }
 	pod := podWith(pvc("data"))
 	out, got := w.admit(pod)
 	if got.Outcome != Crashed || len(got.Warnings) != 1 {

@@ -13,13 +13,23 @@ import (
 
 const metricsNamespace = "hyperconverge_webhook"
 
+// Results of reading an object from the API server.
+const (
+	lookupFound  = "found"
+	lookupAbsent = "absent"
+	lookupFailed = "failed"
+	// lookupAborted is for what was not read: because the time was over, or because
+	// too much is being read at the moment.
+	lookupAborted = "aborted"
+)
+
 // metrics are those of one server; how many requests there were and how long
 // they took is counted by controller-runtime, per path.
 type metrics struct {
 	registry *prometheus.Registry
 	// pods by Outcome.
 	pods *prometheus.CounterVec
-	// lookups by resource and result: found, absent, failed.
+	// lookups by resource and result.
 	lookups *prometheus.CounterVec
 }
 
@@ -32,7 +42,7 @@ func newMetrics() *metrics {
 		}, []string{"outcome"}),
 		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: metricsNamespace, Name: "lookups_total",
-			Help: "Reads from the API server for objects that pods refer to and that the caches lack, by resource and result: found, absent, failed.",
+			Help: "Reads from the API server for objects that pods refer to and that the caches lack, by resource and result: found, absent, failed, aborted (not read for lack of time, or because too much is being read).",
 		}, []string{"resource", "result"}),
 	}
 	build := version.Get()

@@ -2,6 +2,10 @@ package webhook
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -20,6 +24,12 @@ import (
 // lookupTimeout bounds all reads from the API server for one pod. The API server
 // waits for our answer meanwhile, and gives up after the timeout of the webhook.
 const lookupTimeout = time.Second
+
+// maxLookups is how many objects are read for one pod at most, so that no pod uses
+// up what all of them may read.
+const maxLookups = 20
+
+var errTooManyLookups = fmt.Errorf("no more than %d objects are read for one pod", maxLookups)
 
 // storage finds the claims of pods: in caches, and if need be in the API server.
 type storage struct {
@@ -69,48 +79,75 @@ func (s *storage) hasSynced() bool {
 	return true
 }
 
-// claimsOf returns the claims of a new pod. What is in no cache is read from the
-// API server once: a StatefulSet creates a claim right before its pod, and the
-// watch may be slower than the pod.
-func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) []volumes.Claim {
-	claims := s.cached.OfNew(pod)
+// claimsOf returns the claims of a new pod, and whether all that had to be read for
+// them could be. What is in no cache is read from the API server once: a
+// StatefulSet creates a claim right before its pod, and the watch may be slower than
+// the pod. The first claim of the driver decides, and is the last that is returned.
+func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (claims []volumes.Claim, complete bool) {
+	claims = slices.Collect(s.cached.OfNew(pod))
 	if !isUndecided(claims) {
-		return claims
+		return claims, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	return volumes.NewClaims(lateObjects{s.caches, s, ctx}, s.drivers).OfNew(pod)
+	late := &lateObjects{Digests: s.caches, storage: s, ctx: ctx, answers: map[lookup]answer{}}
+	claims = claims[:0]
+	for claim := range volumes.NewClaims(late, s.drivers).OfNew(pod) {
+		claims = append(claims, claim)
+		if claim.Driver != "" {
+			break
+		}
+	}
+	return claims, !late.failed
 }
 
 // lateObjects are the caches for the time of one request: what they lack is read
-// from the API server.
+// from the API server, once.
 type lateObjects struct {
 	volumes.Digests
 	storage *storage
 	ctx     context.Context
+	answers map[lookup]answer
+	failed  bool // whether any object could not be read
+}
+
+// lookup is what is looked up in the API server; a list has no name.
+type lookup struct{ resource, namespace, name string }
+
+type answer struct {
+	object any
+	err    error
 }
 
 // PVC implements volumes.Objects. Claims and volumes that are read say no more of
-// themselves than cached ones, so that they can be judged together.
-func (l lateObjects) PVC(namespace, name string) (*v1.PersistentVolumeClaim, error) {
+// themselves than cached ones, so that they can be judged together. A claim that
+// waits for a volume somebody made may have got it since it was cached.
+func (l *lateObjects) PVC(namespace, name string) (*v1.PersistentVolumeClaim, error) {
 	cached, err := l.Digests.PVC(namespace, name)
-	if err == nil {
+	if err == nil && (cached.Spec.VolumeName != "" || volumes.ClassName(cached) != "") {
 		return cached, nil
 	}
-	claim, err := read(l, "persistentvolumeclaims", name, l.storage.client.CoreV1().PersistentVolumeClaims(namespace).Get)
-	if err != nil {
-		return nil, err
+	claim, err := read(l, lookup{"persistentvolumeclaims", namespace, name}, func() (*v1.PersistentVolumeClaim, error) {
+		return l.storage.client.CoreV1().PersistentVolumeClaims(namespace).Get(l.ctx, name, metav1.GetOptions{})
+	})
+	switch {
+	case err == nil:
+		return volumes.DigestOfClaim(claim).PVC(), nil
+	case cached != nil && !apierrors.IsNotFound(err):
+		return cached, nil
 	}
-	return volumes.DigestOfClaim(claim).PVC(), nil
+	return nil, err
 }
 
 // PV implements volumes.Objects.
-func (l lateObjects) PV(name string) (*v1.PersistentVolume, error) {
+func (l *lateObjects) PV(name string) (*v1.PersistentVolume, error) {
 	cached, err := l.Digests.PV(name)
 	if err == nil {
 		return cached, nil
 	}
-	volume, err := read(l, "persistentvolumes", name, l.storage.client.CoreV1().PersistentVolumes().Get)
+	volume, err := read(l, lookup{resource: "persistentvolumes", name: name}, func() (*v1.PersistentVolume, error) {
+		return l.storage.client.CoreV1().PersistentVolumes().Get(l.ctx, name, metav1.GetOptions{})
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -118,26 +155,70 @@ func (l lateObjects) PV(name string) (*v1.PersistentVolume, error) {
 }
 
 // StorageClass implements volumes.Objects.
-func (l lateObjects) StorageClass(name string) (*storagev1.StorageClass, error) {
+func (l *lateObjects) StorageClass(name string) (*storagev1.StorageClass, error) {
 	cached, err := l.Digests.StorageClass(name)
 	if err == nil {
 		return cached, nil
 	}
-	return read(l, "storageclasses", name, l.storage.client.StorageV1().StorageClasses().Get)
+	return read(l, lookup{resource: "storageclasses", name: name}, func() (*storagev1.StorageClass, error) {
+		return l.storage.client.StorageV1().StorageClasses().Get(l.ctx, name, metav1.GetOptions{})
+	})
 }
 
-// read gets one object from the API server, and counts what comes of it.
-func read[T any](l lateObjects, resource, name string, get func(context.Context, string, metav1.GetOptions) (T, error)) (T, error) {
-	object, err := get(l.ctx, name, metav1.GetOptions{})
-	result := "found"
+// StorageClasses implements volumes.Objects. They are asked for the default class,
+// which is missing if the pod is still undecided.
+func (l *lateObjects) StorageClasses() ([]*storagev1.StorageClass, error) {
+	list, err := read(l, lookup{resource: "storageclasses"}, func() (*storagev1.StorageClassList, error) {
+		return l.storage.client.StorageV1().StorageClasses().List(l.ctx, metav1.ListOptions{})
+	})
+	if err != nil {
+		return l.Digests.StorageClasses()
+	}
+	classes := make([]*storagev1.StorageClass, len(list.Items))
+	for i := range list.Items {
+		classes[i] = &list.Items[i]
+	}
+	return classes, nil
+}
+
+// read asks the API server, unless it has been asked before or has been asked often
+// enough, and counts what comes of it.
+func read[T any](l *lateObjects, what lookup, ask func() (T, error)) (T, error) {
+	var object T
+	if known, found := l.answers[what]; found {
+		object, _ = known.object.(T)
+		return object, known.err
+	}
+	err := errTooManyLookups
+	if len(l.answers) < maxLookups {
+		object, err = ask()
+	}
+	l.answers[what] = answer{object, err}
+	result := resultOf(l.ctx, err)
+	l.storage.metrics.lookups.WithLabelValues(what.resource, result).Inc()
+	switch result {
+	case lookupFailed:
+		klog.FromContext(l.ctx).Error(err, "Reading what a pod refers to failed, the pod is judged without it",
+			"resource", what.resource, "namespace", what.namespace, "name", what.name)
+		fallthrough
+	case lookupAborted:
+		l.failed = true
+	}
+	return object, err
+}
+
+// resultOf is what the metric of lookups calls the outcome of one.
+func resultOf(ctx context.Context, err error) string {
 	switch {
 	case err == nil:
+		return lookupFound
 	case apierrors.IsNotFound(err):
-		result = "absent"
+		return lookupAbsent
+	// The limit of the rate refuses what it could not let through in time, before
+	// the time is over.
+	case ctx.Err() != nil, errors.Is(err, errTooManyLookups), strings.Contains(err.Error(), "rate limiter"):
+		return lookupAborted
 	default:
-		result = "failed"
-		klog.FromContext(l.ctx).Error(err, "Reading what a pod refers to failed, the pod is judged without it", "resource", resource, "name", name)
+		return lookupFailed
 	}
-	l.storage.metrics.lookups.WithLabelValues(resource, result).Inc()
-	return object, err
 }

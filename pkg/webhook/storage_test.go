@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -12,8 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -21,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 	k8stesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2/ktesting"
+	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -122,6 +126,27 @@ func TestLateClaims(t *testing.T) {
 			cached: stored(), late: stored(), pod: []podOption{pvc("missing")},
 			want: Undecided, reads: []string{"persistentvolumeclaims/missing"}, lookups: map[string]float64{"persistentvolumeclaims absent": 1},
 		},
+		"one missing claim of two volumes is read once": {
+			cached: stored(), late: stored(), pod: []podOption{pvc("missing"), pvc("missing")},
+			want: Undecided, reads: []string{"persistentvolumeclaims/missing"}, lookups: map[string]float64{"persistentvolumeclaims absent": 1},
+		},
+		"the first volume of ours ends the reads": {
+			cached: without(stored(), "coming", "other-coming"), late: stored(), pod: []podOption{pvc("coming"), pvc("other-coming"), pvc("missing")},
+			want: Mutated, reads: []string{"persistentvolumeclaims/coming"}, lookups: map[string]float64{"persistentvolumeclaims found": 1},
+		},
+		"a claim that waits for its volume is read again": {
+			cached: waiting(), late: stored(), pod: []podOption{pvc("data")},
+			want: Mutated, reads: []string{"persistentvolumeclaims/data"}, lookups: map[string]float64{"persistentvolumeclaims found": 1},
+		},
+		"without a default class the classes are read": {
+			cached: stored(), late: withDefaultClass(), pod: []podOption{template(nil)},
+			want: Mutated, lookups: map[string]float64{"storageclasses found": 1},
+		},
+		"no pod reads more than its share": {
+			cached: stored(), late: stored(), pod: missing(maxLookups + 5),
+			want: Undecided, reads: readsOf(maxLookups),
+			lookups: map[string]float64{"persistentvolumeclaims absent": maxLookups, "persistentvolumeclaims aborted": 5},
+		},
 		"exempt pods cause no reads": {
 			late: stored(), pod: []podOption{pvc("data"), onNode("n1")},
 			want: Pinned, lookups: map[string]float64{},
@@ -143,6 +168,35 @@ func TestLateClaims(t *testing.T) {
 	}
 }
 
+// waiting is what the API server held before claim data had its volume.
+func waiting() []runtime.Object {
+	return append(without(stored(), "data"), &v1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "db", Name: "data", UID: "uid"},
+		Spec:       v1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("")},
+	}, stored()[2])
+}
+
+func withDefaultClass() []runtime.Object {
+	return append(stored(), &storagev1.StorageClass{Provisioner: portworx, ObjectMeta: metav1.ObjectMeta{
+		Name: "default", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}}})
+}
+
+func missing(count int) []podOption {
+	var claims []podOption
+	for i := range count {
+		claims = append(claims, pvc("missing-"+strconv.Itoa(i)))
+	}
+	return claims
+}
+
+func readsOf(count int) []string {
+	var reads []string
+	for i := range count {
+		reads = append(reads, "persistentvolumeclaims/missing-"+strconv.Itoa(i))
+	}
+	return reads
+}
+
 // A claim in the caches says less of itself than one that was read; both have to
 // find a volume that was read to be their own.
 func TestReadVolumeOfCachedClaim(t *testing.T) {
@@ -158,12 +212,58 @@ func TestReadVolumeOfCachedClaim(t *testing.T) {
 	}
 }
 
+// refusal is an API server that does not listen.
+type refusal struct{}
+
+func (refusal) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("connection refused")
+}
+
+func TestResultsOfLookups(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	slow, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api", Transport: refusal{}, QPS: 0.001, Burst: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer stop()
+	enough, release := context.WithTimeout(t.Context(), time.Minute)
+	defer release()
+	var refused, limited error // the first request uses the burst up
+	for _, err := range []*error{&refused, &limited} {
+		_, *err = slow.CoreV1().PersistentVolumes().Get(enough, "pv", metav1.GetOptions{})
+	}
+	<-short.Done()
+	for name, test := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		"an object":                       {t.Context(), nil, lookupFound},
+		"no object":                       {t.Context(), apierrors.NewNotFound(v1.Resource("persistentvolumes"), "pv"), lookupAbsent},
+		"no right":                        {t.Context(), apierrors.NewForbidden(v1.Resource("persistentvolumes"), "pv", errors.New("no rule")), lookupFailed},
+		"the time is over":                {short, errors.New("context deadline exceeded"), lookupAborted},
+		"the API server has hung up":      {over, errors.New("canceled"), lookupAborted},
+		"the rate would take too long":    {t.Context(), limited, lookupAborted},
+		"the pod has had its share":       {t.Context(), errTooManyLookups, lookupAborted},
+		"the connection to it was broken": {t.Context(), refused, lookupFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := resultOf(test.ctx, test.err); got != test.want {
+				t.Errorf("%v is %q, want %q", test.err, got, test.want)
+			}
+		})
+	}
+}
+
 func TestFailedReadsLeaveThePodAsItIs(t *testing.T) {
 	w := newWorld(t, defaultRules, stored(), nil)
 	w.read.PrependReactor("get", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: action.GetResource().Resource}, "", errors.New("no rule"))
 	})
-	if _, got := w.admit(podWith(pvc("missing"))); got.Outcome != Undecided || len(got.Warnings) != 1 {
+	if _, got := w.admit(podWith(pvc("missing"))); got.Outcome != Undecided || len(got.Warnings) != 1 ||
+		!strings.Contains(got.Warnings[0], "not all of it could be read") {
 		t.Errorf("the verdict is %+v", got)
 	}
 	if diff := cmp.Diff(map[string]float64{"persistentvolumeclaims failed": 1}, w.lookups()); diff != "" {
@@ -187,17 +287,13 @@ func TestReadsOfAnyNumberHaveOneDeadline(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := newStorage(fake.NewClientset(), silent, []string{portworx}, newMetrics())
-		var claims []podOption
-		for i := range 100 {
-			claims = append(claims, pvc("missing-"+strconv.Itoa(i)))
-		}
 		start := time.Now()
-		found := s.claimsOf(ctx, podWith(claims...))
+		found, complete := s.claimsOf(ctx, podWith(missing(100)...))
 		if took := time.Since(start); took != lookupTimeout {
 			t.Errorf("took %v, want %v", took, lookupTimeout)
 		}
-		if len(found) != 100 || found[99].State != volumes.ClaimMissing {
-			t.Errorf("found %d claims, the last of them %+v", len(found), found[len(found)-1])
+		if len(found) != 100 || found[99].State != volumes.ClaimMissing || complete {
+			t.Errorf("found %d claims, the last of them %+v; complete: %t", len(found), found[len(found)-1], complete)
 		}
 	})
 }

@@ -52,6 +52,7 @@ func stored() []runtime.Object {
 		claim("other-coming", "", "disk"),
 		claim("lost", "gone", ""),
 		claim("classless", "", "gone"),
+		claim("manual", "", ""),
 	}
 }
 
@@ -192,9 +193,11 @@ func pvc(name string) podOption {
 	return source(v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: name}})
 }
 
-func ephemeral(class string) podOption {
+func ephemeral(class string) podOption { return template(&class) }
+
+func template(class *string) podOption {
 	return source(v1.VolumeSource{Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{
-		Spec: v1.PersistentVolumeClaimSpec{StorageClassName: &class}}}})
+		Spec: v1.PersistentVolumeClaimSpec{StorageClassName: class}}}})
 }
 
 func scheduler(name string) podOption { return func(pod *v1.Pod) { pod.Spec.SchedulerName = name } }
