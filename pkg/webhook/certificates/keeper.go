@@ -165,7 +165,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 			if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 				return nil // another replica was faster, and its change is on the way
 			}
-			return err
+			return errors.Join(err, k.carryOn(ctx, base, now))
 		}
 		klog.FromContext(ctx).Info("Wrote the secret of certificates", "secret", k.secret,
 			"newCertificate", !wanted.Current.equal(k.last.Current), "successorAnnounced", len(wanted.Next.Certificate) > 0)
@@ -174,6 +174,18 @@ func (k *Keeper) pass(ctx context.Context) error {
 		return err
 	}
 	return k.publish(ctx, wanted.Trust, now)
+}
+
+// carryOn makes the best of a secret that cannot be written: what is in it, or is
+// served already, stays served and trusted while it is valid.
+func (k *Keeper) carryOn(ctx context.Context, base Set, now time.Time) error {
+	if k.policy.check(base.Current, now) == nil {
+		return nil
+	}
+	if err := k.serve(base); err != nil {
+		return err
+	}
+	return k.publish(ctx, trustOf(base, now), now)
 }
 
 // restore returns the set to go on with. If the secret has been deleted or

@@ -360,3 +360,84 @@ func TestRefusedWritesAreRetried(t *testing.T) {
 		c.expectTrusted(keeper)
 	})
 }
+
+// A secret that cannot be written, because a right is gone or it is immutable, is
+// no reason to serve less than it holds.
+func TestValidCertificateIsServedWhileTheSecretCannotBeWritten(t *testing.T) {
+	for what, test := range map[string]struct {
+		spoil    func(*v1.Secret)
+		restarts bool
+	}{
+		"a replica that starts when a renewal is due": {restarts: true},
+		"a replica that starts, and the CA bundle in the secret is lost": {
+			restarts: true, spoil: func(secret *v1.Secret) { delete(secret.Data, keyTrust) },
+		},
+		"a replica that runs on, and the secret is spoiled": {
+			spoil: func(secret *v1.Secret) { secret.Data = nil },
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				keeper, stop := c.start(hours)
+				defer func() { stop() }()
+				quiet()
+				before := served(t, keeper)
+				if test.restarts {
+					stop()
+				}
+				c.refuseSecrets()
+				if test.spoil != nil {
+					secret := c.secret()
+					test.spoil(secret)
+					if err := c.Tracker().Update(v1.SchemeGroupVersion.WithResource("secrets"), secret, secret.Namespace); err != nil {
+						t.Fatal(err)
+					}
+				}
+				reset := c.configuration()
+				reset.Webhooks[0].ClientConfig.CABundle = nil
+				if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(c.ctx, reset, metav1.UpdateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(hours.Validity * 5 / 6)
+				if test.restarts {
+					keeper, stop = c.start(hours)
+				}
+				quiet()
+				if !bytes.Equal(before, served(t, keeper)) {
+					t.Error("another certificate is served than the one of the secret")
+				}
+				c.expectTrusted(keeper)
+			})
+		})
+	}
+}
+
+// Once the certificate has expired, a secret that cannot be written leaves nothing
+// to start with.
+func TestExpiredCertificateIsNotServedWhileTheSecretCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		_, stop := c.start(hours)
+		quiet()
+		stop()
+		c.refuseSecrets()
+		time.Sleep(2 * hours.Validity)
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		if _, err := keeper.GetCertificate(&tls.ClientHelloInfo{}); !errors.Is(err, errNoCertificate) {
+			t.Errorf("an expired certificate is served: %v", err)
+		}
+	})
+}
+
+// refuseSecrets takes the right to write secrets away.
+func (c *cluster) refuseSecrets() {
+	c.PrependReactor("*", "secrets", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		if verb := action.GetVerb(); verb != "create" && verb != "update" {
+			return false, nil, nil
+		}
+		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", errors.New("no rule"))
+	})
+}
