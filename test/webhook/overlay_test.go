@@ -36,6 +36,9 @@ func TestCertManagerComponent(t *testing.T) {
 	if err != nil || len(pod.Volumes) != 1 || pod.Volumes[0].Secret == nil || pod.Volumes[0].Secret.SecretName != secret {
 		t.Errorf("the volumes are %+v, want one of secret %q (%v)", pod.Volumes, secret, err)
 	}
+	if secret == secretName {
+		t.Errorf("the certificate is in secret %q, which self-managed replicas overwrite until they are gone", secret)
+	}
 	if mounts := pod.Containers[0].VolumeMounts; len(mounts) != 1 || mounts[0].Name != pod.Volumes[0].Name || mounts[0].MountPath != "/etc/hyperconverge-webhook/certificates" {
 		t.Errorf("the mounts are %+v", mounts)
 	}
