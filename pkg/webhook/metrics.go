@@ -23,6 +23,14 @@ const (
 	lookupAborted = "aborted"
 )
 
+// Values of the labels of counters, all of which are there from the start: Prometheus
+// sees an increase only of a series that it has seen before.
+var (
+	outcomes        = []Outcome{Mutated, Unchanged, NotOurs, Undecided, OptedOut, OtherScheduler, Pinned, Excluded, Unreadable, Crashed}
+	lookupResources = []string{"persistentvolumeclaims", "persistentvolumes", "storageclasses"}
+	lookupResults   = []string{lookupFound, lookupAbsent, lookupFailed, lookupAborted}
+)
+
 // metrics are those of one server; how many requests there were and how long
 // they took is counted by controller-runtime, per path.
 type metrics struct {
@@ -44,6 +52,14 @@ func newMetrics() *metrics {
 			Namespace: metricsNamespace, Name: "lookups_total",
 			Help: "Reads from the API server for objects that pods refer to and that the caches lack, by resource and result: found, absent, failed, aborted (not read for lack of time, or because too much is being read).",
 		}, []string{"resource", "result"}),
+	}
+	for _, outcome := range outcomes {
+		m.pods.WithLabelValues(string(outcome))
+	}
+	for _, resource := range lookupResources {
+		for _, result := range lookupResults {
+			m.lookups.WithLabelValues(resource, result)
+		}
 	}
 	build := version.Get()
 	m.registry.MustRegister(m.pods, m.lookups,

@@ -59,11 +59,14 @@ func (w *world) reads() []string {
 	return reads
 }
 
-// lookups returns the metric of reads, as "resource result" → count.
+// lookups returns what the metric of reads has counted, as "resource result" → count.
 func (w *world) lookups() map[string]float64 {
 	w.Helper()
 	counts := map[string]float64{}
 	for _, metric := range w.gather("hyperconverge_webhook_lookups_total") {
+		if metric.GetCounter().GetValue() == 0 {
+			continue
+		}
 		labels := make([]string, len(metric.GetLabel()))
 		for i, label := range metric.GetLabel() {
 			labels[i] = label.GetValue()
