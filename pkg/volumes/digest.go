@@ -79,8 +79,8 @@ func digestIn[T any](store cache.KeyGetter, resource, key string) (digest T, err
 	return digest, nil
 }
 
-// ClaimDigest is what OfNew reads of a PVC. Next to the two names it takes 48
-// bytes, where a PVC takes at least 700.
+// ClaimDigest is what OfNew reads of a PVC: its name, that of its volume, and a
+// reference to what it shares with others.
 type ClaimDigest struct {
 	traits           unique.Handle[claimTraits]
 	name, volumeName string
@@ -140,7 +140,7 @@ func (d *ClaimDigest) PVC() *v1.PersistentVolumeClaim {
 }
 
 // VolumeDigest is what OfNew reads of a PV: whose it is, but neither its handle
-// nor its claim. Next to the name it takes 24 bytes.
+// nor its claim.
 type VolumeDigest struct {
 	driver unique.Handle[string]
 	name   string

@@ -49,7 +49,7 @@ type storage struct {
 func newStorage(watch, read kubernetes.Interface, drivers []string, metrics *metrics) *storage {
 	factory := informers.NewSharedInformerFactoryWithOptions(watch, 0, informers.WithTransform(volumes.Digest))
 	// These two may be many, and are looked up by name only: the usual index by
-	// namespace would take more memory than they do.
+	// namespace would take memory and serve nobody.
 	pvcs := factory.InformerFor(&v1.PersistentVolumeClaim{}, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
 		return coreinformers.NewPersistentVolumeClaimInformer(client, metav1.NamespaceAll, resync, cache.Indexers{})
 	})
