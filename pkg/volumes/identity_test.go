@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -19,7 +20,7 @@ const testDriver = "pxd.portworx.com"
 func newTestIndex() (*Index, *clocktesting.FakeClock) {
 	clock := clocktesting.NewFakeClock(time.Unix(1700000000, 0))
 	return NewIndex(Options{
-		Drivers: []string{testDriver, InTreeDriver}, Clock: clock, MaxStaleness: time.Minute,
+		Drivers: []string{testDriver, claims.InTreeDriver}, Clock: clock, MaxStaleness: time.Minute,
 		TopologyKeys: TopologyKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}},
 	}), clock
 }

@@ -12,7 +12,7 @@ import (
 // Options configure an Index.
 type Options struct {
 	// Drivers are the names under which volumes are the driver's: CSI driver
-	// names, and InTreeDriver.
+	// names, and [claims.InTreeDriver].
 	Drivers []string
 	// TopologyKeys are the node labels of regions, zones and racks.
 	TopologyKeys TopologyKeys

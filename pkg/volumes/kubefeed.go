@@ -12,6 +12,7 @@ import (
 	storageinformers "k8s.io/client-go/informers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -94,7 +95,7 @@ func (ix *Index) csiNodeHandler() cache.ResourceEventHandler {
 // last PV that names it.
 func (ix *Index) pvHandler() cache.ResourceEventHandler {
 	handleOf := func(pv *v1.PersistentVolume) string {
-		_, handle := HandleOf(pv, ix.drivers)
+		_, handle := claims.HandleOf(pv, ix.drivers)
 		return handle
 	}
 	return handler[*v1.PersistentVolume]{

@@ -7,6 +7,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+
+	"github.com/hyperconverge/scheduler/pkg/claims"
 )
 
 // oracle restates the contract of the index in the plainest way: everything is
@@ -111,22 +113,22 @@ func oracleHandle(pv *v1.PersistentVolume) string {
 }
 
 // claim says how far a pod with this PVC is from its volume.
-func (o *oracle) claim(name string) (state ClaimState, handle string) {
+func (o *oracle) claim(name string) (state claims.ClaimState, handle string) {
 	pvc := o.pvcs[name]
 	if pvc == nil {
-		return ClaimMissing, ""
+		return claims.ClaimMissing, ""
 	}
 	if pvc.Spec.VolumeName == "" {
-		return ClaimUnbound, ""
+		return claims.ClaimUnbound, ""
 	}
 	pv := o.pvs[pvc.Spec.VolumeName]
 	if pv == nil {
-		return ClaimLost, ""
+		return claims.ClaimLost, ""
 	}
 	if ref := pv.Spec.ClaimRef; ref != nil && (ref.Name != name || ref.UID != "" && ref.UID != pvc.UID) {
-		return ClaimLost, ""
+		return claims.ClaimLost, ""
 	}
-	return ClaimBound, oracleHandle(pv)
+	return claims.ClaimBound, oracleHandle(pv)
 }
 
 func (o *oracle) claimed(handle string) bool {

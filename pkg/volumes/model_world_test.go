@@ -12,14 +12,17 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 var (
-	modelDrivers  = []string{"pxd.portworx.com", "com.openstorage.pxd", InTreeDriver}
+	modelDrivers  = []string{"pxd.portworx.com", "com.openstorage.pxd", claims.InTreeDriver}
 	modelTopology = TopologyKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}}
 
 	modelNodes    = []string{"n1", "n2.example.com", "N3", "n4", "n4.example.com"}
@@ -45,7 +48,7 @@ type world struct {
 	nodeFeed, csiFeed, pvFeed cache.ResourceEventHandler
 	// The stores of the PV and PVC informers, and what pods' claims are found by.
 	pvs, pvcs cache.Indexer
-	claims    *Claims
+	claims    *claims.Finder
 
 	volumes  map[string]*Observation // what storage really has, by id
 	messages []*Observation          // what the watch still has to send, in any order
@@ -70,7 +73,10 @@ func newWorld(seed uint64) *world {
 		return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	}
 	w.pvs, w.pvcs = newStore(), newStore()
-	w.claims = NewClaims(listersOver(w.pvcs, w.pvs, newStore()), modelDrivers)
+	w.claims = claims.NewFinder(claims.Listers{
+		PVCs: corelisters.NewPersistentVolumeClaimLister(w.pvcs), PVs: corelisters.NewPersistentVolumeLister(w.pvs),
+		Classes: storagelisters.NewStorageClassLister(newStore()),
+	}, modelDrivers)
 	w.nodeFeed, w.csiFeed, w.pvFeed = w.ix.nodeHandler(), w.ix.csiNodeHandler(), w.ix.pvHandler()
 	return w
 }

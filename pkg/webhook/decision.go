@@ -8,9 +8,10 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
-	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 // Outcome says what became of a pod. It is a label of the metric of pods.
@@ -106,13 +107,13 @@ func ofDaemonSet(pod *v1.Pod) bool {
 
 // Decide judges a pod by its claims; Ignores has been asked before. The claims are
 // complete unless something could not be read for them.
-func (r *Rules) Decide(pod *v1.Pod, claims []volumes.Claim, complete bool) Decision {
+func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decision {
 	var unknown []string
-	for i := range claims {
-		if claims[i].Driver != "" {
+	for i := range found {
+		if found[i].Driver != "" {
 			return r.adopt(pod)
 		}
-		if riddle := riddleOf(&claims[i]); riddle != "" {
+		if riddle := riddleOf(&found[i]); riddle != "" {
 			unknown = append(unknown, riddle)
 		}
 	}
@@ -160,27 +161,27 @@ func (r *Rules) adopt(pod *v1.Pod) Decision {
 }
 
 // isUndecided reports whether it is open whose claims these are.
-func isUndecided(claims []volumes.Claim) bool {
+func isUndecided(found []claims.Claim) bool {
 	open := false
-	for i := range claims {
-		if claims[i].Driver != "" {
+	for i := range found {
+		if found[i].Driver != "" {
 			return false
 		}
-		open = open || riddleOf(&claims[i]) != ""
+		open = open || riddleOf(&found[i]) != ""
 	}
 	return open
 }
 
 // riddleOf says why it is not known whose a claim without driver will be; it is
 // empty if it is known that the claim is not the driver's.
-func riddleOf(claim *volumes.Claim) string {
+func riddleOf(claim *claims.Claim) string {
 	switch claim.State {
-	case volumes.ClaimMissing:
+	case claims.ClaimMissing:
 		return "claim " + quote(claim.Name) + " cannot be found"
-	case volumes.ClaimLost:
+	case claims.ClaimLost:
 		return "volume " + quote(claim.PVC.Spec.VolumeName) + " of claim " + quote(claim.Name) + " cannot be found"
-	case volumes.ClaimUnbound:
-		switch class := volumes.ClassName(claim.PVC); {
+	case claims.ClaimUnbound:
+		switch class := storagehelpers.GetPersistentVolumeClaimClass(claim.PVC); {
 		case claim.Class != nil:
 		case class != "":
 			return "class " + quote(class) + " of claim " + quote(claim.Name) + " cannot be found"

@@ -13,19 +13,19 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/claims"
 )
 
 // handler answers admission requests. It allows all of them: failurePolicy
 // Ignore does not help against a webhook that says no.
 type handler struct {
 	rules    Rules
-	claimsOf func(context.Context, *v1.Pod) (claims []volumes.Claim, complete bool)
+	claimsOf func(context.Context, *v1.Pod) (claims []claims.Claim, complete bool)
 	decoder  admission.Decoder
 	metrics  *metrics
 }
 
-func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod) ([]volumes.Claim, bool), metrics *metrics) *handler {
+func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod) ([]claims.Claim, bool), metrics *metrics) *handler {
 	return &handler{rules: rules, claimsOf: claimsOf, decoder: admission.NewDecoder(scheme.Scheme), metrics: metrics}
 }
 

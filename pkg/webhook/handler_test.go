@@ -15,7 +15,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/claims"
 )
 
 // review is a body around the request for a pod of ours.
@@ -171,7 +171,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 
 func TestDefectAllowsThePod(t *testing.T) {
 	w := newWorld(t, defaultRules, stored(), nil)
-	w.handler.claimsOf = func(context.Context, *v1.Pod) ([]volumes.Claim, bool) { panic("a defect") }
+	w.handler.claimsOf = func(context.Context, *v1.Pod) ([]claims.Claim, bool) { panic("a defect") }
 	pod := podWith(pvc("data"))
 	out, got := w.admit(pod)
 	if got.Outcome != Crashed || len(got.Warnings) != 1 {

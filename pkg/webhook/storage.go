@@ -16,9 +16,10 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/klog/v2"
 
-	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/claims"
 )
 
 // lookupTimeout bounds all reads from the API server for one pod. The API server
@@ -33,10 +34,10 @@ var errTooManyLookups = fmt.Errorf("no more than %d objects are read for one pod
 
 // storage finds the claims of pods: in caches, and if need be in the API server.
 type storage struct {
-	caches  volumes.Digests
+	caches  claims.Digests
 	drivers []string
 	// cached looks into the caches alone.
-	cached *volumes.Claims
+	cached *claims.Finder
 	// client reads what the caches lack. Its rate limit protects the API server
 	// from a flood of pods whose claims are missing.
 	client  kubernetes.Interface
@@ -47,7 +48,7 @@ type storage struct {
 }
 
 func newStorage(watch, read kubernetes.Interface, drivers []string, metrics *metrics) *storage {
-	factory := informers.NewSharedInformerFactoryWithOptions(watch, 0, informers.WithTransform(volumes.Digest))
+	factory := informers.NewSharedInformerFactoryWithOptions(watch, 0, informers.WithTransform(claims.Digest))
 	// These two may be many, and are looked up by name only: the usual index by
 	// namespace would take memory and serve nobody.
 	pvcs := factory.InformerFor(&v1.PersistentVolumeClaim{}, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
@@ -57,11 +58,11 @@ func newStorage(watch, read kubernetes.Interface, drivers []string, metrics *met
 		return coreinformers.NewPersistentVolumeInformer(client, resync, cache.Indexers{})
 	})
 	classes := factory.Storage().V1().StorageClasses()
-	caches := volumes.Digests{PVCs: pvcs.GetStore(), PVs: pvs.GetStore(), Classes: classes.Lister()}
+	caches := claims.Digests{PVCs: pvcs.GetStore(), PVs: pvs.GetStore(), Classes: classes.Lister()}
 	return &storage{
 		caches:  caches,
 		drivers: drivers,
-		cached:  volumes.NewClaims(caches, drivers),
+		cached:  claims.NewFinder(caches, drivers),
 		client:  read,
 		metrics: metrics,
 		factory: factory,
@@ -83,28 +84,28 @@ func (s *storage) hasSynced() bool {
 // them could be. What is in no cache is read from the API server once: a
 // StatefulSet creates a claim right before its pod, and the watch may be slower than
 // the pod. The first claim of the driver decides, and is the last that is returned.
-func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (claims []volumes.Claim, complete bool) {
-	claims = slices.Collect(s.cached.OfNew(pod))
-	if !isUndecided(claims) {
-		return claims, true
+func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (found []claims.Claim, complete bool) {
+	found = slices.Collect(s.cached.OfNew(pod))
+	if !isUndecided(found) {
+		return found, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	late := &lateObjects{Digests: s.caches, storage: s, ctx: ctx, answers: map[lookup]answer{}}
-	claims = claims[:0]
-	for claim := range volumes.NewClaims(late, s.drivers).OfNew(pod) {
-		claims = append(claims, claim)
+	found = found[:0]
+	for claim := range claims.NewFinder(late, s.drivers).OfNew(pod) {
+		found = append(found, claim)
 		if claim.Driver != "" {
 			break
 		}
 	}
-	return claims, !late.failed
+	return found, !late.failed
 }
 
 // lateObjects are the caches for the time of one request: what they lack is read
 // from the API server, once.
 type lateObjects struct {
-	volumes.Digests
+	claims.Digests
 	storage *storage
 	ctx     context.Context
 	answers map[lookup]answer
@@ -119,12 +120,12 @@ type answer struct {
 	err    error
 }
 
-// PVC implements volumes.Objects. Claims and volumes that are read say no more of
+// PVC implements claims.Objects. Claims and volumes that are read say no more of
 // themselves than cached ones, so that they can be judged together. A claim that
 // waits for a volume somebody made may have got it since it was cached.
 func (l *lateObjects) PVC(namespace, name string) (*v1.PersistentVolumeClaim, error) {
 	cached, err := l.Digests.PVC(namespace, name)
-	if err == nil && (cached.Spec.VolumeName != "" || volumes.ClassName(cached) != "") {
+	if err == nil && (cached.Spec.VolumeName != "" || storagehelpers.GetPersistentVolumeClaimClass(cached) != "") {
 		return cached, nil
 	}
 	claim, err := read(l, lookup{"persistentvolumeclaims", namespace, name}, func() (*v1.PersistentVolumeClaim, error) {
@@ -132,14 +133,14 @@ func (l *lateObjects) PVC(namespace, name string) (*v1.PersistentVolumeClaim, er
 	})
 	switch {
 	case err == nil:
-		return volumes.DigestOfClaim(claim).PVC(), nil
+		return claims.DigestOfClaim(claim).PVC(), nil
 	case cached != nil && !apierrors.IsNotFound(err):
 		return cached, nil
 	}
 	return nil, err
 }
 
-// PV implements volumes.Objects.
+// PV implements claims.Objects.
 func (l *lateObjects) PV(name string) (*v1.PersistentVolume, error) {
 	cached, err := l.Digests.PV(name)
 	if err == nil {
@@ -151,10 +152,10 @@ func (l *lateObjects) PV(name string) (*v1.PersistentVolume, error) {
 	if err != nil {
 		return nil, err
 	}
-	return volumes.DigestOfVolume(volume).PV(), nil
+	return claims.DigestOfVolume(volume).PV(), nil
 }
 
-// StorageClass implements volumes.Objects.
+// StorageClass implements claims.Objects.
 func (l *lateObjects) StorageClass(name string) (*storagev1.StorageClass, error) {
 	cached, err := l.Digests.StorageClass(name)
 	if err == nil {
@@ -165,7 +166,7 @@ func (l *lateObjects) StorageClass(name string) (*storagev1.StorageClass, error)
 	})
 }
 
-// StorageClasses implements volumes.Objects. They are asked for the default class,
+// StorageClasses implements claims.Objects. They are asked for the default class,
 // which is missing if the pod is still undecided.
 func (l *lateObjects) StorageClasses() ([]*storagev1.StorageClass, error) {
 	list, err := read(l, lookup{resource: "storageclasses"}, func() (*storagev1.StorageClassList, error) {

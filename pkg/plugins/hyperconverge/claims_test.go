@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -290,7 +291,7 @@ func TestFromPVToVolume(t *testing.T) {
 			pod: func(s *scene) *v1.Pod {
 				s.add(volume{name: "data", sets: on(1), pv: func(pv *v1.PersistentVolume) {
 					inTreePV("1001")(pv)
-					pv.Annotations = map[string]string{"pv.kubernetes.io/migrated-to": driver, "pv.kubernetes.io/provisioned-by": volumes.InTreeDriver}
+					pv.Annotations = map[string]string{"pv.kubernetes.io/migrated-to": driver, "pv.kubernetes.io/provisioned-by": claims.InTreeDriver}
 				}})
 				return makePod("db", "data").Obj()
 			},

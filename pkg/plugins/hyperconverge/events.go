@@ -10,8 +10,8 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
-	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 // EventsToRegister names the changes in Kubernetes that can help a pod which this
@@ -59,7 +59,7 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger kl
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if now.Namespace != pod.Namespace || !usesClaim(pod, now.Name) {
+	if now.Namespace != pod.Namespace || !claims.Uses(pod, now.Name) {
 		return fwk.QueueSkip, nil
 	}
 	if old != nil && old.UID == now.UID && old.Spec.VolumeName == now.Spec.VolumeName &&
@@ -85,15 +85,6 @@ func sameWishes(a, b map[string]string) bool {
 	return true
 }
 
-func usesClaim(pod *v1.Pod, claim string) bool {
-	for i := range pod.Spec.Volumes {
-		if name, _ := volumes.ClaimName(pod, &pod.Spec.Volumes[i]); name == claim {
-			return true
-		}
-	}
-	return false
-}
-
 // isSchedulableAfterPersistentVolumeChange says yes to PVs that a claim of the
 // pod is bound to, if their source or their claim has changed.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
@@ -104,9 +95,9 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Lo
 	if old != nil && old.Status.Phase == now.Status.Phase && sameClaimRef(old, now) && sameHandle(old, now) {
 		return fwk.QueueSkip, nil
 	}
-	claims := pl.judge.claims.Of(pod)
-	for i := range claims {
-		if pvc := claims[i].PVC; pvc != nil && pvc.Spec.VolumeName == now.Name {
+	found := pl.judge.claims.Of(pod)
+	for i := range found {
+		if pvc := found[i].PVC; pvc != nil && pvc.Spec.VolumeName == now.Name {
 			logger.V(5).Info("A volume of the pod has changed", "pod", klog.KObj(pod), "volume", klog.KObj(now))
 			return fwk.Queue, nil
 		}
@@ -133,9 +124,9 @@ func (pl *Hyperconverge) isSchedulableAfterStorageClassChange(_ klog.Logger, pod
 	if err != nil {
 		return fwk.Queue, err
 	}
-	claims := pl.judge.claims.Of(pod)
-	for i := range claims {
-		if claims[i].Class != nil && claims[i].Class.Name == now.Name {
+	found := pl.judge.claims.Of(pod)
+	for i := range found {
+		if found[i].Class != nil && found[i].Class.Name == now.Name {
 			return fwk.Queue, nil
 		}
 	}

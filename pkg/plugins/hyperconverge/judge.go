@@ -8,6 +8,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -18,7 +19,7 @@ const storagePodPrefix = "px-csi-ext"
 // judge turns a pod into a decision. It reads listers and the index, waits for
 // nothing and changes nothing.
 type judge struct {
-	claims   *volumes.Claims
+	claims   *claims.Finder
 	index    *volumes.Index
 	machines *machines
 	// grace is how long a pod is held back for a volume that was bound a moment
@@ -83,9 +84,9 @@ func (d *decision) verdict(node string) placement.Verdict {
 // concerned reports whether the pod has a volume of the driver, or is one of the
 // storage system's own pods (F11). All other pods are skipped (F1), unless F2 or
 // F3 turns them down.
-func concerned(pod *v1.Pod, claims []volumes.Claim) bool {
-	for i := range claims {
-		if claims[i].Driver != "" {
+func concerned(pod *v1.Pod, found []claims.Claim) bool {
+	for i := range found {
+		if found[i].Driver != "" {
 			return true
 		}
 	}
@@ -96,13 +97,13 @@ func isStoragePod(pod *v1.Pod) bool { return strings.HasPrefix(pod.Name, storage
 
 // broken returns the reason of F3, or nothing. A lost claim of another driver is
 // left to that driver; where the driver cannot be told, the pod cannot run.
-func broken(c *volumes.Claim) string {
+func broken(c *claims.Claim) string {
 	switch c.State {
-	case volumes.ClaimMissing:
+	case claims.ClaimMissing:
 		return placement.ReasonClaimMissing
-	case volumes.ClaimNotOwned:
+	case claims.ClaimNotOwned:
 		return placement.ReasonClaimNotOwned
-	case volumes.ClaimLost:
+	case claims.ClaimLost:
 		if c.Driver != "" || c.Class == nil {
 			return placement.ReasonClaimLost
 		}
@@ -114,14 +115,14 @@ func broken(c *volumes.Claim) string {
 func (j *judge) of(pod *v1.Pod) *decision { return j.decide(pod, j.claims.Of(pod)) }
 
 // decide judges a pod by its claims.
-func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
-	d := &decision{view: j.index.View(), concerned: concerned(pod, claims)}
+func (j *judge) decide(pod *v1.Pod, found []claims.Claim) *decision {
+	d := &decision{view: j.index.View(), concerned: concerned(pod, found)}
 	if isStoragePod(pod) {
 		d.plan, d.rejection = placement.NewPlan(placement.Pod{StoragePod: true}, j.tiers)
 		return d
 	}
-	for i := range claims {
-		c := &claims[i]
+	for i := range found {
+		c := &found[i]
 		if reason := broken(c); reason != "" {
 			return d.reject(reason, c.String())
 		}
@@ -142,12 +143,12 @@ func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 	p := placement.Pod{
 		PodPolicy: policy,
 		Machine:   j.machines.of(pod),
-		Volumes:   make([]placement.Volume, 0, len(claims)),
+		Volumes:   make([]placement.Volume, 0, len(found)),
 	}
-	d.handles = make([]string, 0, len(claims))
+	d.handles = make([]string, 0, len(found))
 	heldBy := ""
-	for i := range claims {
-		c := &claims[i]
+	for i := range found {
+		c := &found[i]
 		if c.Driver == "" || (c.Handle != "" && slices.Contains(d.handles, c.Handle)) {
 			continue // of another driver, or a volume that is there already
 		}
@@ -175,7 +176,7 @@ func (j *judge) decide(pod *v1.Pod, claims []volumes.Claim) *decision {
 
 // volumeOf is the volume of a claim of the driver, with what the index knows of
 // it. A volume that is not bound has nothing but wishes.
-func (j *judge) volumeOf(d *decision, pod *v1.Pod, c *volumes.Claim, entry *volumes.Entry) placement.Volume {
+func (j *judge) volumeOf(d *decision, pod *v1.Pod, c *claims.Claim, entry *volumes.Entry) placement.Volume {
 	v := placement.Volume{Name: c.String()}
 	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
 	var traits placement.Traits
@@ -206,7 +207,7 @@ func (j *judge) volumeOf(d *decision, pod *v1.Pod, c *volumes.Claim, entry *volu
 // bearer is the object on which a problem with a volume is told: the claim or the
 // StorageClass that has the value. A volume is no object of Kubernetes: what its
 // labels alone say is told on its claim, or on the pod if there is none.
-func bearer(pod *v1.Pod, c *volumes.Claim, origin placement.Origin) runtime.Object {
+func bearer(pod *v1.Pod, c *claims.Claim, origin placement.Origin) runtime.Object {
 	switch {
 	case origin == placement.FromClass:
 		return c.Class

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
@@ -19,7 +20,7 @@ import (
 type shared struct {
 	settings config.StorageSettings
 	index    *volumes.Index
-	claims   *volumes.Claims
+	claims   *claims.Finder
 	machines *machines
 	nodes    corelisters.NodeLister
 	pods     corelisters.PodLister
@@ -74,7 +75,7 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	s := &shared{
 		settings: settings,
 		index:    index,
-		claims: volumes.NewClaims(volumes.Listers{
+		claims: claims.NewFinder(claims.Listers{
 			PVCs: core.PersistentVolumeClaims().Lister(), PVs: core.PersistentVolumes().Lister(), Classes: storage.StorageClasses().Lister(),
 		}, settings.Drivers),
 		machines: machines,

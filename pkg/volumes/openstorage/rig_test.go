@@ -23,6 +23,7 @@ import (
 	"k8s.io/klog/v2/textlogger"
 
 	sim "github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -94,7 +95,7 @@ func start(t *testing.T, s settings) *rig {
 		return true, w, err
 	})
 	factory := informers.NewSharedInformerFactory(r.kube, 0)
-	s.options.Drivers = []string{driver, volumes.InTreeDriver}
+	s.options.Drivers = []string{driver, claims.InTreeDriver}
 	r.index = volumes.NewIndex(s.options)
 	core := factory.Core().V1()
 	r.must(r.index.AddEventHandlers(core.Nodes(), factory.Storage().V1().CSINodes(), core.PersistentVolumes()))

@@ -1,4 +1,4 @@
-package volumes
+package claims
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 )
 
 // Digest is an informer transform for a process that asks OfNew and nothing else.
@@ -108,8 +109,8 @@ func DigestOfClaim(pvc *v1.PersistentVolumeClaim) *ClaimDigest {
 	if class, set := pvc.Annotations[v1.BetaStorageClassAnnotation]; set {
 		traits.classAnnotation = optional{class, true}
 	}
-	traits.provisioner = pvc.Annotations[annStorageProvisioner]
-	traits.betaProvisioner = pvc.Annotations[annBetaStorageProvisioner]
+	traits.provisioner = pvc.Annotations[storagehelpers.AnnStorageProvisioner]
+	traits.betaProvisioner = pvc.Annotations[storagehelpers.AnnBetaStorageProvisioner]
 	return &ClaimDigest{traits: unique.Make(traits), name: pvc.Name, volumeName: pvc.Spec.VolumeName}
 }
 
@@ -134,8 +135,8 @@ func (d *ClaimDigest) PVC() *v1.PersistentVolumeClaim {
 		}
 	}
 	annotate(v1.BetaStorageClassAnnotation, traits.classAnnotation.value, traits.classAnnotation.set)
-	annotate(annStorageProvisioner, traits.provisioner, traits.provisioner != "")
-	annotate(annBetaStorageProvisioner, traits.betaProvisioner, traits.betaProvisioner != "")
+	annotate(storagehelpers.AnnStorageProvisioner, traits.provisioner, traits.provisioner != "")
+	annotate(storagehelpers.AnnBetaStorageProvisioner, traits.betaProvisioner, traits.betaProvisioner != "")
 	return pvc
 }
 

@@ -1,4 +1,4 @@
-package volumes
+package claims
 
 import (
 	"iter"
@@ -19,67 +19,50 @@ const (
 //   - The PVC of a generic ephemeral volume cannot exist yet, because the pod
 //     will own it: the template is judged as the unbound claim that it will be.
 //   - A claim without a class will be given the default class.
-//   - CSI inline volumes of the driver are returned, too. They have no replicas
-//     to be near to, but they need a node that runs the driver.
 //
 // A volume that the pod mounts twice is returned twice. Objects are looked up as the
 // sequence proceeds.
-func (c *Claims) OfNew(pod *v1.Pod) iter.Seq[Claim] {
+func (f *Finder) OfNew(pod *v1.Pod) iter.Seq[Claim] {
 	return func(yield func(Claim) bool) {
 		for i := range pod.Spec.Volumes {
-			if claim, ok := c.ofNewVolume(pod.Namespace, &pod.Spec.Volumes[i]); ok && !yield(claim) {
+			if claim, found := f.of(pod, &pod.Spec.Volumes[i], f.ofNewPVC, f.ofNewEphemeral); found && !yield(claim) {
 				return
 			}
 		}
 	}
 }
 
-// ofNewVolume returns false for volumes that are none of our business.
-func (c *Claims) ofNewVolume(namespace string, volume *v1.Volume) (Claim, bool) {
-	switch {
-	case volume.PersistentVolumeClaim != nil:
-		return c.ofNewPVC(namespace, volume.PersistentVolumeClaim.ClaimName), true
-	case volume.Ephemeral != nil && volume.Ephemeral.VolumeClaimTemplate != nil:
-		template := volume.Ephemeral.VolumeClaimTemplate
-		claim := Claim{Namespace: namespace, Name: volume.Name, PVC: &v1.PersistentVolumeClaim{
-			ObjectMeta: template.ObjectMeta, Spec: template.Spec,
-		}}
-		c.resolve(&claim, c.futureClassOf(claim.PVC))
-		return claim, true
-	case volume.PortworxVolume != nil && c.drivers.Has(InTreeDriver):
-		return Claim{Driver: InTreeDriver, Handle: volume.PortworxVolume.VolumeID, Name: volume.Name}, true
-	case volume.CSI != nil && c.drivers.Has(volume.CSI.Driver):
-		return Claim{Driver: volume.CSI.Driver, Name: volume.Name}, true
+func (f *Finder) ofNewPVC(pod *v1.Pod, name string) Claim {
+	claim, found := f.find(pod.Namespace, name)
+	if found {
+		f.resolve(&claim, f.futureClassOf(claim.PVC))
 	}
-	return Claim{}, false
+	return claim
 }
 
-func (c *Claims) ofNewPVC(namespace, name string) Claim {
-	claim := Claim{Namespace: namespace, Name: name}
-	pvc, err := c.objects.PVC(namespace, name)
-	if err != nil {
-		claim.State = ClaimMissing
-		return claim
-	}
-	claim.PVC = pvc
-	c.resolve(&claim, c.futureClassOf(pvc))
+func (f *Finder) ofNewEphemeral(pod *v1.Pod, volume *v1.Volume) Claim {
+	template := volume.Ephemeral.VolumeClaimTemplate
+	claim := Claim{Namespace: pod.Namespace, Name: volume.Name, PVC: &v1.PersistentVolumeClaim{
+		ObjectMeta: template.ObjectMeta, Spec: template.Spec,
+	}}
+	f.resolve(&claim, f.futureClassOf(claim.PVC))
 	return claim
 }
 
 // futureClassOf is the class that a claim has, or will be given because it asks
 // for none. An empty class name asks for no class at all.
-func (c *Claims) futureClassOf(pvc *v1.PersistentVolumeClaim) *storagev1.StorageClass {
+func (f *Finder) futureClassOf(pvc *v1.PersistentVolumeClaim) *storagev1.StorageClass {
 	_, asksByAnnotation := pvc.Annotations[v1.BetaStorageClassAnnotation]
 	if asksByAnnotation || pvc.Spec.StorageClassName != nil || pvc.Spec.VolumeName != "" {
-		return c.classOf(pvc)
+		return f.classOf(pvc)
 	}
-	return c.defaultClass()
+	return f.defaultClass()
 }
 
 // defaultClass is the class that Kubernetes gives to claims that name none: of
 // several the newest, and of equally old ones the first by name.
-func (c *Claims) defaultClass() *storagev1.StorageClass {
-	classes, err := c.objects.StorageClasses()
+func (f *Finder) defaultClass() *storagev1.StorageClass {
+	classes, err := f.objects.StorageClasses()
 	if err != nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package volumes
+package claims
 
 import (
 	"reflect"
@@ -14,6 +14,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 )
 
@@ -64,7 +65,7 @@ func newPodWorld() []runtime.Object {
 		claim("lost", "pv-gone", ptr.To("px"), nil),
 		claim("unbound", "", ptr.To("px"), nil),
 		claim("unbound-by-annotation", "", nil, map[string]string{v1.BetaStorageClassAnnotation: "px"}),
-		claim("unbound-provisioned", "", ptr.To("gone"), map[string]string{annStorageProvisioner: portworx}),
+		claim("unbound-provisioned", "", ptr.To("gone"), map[string]string{storagehelpers.AnnStorageProvisioner: portworx}),
 		claim("unbound-elsewhere", "", ptr.To("disk"), nil),
 		claim("unbound-without-class", "", nil, nil),
 		claim("unbound-wants-no-class", "", ptr.To(""), nil),
@@ -155,7 +156,7 @@ func TestClaimsOfNewPod(t *testing.T) {
 		"whole":   listersOver(storesOf(t, newPodWorld(), whole)),
 		"digests": digestsOver(storesOf(t, newPodWorld(), Digest)),
 	} {
-		claims := NewClaims(objects, []string{portworx, InTreeDriver})
+		claims := NewFinder(objects, []string{portworx, InTreeDriver})
 		for name, test := range tests {
 			t.Run(form+"/"+name, func(t *testing.T) {
 				pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "db", GenerateName: "db-"}}
@@ -173,7 +174,7 @@ func TestClaimsOfNewPod(t *testing.T) {
 }
 
 func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
-	claims := NewClaims(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
+	claims := NewFinder(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{
 		{VolumeSource: v1.VolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: "9"}}},
 	}}}
@@ -183,7 +184,7 @@ func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
 }
 
 func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
-	claims := NewClaims(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
+	claims := NewFinder(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{VolumeSource: v1.VolumeSource{
 		Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{}},
 	}}}}}
