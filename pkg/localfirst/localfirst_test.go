@@ -3,6 +3,8 @@ package localfirst
 import (
 	"context"
 	"errors"
+	"iter"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,7 +35,8 @@ func TestMain(m *testing.M) {
 // groups is an Offer.
 type groups [][]string
 
-func (g groups) PreferredNodes() [][]string { return g }
+func (g groups) Groups() iter.Seq[[]string] { return slices.Values(g) }
+func (g groups) Avoids(node string) bool    { return false }
 func (g groups) Clone() fwk.StateData       { return g }
 
 // notAnOffer is something else under the key.
@@ -138,7 +141,7 @@ func newProfile(t testing.TB, plugins []*plugin, options ...frameworkruntime.Opt
 		t.Fatal(err)
 	}
 	profiles := profile.Map{"test-scheduler": inner}
-	Wrap(profiles)
+	Wrap(profiles, nil)
 	return ctx, profiles["test-scheduler"]
 }
 
@@ -428,7 +431,7 @@ func TestEveryProfileIsWrapped(t *testing.T) {
 	_, a := newProfile(t, nil)
 	_, b := newProfile(t, nil)
 	profiles := profile.Map{"a": a, "b": b}
-	Wrap(profiles)
+	Wrap(profiles, nil)
 	for name, inner := range map[string]framework.Framework{"a": a, "b": b} {
 		wrapped, ok := profiles[name].(*pass)
 		if !ok || wrapped.Framework != inner {
@@ -450,7 +453,7 @@ func BenchmarkPass(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				pl.asked = pl.asked[:0]
-				wrapped.(*pass).prefer(ctx, state, pod, nil)
+				wrapped.RunPreFilterPlugins(ctx, state, pod)
 			}
 		})
 	}

@@ -128,7 +128,7 @@ func TestTwoProfilesShareOneIndex(t *testing.T) {
 		score := p.mustProfile("score", func(a *config.HyperconvergeArgs) {
 			a.Preference, a.TierScores = config.PreferenceScore, config.TierScores{Local: 80, Rack: 70}
 		})
-		if near.judge.index != score.judge.index {
+		if near.decider.index != score.decider.index {
 			t.Error("each profile has an index of its own")
 		}
 		p.start()
@@ -267,7 +267,7 @@ func TestHasSynced(t *testing.T) {
 		same(t, "before the informers run", false, p.factory.HasSynced())
 		p.start()
 		same(t, "afterwards", true, p.factory.HasSynced())
-		same(t, "nodes", 1, pl.judge.index.View().NumNodes())
+		same(t, "nodes", 1, pl.decider.index.View().NumNodes())
 		p.close(pl)
 	}, node, csiNode)
 }

@@ -37,6 +37,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	_ "github.com/hyperconverge/scheduler/pkg/apis/config/scheme" // the defaults of the arguments
+	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -165,7 +166,7 @@ func (s *scene) begin(set setting) {
 		s.storage.tellNodes()
 	}
 	s.settle()
-	if !s.pl.judge.index.HasSynced() {
+	if !s.pl.decider.index.HasSynced() {
 		s.Fatal("the index has not taken in the informers' lists")
 	}
 }
@@ -469,4 +470,14 @@ func resourceOf(object runtime.Object) schema.GroupVersionResource {
 	default:
 		panic(fmt.Sprintf("no resource for %T", object))
 	}
+}
+
+// offer is what the pod's decision offers to the prefer-first pass.
+func (s *scene) offer(pod *v1.Pod) [][]string {
+	state, _, _ := s.preFilter(pod)
+	data, err := state.Read(localfirst.OfferKey)
+	if err != nil {
+		return nil
+	}
+	return slices.Collect(data.(localfirst.Offer).Groups())
 }
