@@ -2,6 +2,9 @@ package placement_test
 
 import (
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -183,4 +186,24 @@ func TestStrictAndRemoteOnly(t *testing.T) {
 			verdicts: "RemoteOnly ok",
 		},
 	})
+}
+
+func TestTooManyVolumes(t *testing.T) {
+	decide := func(count int, ours bool) placement.Decision {
+		pod := placement.Pod{Claims: make([]placement.Claim, count)}
+		for i := range pod.Claims {
+			pod.Claims[i] = placement.Claim{State: placement.ClaimUnbound, Ours: ours}
+		}
+		return placement.Decide(&pod, &placement.Settings{Tiers: placement.DefaultTierScores}, time.Now())
+	}
+	if d := decide(placement.MaxVolumes, true); d.Rejection != nil {
+		t.Errorf("F12: %d volumes are rejected: %s", placement.MaxVolumes, d.Rejection.Message())
+	}
+	want := &placement.Rejection{Reason: placement.ReasonTooManyVolumes, Blame: "1024 at most"}
+	if diff := cmp.Diff(want, decide(placement.MaxVolumes+1, true).Rejection); diff != "" {
+		t.Errorf("F12: rejection (-want +got):\n%s", diff)
+	}
+	if d := decide(2*placement.MaxVolumes, false); d.Concerned || d.Rejection != nil {
+		t.Error("F12: volumes of other drivers are counted")
+	}
 }

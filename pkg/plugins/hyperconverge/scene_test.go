@@ -32,6 +32,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/queuesort"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	schedulermetrics "k8s.io/kubernetes/pkg/scheduler/metrics"
+	schedulerprofile "k8s.io/kubernetes/pkg/scheduler/profile"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	tf "k8s.io/kubernetes/pkg/scheduler/testing/framework"
 
@@ -69,9 +70,11 @@ type scene struct {
 	events    *eventList
 	queue     *queue
 	profile   framework.Framework
-	pl        *Hyperconverge
-	handles   int
-	cancel    context.CancelFunc
+	// wrapped is the profile with the prefer-first pass around it.
+	wrapped framework.Framework
+	pl      *Hyperconverge
+	handles int
+	cancel  context.CancelFunc
 }
 
 // setting is what a scene begins with. The nodes are n1, n2, ... and described by
@@ -155,6 +158,9 @@ func newScene(t testing.TB, set setting) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	profiles := schedulerprofile.Map{profile: s.profile}
+	localfirst.Wrap(profiles, s.profile.Extenders())
+	s.wrapped = profiles[profile]
 	return s
 }
 
