@@ -14,6 +14,10 @@ import (
 // InTreeDriver is the name under which volumes of the in-tree plugin are known.
 const InTreeDriver = "kubernetes.io/portworx-volume"
 
+// MigratedDriver is the CSI driver that mounts volumes of the in-tree plugin
+// (PortworxDriverName of k8s.io/csi-translation-lib).
+const MigratedDriver = "pxd.portworx.com"
+
 const (
 	// MaxVolumes is how many volumes of the driver a pod may have (F12). A node of
 	// the storage system takes a few hundred; what is beyond that is a mistake, or

@@ -20,41 +20,61 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
+	t.dropRecords()
 	who := newIdentity(t.nodes, t.csi)
-	t.dropRecords(who)
-	records := t.assign(who)
+	nodeOf := t.assign(who)
 	v := &View{
 		ids:           ids,
-		generation:    t.generation,
+		generation:    old.generation + 1,
+		table:         t.generation,
 		reached:       contact.reached,
 		fresh:         contact.fresh,
 		stale:         contact.reached && !contact.fresh,
 		nodesFresh:    contact.nodesFresh,
 		verifiedSince: contact.verifiedSince,
 	}
-	v.nodes = t.picture(old, t.states(who, records, contact.nodesFresh))
-	v.problems = t.problems()
-	v.matched, v.unmatched = t.matches(records)
-	v.holders = t.holders(v, who, records)
+	v.nodes = t.picture(old, t.states(who, nodeOf, contact.nodesFresh))
+	v.problems = t.problems(nodeOf)
+	v.matched, v.unmatched = t.matches(nodeOf)
+	v.holders = t.holders(v, who, nodeOf)
 	return v
 }
 
 // dropRecords forgets the records that neither the last list nor a CSINode has.
-func (t *nodeTable) dropRecords(who *identity) {
+func (t *nodeTable) dropRecords() {
+	missing := map[string]struct{}{}
 	for id, record := range t.records {
-		if !record.listed && !who.claimed(id) {
-			delete(t.records, id)
+		if !record.listed {
+			missing[id] = struct{}{}
 		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	for _, csi := range t.csi {
+		for _, id := range csi.ids {
+			delete(missing, id)
+		}
+	}
+	for id := range missing {
+		delete(t.records, id)
 	}
 }
 
-// assign finds the Kubernetes node of every record that has one: storage node id
-// -> Kubernetes node name.
+// assign finds the Kubernetes node of every storage node that is one, be it known
+// by a record or by a CSINode alone: storage node id -> Kubernetes node name.
 func (t *nodeTable) assign(who *identity) map[string]string {
 	nodes := make(map[string]string, len(t.records))
 	for id, record := range t.records {
 		if name := who.nodeOf(&record.StorageNode); name != "" {
 			nodes[id] = name
+		}
+	}
+	for id := range who.byID {
+		if _, found := t.records[id]; !found {
+			if name := who.onlyClaimant(id); name != "" {
+				nodes[id] = name
+			}
 		}
 	}
 	return nodes
@@ -63,7 +83,8 @@ func (t *nodeTable) assign(who *identity) map[string]string {
 // states finds how storage stands on each Kubernetes node. The best state of a
 // node's records counts, so that an Online record wins over a stale duplicate
 // whichever comes first. Without a record, or when the list is too old, the
-// presence of the driver decides.
+// presence of the driver decides. A CSINode without the driver says that it is not
+// there, however well storage is.
 func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) map[string]placement.StorageState {
 	states := make(map[string]placement.StorageState, len(t.nodes))
 	raise := func(name string, state placement.StorageState) {
@@ -72,11 +93,20 @@ func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) 
 		}
 	}
 	for id, name := range nodeOf {
-		raise(name, t.state(id, fresh))
-	}
-	for id, names := range who.byID {
-		for _, name := range names {
+		if !who.lacksDriver(name) {
 			raise(name, t.state(id, fresh))
+		}
+	}
+	for name, csi := range t.csi {
+		if !csi.registered || states[name] != placement.NoDriver {
+			continue
+		}
+		// The driver is there, but the ids are not the node's as far as can be told.
+		for _, id := range csi.ids {
+			raise(name, t.state(id, fresh))
+		}
+		if len(csi.ids) == 0 {
+			raise(name, placement.Online)
 		}
 	}
 	return states
@@ -112,14 +142,29 @@ func (t *nodeTable) picture(old *View, states map[string]placement.StorageState)
 	return nodes
 }
 
-func (t *nodeTable) problems() []NodeProblem {
+// problems are the annotations that cannot be understood and the CSINodes that are
+// not believed.
+func (t *nodeTable) problems(nodeOf map[string]string) []NodeProblem {
 	var problems []NodeProblem
 	for name, node := range t.nodes {
 		if node.problem != (placement.Problem{}) {
 			problems = append(problems, NodeProblem{Node: name, Problem: node.problem})
 		}
+		for _, id := range t.csi[name].ids {
+			if nodeOf[id] == name {
+				continue
+			}
+			detail := "is named by the CSINode of another node as well, and nothing else tells which node it is; replicas there are near to nothing"
+			if other := nodeOf[id]; other != "" {
+				detail = "is node " + other + " by what storage says of it; this CSINode is not believed"
+			}
+			problems = append(problems, NodeProblem{Node: name,
+				Problem: placement.Problem{Key: CSINodeID, Value: id, Detail: detail}})
+		}
 	}
-	slices.SortFunc(problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })
+	slices.SortFunc(problems, func(a, b NodeProblem) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value))
+	})
 	return problems
 }
 
@@ -140,29 +185,36 @@ func (t *nodeTable) matches(nodeOf map[string]string) (matched int, unmatched []
 }
 
 // holders lists the storage nodes by their ref, those that only a CSINode knows
-// included, and the addresses that stand for one.
+// included, and the addresses that stand for one. Each has the state of its own
+// record, whatever other records its node has.
 func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []holder {
-	var holders []holder
+	holders := make([]holder, 0, v.ids.len())
 	set := func(id string, h holder) {
-		if h.node != nil {
-			h.state = h.node.State
-		}
 		ref := int(v.ids.ref(id))
 		if ref >= len(holders) {
 			holders = append(holders, make([]holder, ref+1-len(holders))...)
 		}
 		holders[ref] = h
 	}
+	at := func(id string) holder {
+		h := holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)}
+		if h.node != nil && who.lacksDriver(h.node.Name) {
+			h.state = placement.NoDriver
+		}
+		return h
+	}
 	for address, name := range t.addresses(nodeOf) {
-		set(address, holder{node: v.nodes[name]})
+		if node := v.nodes[name]; node != nil {
+			set(address, holder{node: node, state: node.State})
+		}
 	}
 	// Ids come last: one that looks like an address is still an id.
 	for id := range t.records {
-		set(id, holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)})
+		set(id, at(id))
 	}
 	for id := range who.byID {
 		if _, found := t.records[id]; !found {
-			set(id, holder{node: v.nodes[who.nodeOfID(id, "")]})
+			set(id, at(id))
 		}
 	}
 	return holders
