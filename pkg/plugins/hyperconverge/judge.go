@@ -112,7 +112,12 @@ func broken(c *claims.Claim) string {
 }
 
 // of judges a pod as it stands.
-func (j *judge) of(pod *v1.Pod) *decision { return j.decide(pod, j.claims.Of(pod)) }
+func (j *judge) of(pod *v1.Pod) *decision { return j.decide(pod, j.claimsOf(pod)) }
+
+// claimsOf are the claims of a pod, and of all disks of its machine (S8).
+func (j *judge) claimsOf(pod *v1.Pod) []claims.Claim {
+	return j.claims.Of(pod, j.machines.disks(pod)...)
+}
 
 // decide judges a pod by its claims.
 func (j *judge) decide(pod *v1.Pod, found []claims.Claim) *decision {
@@ -140,6 +145,7 @@ func (j *judge) decide(pod *v1.Pod, found []claims.Claim) *decision {
 
 	policy, problems := placement.PodPolicyOf(pod.Annotations)
 	d.complain(pod, problems...)
+	policy.Off = policy.Off || j.machines.attachment(pod)
 	p := placement.Pod{
 		PodPolicy: policy,
 		Machine:   j.machines.of(pod),

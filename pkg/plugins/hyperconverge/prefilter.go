@@ -14,7 +14,7 @@ import (
 // leaves the decision in the cycle state. Pods without volumes of the driver are
 // skipped (F1); strict pods narrow the node set (F6). It answers from memory.
 func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	claims := pl.judge.claims.Of(pod)
+	claims := pl.judge.claimsOf(pod)
 	if len(claims) == 0 && !isStoragePod(pod) {
 		return nil, skip
 	}
