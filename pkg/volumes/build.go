@@ -22,7 +22,7 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 
 	t.dropRecords()
 	who := newIdentity(t.nodes, t.csi)
-	nodeOf := t.assign(who)
+	nodeOf, vain := t.assign(who)
 	v := &View{
 		ids:           ids,
 		generation:    old.generation + 1,
@@ -33,8 +33,8 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 		nodesFresh:    contact.nodesFresh,
 		verifiedSince: contact.verifiedSince,
 	}
-	v.nodes = t.picture(old, t.states(who, nodeOf, contact.nodesFresh))
-	v.problems = t.problems(nodeOf)
+	v.nodes = t.picture(old, t.states(who, nodeOf, contact.nodesFresh), contact.nodesFresh)
+	v.problems = t.problems(nodeOf, vain)
 	v.matched, v.unmatched = t.matches(nodeOf)
 	v.holders = t.holders(v, who, nodeOf)
 	return v
@@ -62,22 +62,26 @@ func (t *nodeTable) dropRecords() {
 }
 
 // assign finds the Kubernetes node of every storage node that is one, be it known
-// by a record or by a CSINode alone: storage node id -> Kubernetes node name.
-func (t *nodeTable) assign(who *identity) map[string]string {
-	nodes := make(map[string]string, len(t.records))
+// by a record or by a CSINode alone: storage node id -> Kubernetes node name. In vain
+// means that some CSINode names an id that is not its node's.
+func (t *nodeTable) assign(who *identity) (nodes map[string]string, vain bool) {
+	nodes = make(map[string]string, len(t.records))
 	for id, record := range t.records {
 		if name := who.nodeOf(&record.StorageNode); name != "" {
 			nodes[id] = name
 		}
 	}
-	for id := range who.byID {
-		if _, found := t.records[id]; !found {
-			if name := who.onlyClaimant(id); name != "" {
+	vain = len(who.rivals) > 0
+	for id, claimant := range who.byID {
+		name, found := nodes[id]
+		if _, listed := t.records[id]; !found && !listed {
+			if name = who.onlyClaimant(id); name != "" {
 				nodes[id] = name
 			}
 		}
+		vain = vain || name != claimant
 	}
-	return nodes
+	return nodes, vain
 }
 
 // states finds how storage stands on each Kubernetes node. The best state of a
@@ -88,7 +92,7 @@ func (t *nodeTable) assign(who *identity) map[string]string {
 func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) map[string]placement.StorageState {
 	states := make(map[string]placement.StorageState, len(t.nodes))
 	raise := func(name string, state placement.StorageState) {
-		if best := states[name]; best == placement.NoDriver || state < best {
+		if best, found := states[name]; !found || state < best {
 			states[name] = state
 		}
 	}
@@ -97,19 +101,25 @@ func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) 
 			raise(name, t.state(id, fresh))
 		}
 	}
-	for name, csi := range t.csi {
-		if !csi.registered || states[name] != placement.NoDriver {
-			continue
-		}
-		// The driver is there, but the ids are not the node's as far as can be told.
-		for _, id := range csi.ids {
-			raise(name, t.state(id, fresh))
-		}
-		if len(csi.ids) == 0 {
-			raise(name, placement.Online)
-		}
-	}
 	return states
+}
+
+// presence is the state of a node that no storage node is known to be. The driver
+// may be there all the same, by an id that is another node's as far as can be told,
+// or by none.
+func (t *nodeTable) presence(name string, fresh bool) placement.StorageState {
+	csi := t.csi[name]
+	switch {
+	case !csi.registered:
+		return placement.NoDriver
+	case len(csi.ids) == 0:
+		return placement.Online
+	}
+	best := placement.Offline
+	for _, id := range csi.ids {
+		best = min(best, t.state(id, fresh))
+	}
+	return best
 }
 
 // state is that of a storage node that there is evidence of, be it a record or a
@@ -122,13 +132,17 @@ func (t *nodeTable) state(id string, fresh bool) placement.StorageState {
 	return placement.Online
 }
 
-func (t *nodeTable) picture(old *View, states map[string]placement.StorageState) map[string]*placement.Node {
+func (t *nodeTable) picture(old *View, states map[string]placement.StorageState, fresh bool) map[string]*placement.Node {
 	nodes := make(map[string]*placement.Node, len(t.nodes))
 	t.domains.begin()
 	for name, node := range t.nodes {
+		state, found := states[name]
+		if !found {
+			state = t.presence(name, fresh)
+		}
 		n := placement.Node{
 			Name:          name,
-			State:         states[name],
+			State:         state,
 			Unschedulable: node.unschedulable,
 			Topology:      t.domains.topology(node.place),
 		}
@@ -144,11 +158,14 @@ func (t *nodeTable) picture(old *View, states map[string]placement.StorageState)
 
 // problems are the annotations that cannot be understood and the CSINodes that are
 // not believed.
-func (t *nodeTable) problems(nodeOf map[string]string) []NodeProblem {
+func (t *nodeTable) problems(nodeOf map[string]string, vain bool) []NodeProblem {
 	var problems []NodeProblem
 	for name, node := range t.nodes {
 		if node.problem != (placement.Problem{}) {
 			problems = append(problems, NodeProblem{Node: name, Problem: node.problem})
+		}
+		if !vain {
+			continue
 		}
 		for _, id := range t.csi[name].ids {
 			if nodeOf[id] == name {

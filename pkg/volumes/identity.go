@@ -16,6 +16,7 @@ import (
 type identity struct {
 	nodes      map[string]*kubeNode  // Kubernetes node name -> node
 	csi        map[string]csiNode    // Kubernetes node name -> its CSINode
+	lacking    map[string]struct{}   // names of nodes that have a CSINode without the driver
 	byID       map[string]string     // storage node id -> the existing node whose CSINode names it, any of several
 	rivals     map[string]struct{}   // storage node ids that CSINodes of several existing nodes name
 	byHostname map[string]string     // lower case -> node name
@@ -27,6 +28,7 @@ func newIdentity(nodes map[string]*kubeNode, csiNodes map[string]csiNode) *ident
 	id := &identity{
 		nodes:      nodes,
 		csi:        csiNodes,
+		lacking:    map[string]struct{}{},
 		byID:       make(map[string]string, len(csiNodes)),
 		rivals:     map[string]struct{}{},
 		byHostname: make(map[string]string, len(nodes)),
@@ -37,6 +39,9 @@ func newIdentity(nodes map[string]*kubeNode, csiNodes map[string]csiNode) *ident
 		if _, found := nodes[name]; !found {
 			continue
 		}
+		if !csi.registered {
+			id.lacking[name] = struct{}{}
+		}
 		for _, storageID := range csi.ids {
 			if other, taken := id.byID[storageID]; taken && other != name {
 				id.rivals[storageID] = struct{}{}
@@ -44,20 +49,26 @@ func newIdentity(nodes map[string]*kubeNode, csiNodes map[string]csiNode) *ident
 			id.byID[storageID] = name
 		}
 	}
+	aliased := map[string]*kubeNode{} // Kubernetes node name -> node with other hostnames
 	for name, node := range nodes {
 		claim(id.byHostname, node.name(), name)
-	}
-	for name, node := range nodes {
-		for i, hostname := range node.hostnames {
-			if i > 0 && !id.isName(hostname) {
-				claim(id.byHostname, hostname, name)
-			}
+		if len(node.hostnames) > 1 {
+			aliased[name] = node
+		}
+		for _, hostname := range node.hostnames {
 			if label := firstLabel(hostname); label != "" {
 				claim(id.byLabel, label, name)
 			}
 		}
 		for _, ip := range node.internalIPs {
 			claim(id.byIP, ip, name)
+		}
+	}
+	for name, node := range aliased {
+		for _, hostname := range node.hostnames[1:] {
+			if _, taken := id.nodeNamed(hostname); !taken {
+				claim(id.byHostname, hostname, name)
+			}
 		}
 	}
 	return id
@@ -70,10 +81,11 @@ func claim[K comparable](m map[K]string, key K, node string) {
 	m[key] = node
 }
 
-// isName reports whether a hostname is the name of a node, not only an address.
-func (i *identity) isName(hostname string) bool {
-	node, found := i.nodes[i.byHostname[hostname]]
-	return found && node.name() == hostname
+// nodeNamed returns the node of which a hostname is the name, not only an address.
+func (i *identity) nodeNamed(hostname string) (name string, found bool) {
+	name = i.byHostname[hostname]
+	node, found := i.nodes[name]
+	return name, found && node.name() == hostname
 }
 
 // names reports whether the CSINode of a node names the storage node.
@@ -82,8 +94,8 @@ func (i *identity) names(node, id string) bool { return slices.Contains(i.csi[no
 // lacksDriver reports whether a node has a CSINode without the driver. A node that
 // has no CSINode does not: nothing is known then.
 func (i *identity) lacksDriver(node string) bool {
-	csi, found := i.csi[node]
-	return found && !csi.registered
+	_, found := i.lacking[node]
+	return found
 }
 
 // nodeOf returns the name of the Kubernetes node that the storage node is, or "".
@@ -92,8 +104,8 @@ func (i *identity) nodeOf(s *StorageNode) string {
 		return s.SchedulerNodeName
 	}
 	hostname := strings.ToLower(s.Hostname)
-	if i.isName(hostname) {
-		return i.byHostname[hostname]
+	if name, found := i.nodeNamed(hostname); found {
+		return name
 	}
 	return i.weigh(s.ID, i.nodeOfHostname(hostname), i.nodeOfIP(s.MgmtIP), i.nodeOfIP(s.DataIP))
 }

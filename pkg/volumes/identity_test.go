@@ -607,6 +607,9 @@ func FuzzIdentity(f *testing.F) {
 	f.Add(".", "..", "fe80::1%eth0", "", "", ".", "fe80::1%eth0", "256.0.0.1")
 	f.Add("10.0.0.1", "10.0.0.1", "", "s1", "10", "10", "0.0.0.0", "127.0.0.1")
 	f.Fuzz(func(t *testing.T, node, hostname, ip, id, schedulerName, storageHostname, mgmtIP, dataIP string) {
+		if node == "" {
+			return // no node is without a name
+		}
 		ix, _ := newTestIndex()
 		other := testNode("other")
 		ix.feedNodes([]*v1.Node{testNode(node, internalIP(ip), v1.NodeAddress{Type: v1.NodeHostName, Address: hostname}), other},
