@@ -45,6 +45,13 @@ func (n *nodeIDs) ref(id string) NodeRef {
 	return ref
 }
 
+// len is one more than the greatest ref.
+func (n *nodeIDs) len() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.ids)
+}
+
 // id returns the storage node id of a ref, or "" for a ref that is none.
 func (n *nodeIDs) id(ref NodeRef) string {
 	n.mu.RLock()

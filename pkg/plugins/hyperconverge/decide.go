@@ -110,7 +110,12 @@ type lookup func(handle string) volumes.Entry
 
 // again decides about a pod that has been decided about before.
 func (dec *decider) again(pod *v1.Pod) *decision {
-	return dec.decide(pod, dec.claims.Of(pod), dec.index.Lookup)
+	return dec.decide(pod, dec.claimsOf(pod), dec.index.Lookup)
+}
+
+// claimsOf are the claims of a pod, and of all disks of its machine (S8).
+func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
+	return dec.claims.Of(pod, dec.machines.disks(pod)...)
 }
 
 // decide decides about a pod by its claims.
@@ -148,7 +153,7 @@ func (dec *decider) gather(d *decision, p *placement.Pod, pod *v1.Pod, found []c
 	var problems []placement.Problem
 	p.PodPolicy, problems = placement.PodPolicyOf(pod.Annotations)
 	d.complain(pod, problems...)
-	p.Machine = dec.machines.of(pod)
+	p.Machine, p.Attachment = dec.machines.of(pod), dec.machines.attachment(pod)
 	p.Volumes = make([]placement.Volume, 0, concerned)
 	d.handles = make([]string, 0, concerned)
 	for i := range found {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -40,6 +41,7 @@ func (h *profileHandle) SharedInformerFactory() informers.SharedInformerFactory 
 func (h *profileHandle) Activate(logger klog.Logger, pods map[string]*v1.Pod) {
 	h.queue.Activate(logger, pods)
 }
+func (h *profileHandle) KubeConfig() *rest.Config            { return nil }
 func (h *profileHandle) EventRecorder() events.EventRecorder { return h.events }
 
 // process is what the profiles of one scheduler have in common.

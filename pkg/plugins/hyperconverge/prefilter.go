@@ -18,7 +18,7 @@ import (
 // leaves the decision in the cycle state. Pods without volumes of the driver are
 // skipped (F1); strict pods narrow the node set (F6). It answers from memory.
 func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	found := pl.decider.claims.Of(pod)
+	found := pl.decider.claimsOf(pod)
 	if len(found) == 0 && !placement.IsStoragePod(pod.Name) {
 		return nil, skip
 	}

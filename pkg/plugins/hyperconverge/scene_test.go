@@ -21,8 +21,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -88,6 +90,8 @@ type setting struct {
 	options []frameworkruntime.Option
 	// neverReached leaves the storage system silent.
 	neverReached bool
+	// machines is where the virtual machines of KubeVirt are.
+	machines dynamic.Interface
 }
 
 func online(n int) setting { return setting{nodes: make([]string, n)} }
@@ -129,6 +133,7 @@ func newScene(t testing.TB, set setting) *scene {
 		s.storage.index = index
 		return s.storage, nil
 	}
+	factory.newClient = func(*rest.Config) (dynamic.Interface, error) { return set.machines, nil }
 	newOurs := func(ctx context.Context, object runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 		args := object.(*config.HyperconvergeArgs)
 		if set.args != nil {
