@@ -41,11 +41,12 @@ func TestCSINodeThatIsNotBelieved(t *testing.T) {
 			s.storage.tellNodes()
 			s.data("data", 1)
 			claimed(s)
-			s.nodeState(1, placement.StorageDown)
+			s.storage.tellNodes()
+			s.settle()
 			same(s, "events", []string{
 				"Node n2 InvalidValue: " + why + "is node n1 by what storage says of it; this CSINode is not believed",
 			}, s.events.taken())
-			same(s, "scores", []int64{50, 0}, s.scores(makePod("db", "data").Obj()))
+			same(s, "scores", []int64{100, 0}, s.scores(makePod("db", "data").Obj()))
 		})
 	})
 	t.Run("section 3: when nothing tells which of two is right, both are told", func(t *testing.T) {
