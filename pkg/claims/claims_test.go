@@ -8,6 +8,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 func podWith(claims ...string) *v1.Pod {
@@ -53,7 +55,7 @@ func TestClaimsThatThePodDoesNotMount(t *testing.T) {
 func TestClaimsThatThePodDoesNotMountAreBounded(t *testing.T) {
 	var objects []runtime.Object
 	var names []string
-	for i := range MaxVolumes + 5 {
+	for i := range placement.MaxVolumes + 5 {
 		name := fmt.Sprint("claim-", i)
 		names = append(names, name)
 		objects = append(objects,
@@ -62,7 +64,7 @@ func TestClaimsThatThePodDoesNotMountAreBounded(t *testing.T) {
 				CSI: &v1.CSIPersistentVolumeSource{Driver: portworx, VolumeHandle: name}}}})
 	}
 	finder := NewFinder(listersOver(storesOf(t, objects, func(object any) (any, error) { return object, nil })), []string{portworx})
-	if got := len(finder.Of(podWith(names[:2]...), names...)); got != MaxVolumes+1 {
-		t.Errorf("%d claims, want %d", got, MaxVolumes+1)
+	if got := len(finder.Of(podWith(names[:2]...), names...)); got != placement.MaxVolumes+1 {
+		t.Errorf("%d claims, want %d", got, placement.MaxVolumes+1)
 	}
 }

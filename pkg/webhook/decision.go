@@ -176,11 +176,11 @@ func isUndecided(found []claims.Claim) bool {
 // empty if it is known that the claim is not the driver's.
 func riddleOf(claim *claims.Claim) string {
 	switch claim.State {
-	case claims.ClaimMissing:
+	case placement.ClaimMissing:
 		return "claim " + quote(claim.Name) + " cannot be found"
-	case claims.ClaimLost:
+	case placement.ClaimLost:
 		return "volume " + quote(claim.PVC.Spec.VolumeName) + " of claim " + quote(claim.Name) + " cannot be found"
-	case claims.ClaimUnbound:
+	case placement.ClaimUnbound:
 		switch class := storagehelpers.GetPersistentVolumeClaimClass(claim.PVC); {
 		case claim.Class != nil:
 		case class != "":
