@@ -265,7 +265,7 @@ func TestKubeVirtIsInstalledLater(t *testing.T) {
 				s.data("plugged", 2)
 				pod := launcher("target", "vm", "root").Obj()
 				same(s, "scores", []int64{100, 0}, s.scores(pod))
-				time.Sleep(time.Hour)
+				time.Sleep(5 * time.Minute) // the reflector is at its slowest then
 				installed.Store(true)
 				time.Sleep(2 * time.Minute)
 				s.settle()
