@@ -11,20 +11,31 @@ import (
 
 func TestDriverThatIsNotRegistered(t *testing.T) {
 	play(t, online(3), func(s *scene) {
-		s.data("data", 1)
-		soft, local := makePod("soft", "data").Obj(), strict(makePod("strict", "data"))
-		same(s, "scores", []int64{100, 0, 0}, s.scores(soft))
+		s.data("data", 1, 2)
+		soft, local := makePod("soft", "data").Obj(), makePod("strict", "data")
+		same(s, "scores", []int64{100, 100, 0}, s.scores(soft))
 		update(s, makeCSINode(1), func(n *storagev1.CSINode) { n.Spec.Drivers = nil })
 		same(s, "F5: verdicts on a soft pod", []string{placement.ReasonNoDriver, "ok", "ok"}, s.verdicts(soft))
-		// That the only replica node cannot mount makes the volume unusable for strict pods,
-		// whichever rule says so first.
-		s.create(local)
-		if _, _, status := s.preFilter(local); status.IsSuccess() {
-			same(s, "F5: verdict on a strict pod", placement.ReasonNoDriver, s.verdicts(local)[0])
+		same(s, "S6: scores", []int64{0, 100, 0}, s.scores(soft))
+		if got := s.verdicts(strict(local)); got[0] == "ok" || got[1] != "ok" {
+			s.Errorf("F5, F6: verdicts on a strict pod: %v", got)
 		}
+		update(s, makeCSINode(1), func(n *storagev1.CSINode) { n.ResourceVersion = "5" })
+		same(s, "F5: verdicts when the driver is back", []string{"ok", "ok", "ok"}, s.verdicts(soft))
+	})
+}
+
+func TestPodIsActivatedWhenTheDriverIsRegistered(t *testing.T) {
+	play(t, online(2), func(s *scene) {
+		s.data("data", 1)
+		bare := makeCSINode(1)
+		update(s, bare, func(n *storagev1.CSINode) { n.Spec.Drivers = nil })
+		pod := strict(makePod("db", "data"))
+		s.create(pod)
+		s.preFilter(pod)
 		s.queue.taken()
-		update(s, makeCSINode(1), func(*storagev1.CSINode) {})
-		same(s, "F5: pods that are activated by the driver", []string{namespace + "/strict"}, s.queue.taken())
+		update(s, makeCSINode(1), func(n *storagev1.CSINode) { n.ResourceVersion = "5" })
+		same(s, "F5: activated pods", []string{namespace + "/db"}, s.queue.taken())
 	})
 }
 
@@ -41,11 +52,12 @@ func TestCSINodeThatIsNotBelieved(t *testing.T) {
 			s.storage.tellNodes()
 			s.data("data", 1)
 			claimed(s)
-			s.nodeState(1, placement.StorageDown)
+			s.storage.tellNodes()
+			s.settle()
 			same(s, "events", []string{
 				"Node n2 InvalidValue: " + why + "is node n1 by what storage says of it; this CSINode is not believed",
 			}, s.events.taken())
-			same(s, "scores", []int64{50, 0}, s.scores(makePod("db", "data").Obj()))
+			same(s, "scores", []int64{100, 0}, s.scores(makePod("db", "data").Obj()))
 		})
 	})
 	t.Run("section 3: when nothing tells which of two is right, both are told", func(t *testing.T) {

@@ -178,7 +178,7 @@ func TestPluggedDisks(t *testing.T) {
 		{name: "S8: a machine that only its owner ties to its pod", machine: machine(namespace, "vm", full...), pod: ownedLauncher("target", kubevirtOwnerKind, "vm", "root").Obj(), want: both},
 		{name: "S8: a machine without disks besides those of the pod", machine: machine(namespace, "vm", pvcDisk("root")), want: root},
 		{name: "S8: a machine without volumes", machine: machine(namespace, "vm"), want: root},
-		{name: "S8: a machine with volumes of a shape unknown to us", machine: machine(namespace, "vm", "root", map[string]any{"persistentVolumeClaim": 5}, disk("persistentVolumeClaim", "claimName", "")), want: root},
+		{name: "S8: a machine with volumes of a shape unknown to us", machine: machine(namespace, "vm", "root", map[string]any{"persistentVolumeClaim": int64(5)}, disk("persistentVolumeClaim", "claimName", "")), want: root},
 		{name: "S8: the disks of another machine are not this one's", machine: machine(namespace, "other", full...), want: root},
 		{name: "S8: nor are those of a machine in another namespace", machine: machine("elsewhere", "vm", full...), want: root},
 		{name: "S8: a pod that is no launcher has no disks but its own", machine: machine(namespace, "vm", full...), pod: makePod("probe", "root").Label(kubevirtCreatedLabel, "vm").Obj(), want: root},
@@ -265,7 +265,7 @@ func TestKubeVirtIsInstalledLater(t *testing.T) {
 				s.data("plugged", 2)
 				pod := launcher("target", "vm", "root").Obj()
 				same(s, "scores", []int64{100, 0}, s.scores(pod))
-				time.Sleep(time.Hour)
+				time.Sleep(5 * time.Minute) // the reflector is at its slowest then
 				installed.Store(true)
 				time.Sleep(2 * time.Minute)
 				s.settle()
