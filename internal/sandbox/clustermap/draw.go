@@ -21,16 +21,16 @@ const (
 	markNoStorage = "x"
 )
 
-// Style says how a scene is drawn.
+// Style says how a snapshot is drawn.
 type Style struct {
 	Palette console.Palette
-	// Crowd draws a mark for each pod instead of its name.
-	Crowd bool
+	// Marks draws a mark for each pod instead of its name.
+	Marks bool
 }
 
 // Draw draws one column per zone, racks below each other in it, and for each
 // node its name, the tags of the volumes that it holds, and its pods.
-func (s Scene) Draw(style Style) string {
+func (s Snapshot) Draw(style Style) string {
 	var columns [][]cell
 	for _, zone := range s.zones() {
 		columns = append(columns, s.column(zone, style))
@@ -87,7 +87,7 @@ func lengths(columns [][]cell) []int {
 
 // zones are the region and zone of all nodes, each pair once, in the order of
 // the nodes.
-func (s Scene) zones() [][2]string {
+func (s Snapshot) zones() [][2]string {
 	var zones [][2]string
 	for _, n := range s.Nodes {
 		if zone := [2]string{n.Region, n.Zone}; !slices.Contains(zones, zone) {
@@ -97,7 +97,7 @@ func (s Scene) zones() [][2]string {
 	return zones
 }
 
-func (s Scene) column(zone [2]string, style Style) []cell {
+func (s Snapshot) column(zone [2]string, style Style) []cell {
 	p := style.Palette
 	cells := []cell{newCell(fmt.Sprintf("region %s, zone %s", zone[0], zone[1]), p.Strong)}
 	rack := ""
@@ -120,7 +120,7 @@ func (s Scene) column(zone [2]string, style Style) []cell {
 	return cells
 }
 
-func (s Scene) widest(of func(Node) string) int {
+func (s Snapshot) widest(of func(Node) string) int {
 	widest := 0
 	for _, n := range s.Nodes {
 		widest = max(widest, utf8.RuneCountInString(of(n)))
@@ -140,7 +140,7 @@ func nodePaint(n Node, p console.Palette) func(string) string {
 }
 
 // contents are what there is to say of a node, from left to right.
-func (s Scene) contents(n Node, style Style) []cell {
+func (s Snapshot) contents(n Node, style Style) []cell {
 	p := style.Palette
 	var cells []cell
 	if tags := s.tags(n); len(tags) > 0 {
@@ -153,9 +153,9 @@ func (s Scene) contents(n Node, style Style) []cell {
 	default:
 		cells = append(cells, newCell(strings.ToUpper(n.Storage), p.Bad))
 	}
-	if style.Crowd {
-		if marks := s.crowd(n.Name); marks != "" {
-			cells = append(cells, newCell(marks, s.crowdPaint(n.Name, p)))
+	if style.Marks {
+		if marks := s.marks(n.Name); marks != "" {
+			cells = append(cells, newCell(marks, s.marksPaint(n.Name, p)))
 		}
 		return cells
 	}
@@ -173,7 +173,7 @@ func (s Scene) contents(n Node, style Style) []cell {
 }
 
 // tags are those of the volumes that the node holds.
-func (s Scene) tags(n Node) []string {
+func (s Snapshot) tags(n Node) []string {
 	var tags []string
 	for _, v := range s.Volumes {
 		if v.Tag != "" && slices.Contains(v.Replicas, n.Name) {
@@ -183,13 +183,13 @@ func (s Scene) tags(n Node) []string {
 	return tags
 }
 
-// crowd is a mark for each pod on the node, those on their data first.
-func (s Scene) crowd(node string) string {
+// marks are a mark for each pod on the node, those on their data first.
+func (s Snapshot) marks(node string) string {
 	t := s.onNode(node).Tally()
 	return strings.Repeat(markOnData, t.OnData) + strings.Repeat(markAway, t.Away) + strings.Repeat(markNoStorage, t.NoStorage)
 }
 
-func (s Scene) crowdPaint(node string, p console.Palette) func(string) string {
+func (s Snapshot) marksPaint(node string, p console.Palette) func(string) string {
 	switch t := s.onNode(node).Tally(); {
 	case t.NoStorage > 0:
 		return p.Bad
@@ -200,8 +200,8 @@ func (s Scene) crowdPaint(node string, p console.Palette) func(string) string {
 	}
 }
 
-// onNode is the scene with the pods of one node only.
-func (s Scene) onNode(node string) Scene {
+// onNode is the snapshot with the pods of one node only.
+func (s Snapshot) onNode(node string) Snapshot {
 	var pods []Pod
 	for _, p := range s.Pods {
 		if p.Node == node {
@@ -213,7 +213,7 @@ func (s Scene) onNode(node string) Scene {
 }
 
 // legend explains what the map shows, and lists the pods that are on no node.
-func (s Scene) legend(style Style) string {
+func (s Snapshot) legend(style Style) string {
 	var lines []string
 	for _, v := range s.Volumes {
 		if v.Tag != "" {
@@ -221,7 +221,7 @@ func (s Scene) legend(style Style) string {
 		}
 	}
 	switch {
-	case style.Crowd:
+	case style.Marks:
 		lines = append(lines, fmt.Sprintf("%s pod on its data   %s pod away from it   %s pod whose volume cannot be mounted there",
 			markOnData, markAway, markNoStorage))
 	case slices.ContainsFunc(s.Pods, func(p Pod) bool { return p.Node != "" && !s.OnData(p) }):
