@@ -1,10 +1,6 @@
 package openstoragesim
 
-import (
-	"sync/atomic"
-
-	"github.com/libopenstorage/openstorage/api"
-)
+import "github.com/libopenstorage/openstorage/api"
 
 // Subscription receives every volume that is created, changed or deleted (then
 // with VOLUME_STATE_DELETED). It never holds the cluster up: what does not fit
@@ -13,7 +9,6 @@ type Subscription struct {
 	cluster *Cluster
 	events  chan *api.Volume
 	faults  *disturbance // nil lets everything pass
-	lost    atomic.Int64
 }
 
 // Subscribe starts a subscription with a buffer of that many events, at least
@@ -31,9 +26,6 @@ func (c *Cluster) subscribe(buffer int, faults *disturbance) *Subscription {
 // Events returns the channel of changed volumes. It is never closed.
 func (s *Subscription) Events() <-chan *api.Volume { return s.events }
 
-// Lost returns how many events did not fit into the buffer.
-func (s *Subscription) Lost() int64 { return s.lost.Load() }
-
 // Close ends the subscription. Events that are in the buffer stay there.
 func (s *Subscription) Close() {
 	s.cluster.mu.Lock()
@@ -45,8 +37,7 @@ func (s *Subscription) deliver(volumes ...*api.Volume) {
 	for _, v := range volumes {
 		select {
 		case s.events <- v:
-		default:
-			s.lost.Add(1)
+		default: // lost
 		}
 	}
 }
