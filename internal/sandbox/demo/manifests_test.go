@@ -1,4 +1,4 @@
-package story
+package demo
 
 import (
 	"testing"
@@ -14,7 +14,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 )
 
-// The Deployment of act a is the one that users of Stork have; nothing about it
+// The Deployment of step a is the one that users of Stork have; nothing about it
 // may be made easier.
 func TestMySQLIsWrittenForStork(t *testing.T) {
 	objects, err := read("mysql.yaml")
@@ -60,7 +60,7 @@ func TestMySQLIsWrittenForStork(t *testing.T) {
 	}
 }
 
-func TestTheAnnotationsOfTheStoryStandWhereTheyCount(t *testing.T) {
+func TestTheAnnotationsOfTheDemoStandWhereTheyCount(t *testing.T) {
 	ledger, err := read("ledger.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestOnlyNodesWithEveryReplicaSetCountAsReplicaNodes(t *testing.T) {
 }
 
 func TestAPodAsTheMapNeedsIt(t *testing.T) {
-	got := scenePod(&corev1.Pod{
+	got := mapPod(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "mysql-5d9c-x7k2p", Labels: map[string]string{"pod-template-hash": "5d9c"}},
 		Spec: corev1.PodSpec{Volumes: []corev1.Volume{
 			{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "mysql-data"}}},

@@ -7,8 +7,8 @@ import "slices"
 // Online is the Storage of a node whose storage is well.
 const Online = "Online"
 
-// Scene is who is where at one moment.
-type Scene struct {
+// Snapshot is who is where at one moment.
+type Snapshot struct {
 	Nodes   []Node
 	Volumes []Volume
 	Pods    []Pod
@@ -33,7 +33,7 @@ type Volume struct {
 	Replicas []string
 }
 
-// Pod is a pod of the story.
+// Pod is a pod on the map.
 type Pod struct {
 	Name string
 	// Node is empty while the pod is pending.
@@ -47,7 +47,7 @@ type Pod struct {
 }
 
 // Volume returns the volume of that name; without replicas if there is none.
-func (s Scene) Volume(name string) Volume {
+func (s Snapshot) Volume(name string) Volume {
 	for _, v := range s.Volumes {
 		if v.Name == name {
 			return v
@@ -57,7 +57,7 @@ func (s Scene) Volume(name string) Volume {
 }
 
 // Pod returns the pod of that name; not bound if there is none.
-func (s Scene) Pod(name string) Pod {
+func (s Snapshot) Pod(name string) Pod {
 	for _, p := range s.Pods {
 		if p.Name == name {
 			return p
@@ -67,12 +67,12 @@ func (s Scene) Pod(name string) Pod {
 }
 
 // HasStorage is whether the storage driver runs on the node.
-func (s Scene) HasStorage(node string) bool {
+func (s Snapshot) HasStorage(node string) bool {
 	return slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Name == node && n.Storage != "" })
 }
 
 // DataNodes are the nodes that hold a replica of all volumes of the pod.
-func (s Scene) DataNodes(p Pod) []string {
+func (s Snapshot) DataNodes(p Pod) []string {
 	var common []string
 	for i, name := range p.Volumes {
 		replicas := s.Volume(name).Replicas
@@ -86,7 +86,7 @@ func (s Scene) DataNodes(p Pod) []string {
 }
 
 // OnData is whether the pod is on a node that holds all of its volumes.
-func (s Scene) OnData(p Pod) bool {
+func (s Snapshot) OnData(p Pod) bool {
 	return p.Node != "" && slices.Contains(s.DataNodes(p), p.Node)
 }
 
@@ -98,7 +98,7 @@ type Tally struct {
 }
 
 // Tally counts all pods.
-func (s Scene) Tally() Tally {
+func (s Snapshot) Tally() Tally {
 	var t Tally
 	for _, p := range s.Pods {
 		switch {

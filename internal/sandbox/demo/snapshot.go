@@ -1,4 +1,4 @@
-package story
+package demo
 
 import (
 	"context"
@@ -14,49 +14,49 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 )
 
-// scene looks at the cluster and its storage as they are now, with no help from
+// snapshot looks at the cluster and its storage as they are now, with no help from
 // the scheduler whose work is judged by it.
-func (s *stage) scene(ctx context.Context) (clustermap.Scene, error) {
-	core := s.sandbox.Client.CoreV1()
+func (d *demo) snapshot(ctx context.Context) (clustermap.Snapshot, error) {
+	core := d.sandbox.Client.CoreV1()
 	pods, err := core.Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return clustermap.Scene{}, fmt.Errorf("looking at pods: %w", err)
+		return clustermap.Snapshot{}, fmt.Errorf("looking at pods: %w", err)
 	}
 	claims, err := core.PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return clustermap.Scene{}, fmt.Errorf("looking at claims: %w", err)
+		return clustermap.Snapshot{}, fmt.Errorf("looking at claims: %w", err)
 	}
-	volumes, err := s.sandbox.Control.Volumes(ctx)
+	volumes, err := d.sandbox.Control.Volumes(ctx)
 	if err != nil {
-		return clustermap.Scene{}, fmt.Errorf("looking at volumes: %w", err)
+		return clustermap.Snapshot{}, fmt.Errorf("looking at volumes: %w", err)
 	}
-	storageNodes, err := s.sandbox.Control.Nodes(ctx)
+	storageNodes, err := d.sandbox.Control.Nodes(ctx)
 	if err != nil {
-		return clustermap.Scene{}, fmt.Errorf("looking at storage nodes: %w", err)
+		return clustermap.Snapshot{}, fmt.Errorf("looking at storage nodes: %w", err)
 	}
 
-	scene := clustermap.Scene{Nodes: sceneNodes(s.sandbox.Nodes, storageNodes)}
+	seen := clustermap.Snapshot{Nodes: mapNodes(d.sandbox.Nodes, storageNodes)}
 	byName := map[string]openstoragesim.VolumeSummary{}
 	for _, v := range volumes {
 		byName[v.Name] = v
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		scene.Volumes = append(scene.Volumes, clustermap.Volume{
+		seen.Volumes = append(seen.Volumes, clustermap.Volume{
 			Name:     claim.Name,
-			Tag:      s.tags[claim.Name],
+			Tag:      d.tags[claim.Name],
 			Replicas: replicaNodes(byName[claim.Spec.VolumeName]),
 		})
 	}
 	for i := range pods.Items {
 		if pod := &pods.Items[i]; pod.DeletionTimestamp == nil {
-			scene.Pods = append(scene.Pods, scenePod(pod))
+			seen.Pods = append(seen.Pods, mapPod(pod))
 		}
 	}
-	return scene, nil
+	return seen, nil
 }
 
-func sceneNodes(nodes []fakenodes.Node, storage []openstoragesim.Node) []clustermap.Node {
+func mapNodes(nodes []fakenodes.Node, storage []openstoragesim.Node) []clustermap.Node {
 	states := map[string]string{} // storage node id -> state
 	for _, n := range storage {
 		states[n.ID] = storageState(n)
@@ -101,7 +101,7 @@ func replicaNodes(v openstoragesim.VolumeSummary) []string {
 	return all
 }
 
-func scenePod(pod *corev1.Pod) clustermap.Pod {
+func mapPod(pod *corev1.Pod) clustermap.Pod {
 	drawn := clustermap.Pod{
 		Name:    podTitle(pod),
 		Node:    pod.Spec.NodeName,
