@@ -30,8 +30,9 @@ const (
 	// ones aside, and how many are judged. Judging takes several times as much memory.
 	reviewBudget = 8 << 20
 	// receiveTimeout is how long the first bytes of a body may take to come, and how
-	// long the rest of a large one once it has its reservation.
-	receiveTimeout = 2 * time.Second
+	// long the rest of a large one once it has its reservation: as long as the manifests
+	// let API servers wait for the answer.
+	receiveTimeout = 3 * time.Second
 	// longestWait is the longest time that Kubernetes lets a webhook take: after that
 	// nobody waits for the answer.
 	longestWait = 30 * time.Second

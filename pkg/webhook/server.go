@@ -230,7 +230,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	server := &http.Server{
 		Handler:           handler,
 		MaxHeaderBytes:    maxHeader,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: 10 * time.Second,
 		WriteTimeout:      longestWait + 10*time.Second,
 		IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
 	}

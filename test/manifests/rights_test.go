@@ -404,7 +404,10 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				"keep a dead node alive":                   createLease("kube-node-lease", "n1"),
 				"take part in coordinated leader election": func(a *account) error {
 					return a.CoordinationV1().RESTClient().Post().AbsPath("/apis/coordination.k8s.io/v1beta1/namespaces/kube-system/leasecandidates").
-						Param("dryRun", metav1.DryRunAll).Body([]byte(`{}`)).Do(a.ctx).Error()
+						Param("dryRun", metav1.DryRunAll).SetHeader("Content-Type", "application/json").
+						Body([]byte(`{"apiVersion":"coordination.k8s.io/v1beta1","kind":"LeaseCandidate","metadata":{"name":"thief"},"spec":{` +
+							`"leaseName":"kube-controller-manager","binaryVersion":"9.0.0","emulationVersion":"9.0.0","strategy":"OldestEmulationVersion"}}`)).
+						Do(a.ctx).Error()
 				},
 				"take a volume from its claim": volume(func(v *v1.PersistentVolume) {
 					v.Spec.ClaimRef = &v1.ObjectReference{Namespace: "default", Name: "mine"}
@@ -413,12 +416,12 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				"have a volume deleted with its claim": volume(func(v *v1.PersistentVolume) {
 					v.Spec.PersistentVolumeReclaimPolicy = v1.PersistentVolumeReclaimDelete
 				}),
-				"change the class of a volume":    volume(func(v *v1.PersistentVolume) { v.Spec.StorageClassName = "other" }),
-				"change annotations of a volume":  volume(func(v *v1.PersistentVolume) { metav1.SetMetaDataAnnotation(&v.ObjectMeta, "a", "b") }),
-				"free a volume of its finalizers": volume(func(v *v1.PersistentVolume) { v.Finalizers = []string{} }),
-				"grow a claim":                    claim(`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`),
-				"change annotations of a claim":   claim(`{"metadata":{"annotations":{"a":"b"}}}`),
-				"change labels of a claim":        claim(`{"metadata":{"labels":{"a":"b"}}}`),
+				"change the class of a volume":   volume(func(v *v1.PersistentVolume) { v.Spec.StorageClassName = "other" }),
+				"change annotations of a volume": volume(func(v *v1.PersistentVolume) { metav1.SetMetaDataAnnotation(&v.ObjectMeta, "a", "b") }),
+				"tie a volume to a finalizer":    volume(func(v *v1.PersistentVolume) { v.Finalizers = []string{"example.com/never"} }),
+				"grow a claim":                   claim(`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`),
+				"change annotations of a claim":  claim(`{"metadata":{"annotations":{"a":"b"}}}`),
+				"change labels of a claim":       claim(`{"metadata":{"labels":{"a":"b"}}}`),
 				"change the spec of a pod": func(a *account) error {
 					_, err := a.CoreV1().Pods(c.namespace).Patch(a.ctx, "p", types.MergePatchType, []byte(`{}`), tryPatch)
 					return err

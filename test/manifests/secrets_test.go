@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -25,6 +26,13 @@ func TestSchedulerLogsNoSecrets(t *testing.T) {
 			c.volume("data-"+format, "n2")
 			c.create(c.pod(format, schedulerName, "data-"+format))
 			c.expectNode(format, "n2")
+			c.create(c.pod("anywhere-"+format, schedulerName)) // a choice, which is logged from 10 on
+			eventually(t, "a pod without volume is bound", func() error {
+				if pod := c.get("anywhere-" + format); pod.Spec.NodeName == "" {
+					return errors.New(message(pod))
+				}
+				return nil
+			})
 			eventually(t, "the metrics can be read", func() error { return replica.get("/metrics", reader) })
 			replica.stop(t)
 			log := replica.output.String()
