@@ -138,11 +138,13 @@ func (a *judgedAnnotations) UnmarshalJSON(object []byte) error {
 		if err := decoder.Decode(&value); err != nil {
 			return fmt.Errorf("the value of an annotation is no text: %w", err)
 		}
-		if key == placement.PodDisableAdmission || key == v1.MirrorPodAnnotationKey {
-			if *a == nil {
-				*a = judgedAnnotations{}
+		for _, judged := range [...]string{placement.PodDisableAdmission, v1.MirrorPodAnnotationKey} {
+			if key == judged {
+				if *a == nil {
+					*a = judgedAnnotations{}
+				}
+				(*a)[judged] = value
 			}
-			(*a)[key.(string)] = value
 		}
 	}
 	return nil

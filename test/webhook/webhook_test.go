@@ -42,9 +42,9 @@ func TestWebhook(t *testing.T) {
 		}
 	})
 
-	// Certificates of a minute, so that tests see many of them, and a busy machine has
-	// time to replace them. Everything is logged that can be.
-	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=1m", "--log-level=10"}
+	// Certificates of less than a minute, so that tests see many of them, and a busy
+	// machine has time to replace them. Everything is logged that can be.
+	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10"}
 	replicas := c.start(2, flags...)
 	c.eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 
