@@ -16,6 +16,7 @@ type View struct {
 	// unmatched are those that are none, sorted by id.
 	matched   int
 	unmatched []StorageNode
+	members   members
 
 	generation uint64 // of the node table that this was built from
 	reached    bool

@@ -182,8 +182,8 @@ func isUndecided(found []claims.Claim) bool {
 
 // isRiddle reports whether it is not known whose a claim without driver will be.
 func isRiddle(claim *claims.Claim) bool {
-	return claim.State == claims.ClaimMissing || claim.State == claims.ClaimLost ||
-		claim.State == claims.ClaimUnbound && claim.Class == nil
+	return claim.State == placement.ClaimMissing || claim.State == placement.ClaimLost ||
+		claim.State == placement.ClaimUnbound && claim.Class == nil
 }
 
 // riddleOf says why it is not known whose a claim will be. It says nothing that
@@ -191,9 +191,9 @@ func isRiddle(claim *claims.Claim) bool {
 func riddleOf(claim *claims.Claim) string {
 	name := "claim " + quote(claim.Name)
 	switch {
-	case claim.State == claims.ClaimMissing:
+	case claim.State == placement.ClaimMissing:
 		return name + " cannot be found"
-	case claim.State == claims.ClaimLost:
+	case claim.State == placement.ClaimLost:
 		return "the volume of " + name + " cannot be found"
 	case storagehelpers.GetPersistentVolumeClaimClass(claim.PVC) != "":
 		return "the class of " + name + " cannot be found"

@@ -10,13 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
-	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // maxVolumes is how many volumes of a pod are judged, not counting kinds that cannot
 // be the driver's. The scheduler takes no pod with more of the driver's (F12).
-const maxVolumes = claims.MaxVolumes
+const maxVolumes = placement.MaxVolumes
 
 // judgedPod is as much of a pod as the rules read. Whoever may create pods decides
 // how long its lists are, and in memory an element takes many times its JSON. So

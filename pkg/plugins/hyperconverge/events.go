@@ -95,7 +95,7 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Lo
 	if old != nil && old.Status.Phase == now.Status.Phase && sameClaimRef(old, now) && sameHandle(old, now) {
 		return fwk.QueueSkip, nil
 	}
-	found := pl.judge.claims.Of(pod)
+	found := pl.decider.claims.Of(pod)
 	for i := range found {
 		if pvc := found[i].PVC; pvc != nil && pvc.Spec.VolumeName == now.Name {
 			logger.V(5).Info("A volume of the pod has changed", "pod", klog.KObj(pod), "volume", klog.KObj(now))
@@ -124,7 +124,7 @@ func (pl *Hyperconverge) isSchedulableAfterStorageClassChange(_ klog.Logger, pod
 	if err != nil {
 		return fwk.Queue, err
 	}
-	found := pl.judge.claims.Of(pod)
+	found := pl.decider.claims.Of(pod)
 	for i := range found {
 		if found[i].Class != nil && found[i].Class.Name == now.Name {
 			return fwk.Queue, nil

@@ -100,15 +100,15 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
-	j := &judge{
-		claims: s.claims, index: s.index, machines: s.machines,
-		grace: s.settings.UnknownVolumeGracePeriod.Duration,
-		tiers: placement.TierScores(args.TierScores),
-	}
+	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, settings: placement.Settings{
+		Tiers: placement.TierScores(args.TierScores),
+		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
+	}}
 	pl := &Hyperconverge{
 		handle:     handle,
-		judge:      j,
-		waiting:    newWaitingPods(j, s.pods, handle.Activate),
+		decider:    dec,
+		waiting:    newWaitingPods(dec, s.pods, handle.Activate),
+		avoid:      newAvoidance(),
 		notices:    &notices{recorder: handle.EventRecorder(), given: s.given},
 		localFirst: args.Preference == config.PreferenceLocalFirst,
 	}
@@ -117,7 +117,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		pl.waiting.changed(change)
 		pl.notices.tellOfNodes(s.nodes, change.Problems)
 	})
-	removeHandler, err := followPods(handle.SharedInformerFactory(), pl.waiting)
+	removeHandler, err := followPods(handle.SharedInformerFactory(), pl.waiting, pl.avoid)
 	if err != nil {
 		unsubscribe()
 		return nil, err
@@ -138,7 +138,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 
 // followPods keeps the list of waiting pods true to what happens to pods outside
 // of this scheduler: they are deleted, bound by another, or annotated anew.
-func followPods(factory informers.SharedInformerFactory, waiting *waitingPods) (remove func() error, err error) {
+func followPods(factory informers.SharedInformerFactory, waiting *waitingPods, avoid *avoidance) (remove func() error, err error) {
 	informer := factory.Core().V1().Pods().Informer()
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(oldObj, newObj any) {
@@ -158,6 +158,7 @@ func followPods(factory informers.SharedInformerFactory, waiting *waitingPods) (
 			}
 			if pod, isPod := obj.(*v1.Pod); isPod {
 				waiting.leave(pod.UID)
+				avoid.forget(pod.UID)
 			}
 		},
 	})

@@ -3,6 +3,7 @@ package hyperconverge
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -128,7 +129,7 @@ func TestTwoProfilesShareOneIndex(t *testing.T) {
 		score := p.mustProfile("score", func(a *config.HyperconvergeArgs) {
 			a.Preference, a.TierScores = config.PreferenceScore, config.TierScores{Local: 80, Rack: 70}
 		})
-		if near.judge.index != score.judge.index {
+		if near.decider.index != score.decider.index {
 			t.Error("each profile has an index of its own")
 		}
 		p.start()
@@ -149,8 +150,11 @@ func TestTwoProfilesShareOneIndex(t *testing.T) {
 			}
 			got, _ := tc.pl.Score(p.ctx, state, pod, info)
 			same(t, "score", tc.score, got)
-			_, err := state.Read("localfirst/offer")
-			same(t, "offers", tc.offers, err == nil)
+			offer, err := decisionOf(state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "offers", tc.offers, len(slices.Collect(offer.Groups())) > 0)
 		}
 		same(t, "the user's mistake is told by one of them", 1, len(p.events.taken()))
 		p.close(near)
@@ -267,7 +271,7 @@ func TestHasSynced(t *testing.T) {
 		same(t, "before the informers run", false, p.factory.HasSynced())
 		p.start()
 		same(t, "afterwards", true, p.factory.HasSynced())
-		same(t, "nodes", 1, pl.judge.index.View().NumNodes())
+		same(t, "nodes", 1, pl.decider.index.View().NumNodes())
 		p.close(pl)
 	}, node, csiNode)
 }

@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
-	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -98,10 +97,7 @@ func TestVirtualMachines(t *testing.T) {
 			s.add(volume{name: "shared", sets: on(1, 2), stored: func(o *volumes.Observation) { o.Service, o.Attached = true, storageID(1) }})
 			same(s, "scores of the machine", []int64{100, 50, 0, 0}, s.scores(launcher("target", "vm", "shared").Obj()))
 			same(s, "scores of another pod", []int64{0, 0, 100, 100}, s.scores(makePod("web", "shared").Obj()))
-			state, _, _ := s.preFilter(launcher("target", "vm", "shared").Obj())
-			data, err := state.Read(localfirst.OfferKey)
-			s.must(err)
-			same(s, "offer", [][]string{{"n1", "n2"}}, data.(localfirst.Offer).PreferredNodes())
+			same(s, "offer", [][]string{{"n1"}, {"n2"}}, s.offer(launcher("target", "vm", "shared").Obj()))
 		})
 	})
 	t.Run("S8: a disk is attached to the node whose address storage names", func(t *testing.T) {
@@ -122,10 +118,7 @@ func TestVirtualMachines(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			disks(s)
 			s.create(launcher("source", "vm").Phase(v1.PodRunning).Node("n1").Obj())
-			state, _, _ := s.preFilter(launcher("target", "vm", "root", "home").Obj())
-			data, err := state.Read(localfirst.OfferKey)
-			s.must(err)
-			same(s, "offer", 0, len(data.(localfirst.Offer).PreferredNodes()))
+			same(s, "offer", nil, s.offer(launcher("target", "vm", "root", "home").Obj()))
 		})
 	})
 }

@@ -32,11 +32,13 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/queuesort"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	schedulermetrics "k8s.io/kubernetes/pkg/scheduler/metrics"
+	schedulerprofile "k8s.io/kubernetes/pkg/scheduler/profile"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	tf "k8s.io/kubernetes/pkg/scheduler/testing/framework"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	_ "github.com/hyperconverge/scheduler/pkg/apis/config/scheme" // the defaults of the arguments
+	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -68,9 +70,11 @@ type scene struct {
 	events    *eventList
 	queue     *queue
 	profile   framework.Framework
-	pl        *Hyperconverge
-	handles   int
-	cancel    context.CancelFunc
+	// wrapped is the profile with the prefer-first pass around it.
+	wrapped framework.Framework
+	pl      *Hyperconverge
+	handles int
+	cancel  context.CancelFunc
 }
 
 // setting is what a scene begins with. The nodes are n1, n2, ... and described by
@@ -154,6 +158,9 @@ func newScene(t testing.TB, set setting) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	profiles := schedulerprofile.Map{profile: s.profile}
+	localfirst.Wrap(profiles, s.profile.Extenders())
+	s.wrapped = profiles[profile]
 	return s
 }
 
@@ -165,7 +172,7 @@ func (s *scene) begin(set setting) {
 		s.storage.tellNodes()
 	}
 	s.settle()
-	if !s.pl.judge.index.HasSynced() {
+	if !s.pl.decider.index.HasSynced() {
 		s.Fatal("the index has not taken in the informers' lists")
 	}
 }
@@ -469,4 +476,14 @@ func resourceOf(object runtime.Object) schema.GroupVersionResource {
 	default:
 		panic(fmt.Sprintf("no resource for %T", object))
 	}
+}
+
+// offer is what the pod's decision offers to the prefer-first pass.
+func (s *scene) offer(pod *v1.Pod) [][]string {
+	state, _, _ := s.preFilter(pod)
+	data, err := state.Read(localfirst.OfferKey)
+	if err != nil {
+		return nil
+	}
+	return slices.Collect(data.(localfirst.Offer).Groups())
 }

@@ -20,7 +20,7 @@ import (
 // back into the active queue at once, and no others. This file keeps the list,
 // waking.go works on it.
 type waitingPods struct {
-	judge    *judge
+	decider  *decider
 	lister   corelisters.PodLister
 	activate func(klog.Logger, map[string]*v1.Pod)
 
@@ -58,9 +58,9 @@ type question struct {
 	nodes changedNodes
 }
 
-func newWaitingPods(judge *judge, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
+func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
 	return &waitingPods{
-		judge: judge, lister: lister, activate: activate,
+		decider: decider, lister: lister, activate: activate,
 		pods:   make(map[types.UID]*waitingPod),
 		signal: make(chan struct{}, 1),
 	}
@@ -96,14 +96,14 @@ func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
 	if !found {
 		return
 	}
-	if gone || (d.rejection == nil && !d.concerned) {
+	if gone || (d.Rejection == nil && !d.Concerned) {
 		delete(w.pods, pod.UID)
 		return
 	}
 	p.decision = d
 	held(d, +1)
-	if !d.heldUntil.IsZero() {
-		p.wakeAt, p.nudge = d.heldUntil, firstNudge
+	if !d.HeldUntil.IsZero() {
+		p.wakeAt, p.nudge = d.HeldUntil, firstNudge
 		w.wakeRun()
 	}
 	annotated := !maps.Equal(present.Annotations, pod.Annotations)
@@ -184,8 +184,8 @@ func (w *waitingPods) wakeRun() {
 
 // held keeps the metric of the pods that storage holds back on all nodes.
 func held(d *decision, by float64) {
-	if d != nil && d.rejection != nil {
-		metrics.HeldPods.WithLabelValues(d.rejection.Reason).Add(by)
+	if d != nil && d.Rejection != nil {
+		metrics.HeldPods.WithLabelValues(d.Rejection.Reason).Add(by)
 	}
 }
 
