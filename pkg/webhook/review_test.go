@@ -31,8 +31,9 @@ func TestReviewsTakeTurns(t *testing.T) {
 		var judged atomic.Int32
 		leave := make(chan struct{})
 		hook := newIntake(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			stay := leave
 			judged.Add(1)
-			<-leave
+			<-stay
 		}))
 		small := review(t, unchanged)
 		large := append(bytes.Repeat([]byte(" "), 3<<20), small...)
@@ -68,6 +69,18 @@ func TestReviewsTakeTurns(t *testing.T) {
 		if send(large); judged.Load() != 4 {
 			t.Error("a place is not given back")
 		}
+		senders.Wait()
+
+		leave = make(chan struct{})
+		judged.Store(0)
+		ordinary := append(bytes.Repeat([]byte(" "), smallReview-1-len(small)), small...)
+		for range 2 * reviewBudget / smallReview {
+			send(ordinary)
+		}
+		if got, most := int(judged.Load()), reviewBudget/len(ordinary); got != most {
+			t.Errorf("%d reviews of %d bytes are judged at the same time, want %d", got, len(ordinary), most)
+		}
+		close(leave)
 		senders.Wait()
 	})
 }
