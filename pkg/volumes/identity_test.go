@@ -237,7 +237,7 @@ func TestNodeStatesGetOldWithTheNodeList(t *testing.T) {
 				pass(maxStaleness / 3)
 				ix.Notice(observe("1", "s1"))
 				mustResolve(ix, "1", observe("1", "s1"))
-				ix.MarkMissing("2")
+				mustMiss(ix, "2")
 			}
 			pass(0)
 		}, byDriver},
@@ -307,7 +307,7 @@ func TestListWithoutNodesIsNoContact(t *testing.T) {
 	for _, list := range [][]StorageNode{nil, {{Hostname: "a"}}} {
 		ix.SetStorageNodes(list)
 		ix.step()
-		if s := ix.Summary(0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
+		if s := Summarize(ix, 0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
 			t.Errorf("after %v: contact %v, node list %v, reached %v", list, s.LastContact, s.LastNodeList, ix.View().Reached())
 		}
 	}

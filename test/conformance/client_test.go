@@ -131,9 +131,9 @@ func TestClientFollowsReplicasAndNodes(t *testing.T) {
 		})
 
 		late := w.volume("pvc-late", "node-2")
-		c.index.Want(late)
+		c.index.Request(late)
 		c.eventuallyOn(late, "node-2")
-		c.index.Want("pvc-late")
+		c.index.Request("pvc-late")
 		c.eventuallyOn("pvc-late", "node-2")
 
 		must(t, w.cluster.DeleteVolume(id))

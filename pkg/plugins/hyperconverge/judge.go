@@ -45,8 +45,8 @@ type decision struct {
 	// unknown are the volumes that were left out of the plan because their replicas
 	// are not known.
 	unknown []unknownVolume
-	// wanted are the handles whose replicas are not known: the index is to ask for
-	// them at once.
+	// wanted are the handles whose replicas are not known: the index is to have them
+	// inspected next.
 	wanted []string
 	// complaints are what users wrote and cannot be taken as written.
 	complaints []complaint

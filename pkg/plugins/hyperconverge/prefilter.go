@@ -24,9 +24,6 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	d := pl.judge.decide(pod, claims)
 	pl.waiting.settle(pod, d)
 	pl.notices.tell(pod, d)
-	for _, handle := range d.wanted {
-		pl.judge.index.Want(handle)
-	}
 
 	if d.rejection != nil {
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, d.rejection.Message())

@@ -33,7 +33,7 @@ func (s *Source) debugLoop(ctx context.Context) {
 
 // LogSummary logs the state of the index and of the source.
 func (s *Source) LogSummary(logger klog.Logger) {
-	summary := s.index.Summary(debugExamples)
+	summary := volumes.Summarize(s.index, debugExamples)
 	logger.Info("Dump of the volume index",
 		"synced", s.index.HasSynced(),
 		"volumes", summary.NumVolumes(),
@@ -41,7 +41,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 		"suspect", summary.Volumes[volumes.Suspect],
 		"stale", summary.Volumes[volumes.Stale],
 		"unknown", summary.Volumes[volumes.Unknown],
-		"inDoubt", summary.Doubted,
+		"dirty", summary.Dirty,
 		"withoutPV", summary.Unclaimed,
 		"oldestVerified", age(summary.OldestVerified),
 		"lastContact", age(summary.LastContact),

@@ -52,7 +52,7 @@ func TestStorageIsReachedAtEveryFormOfEndpoint(t *testing.T) {
 			}
 			closeLater(t, s)
 			s.pollNodes(t.Context())
-			if index.Summary(0).LastNodeList.IsZero() {
+			if volumes.Summarize(index, 0).LastNodeList.IsZero() {
 				t.Errorf("no node list has come: %v", s.Problems())
 			}
 		})

@@ -46,7 +46,7 @@ func TestVolumeIsSearchedForByItsName(t *testing.T) {
 	s := &Source{client: &client{volumes: idsOnly{}}}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o, err := s.ask(t.Context(), test.handle)
+			o, err := s.ask(t.Context(), test.handle, routine)
 			if o.ID != test.want || (kindOf(err) == absent) != (test.want == "") {
 				t.Errorf("found %q, %v, want %q", o.ID, err, test.want)
 			}
@@ -59,6 +59,7 @@ func bare(v api.OpenStorageVolumeClient) (*Source, *volumes.Index) {
 	index := volumes.NewIndex(volumes.Options{})
 	s := newSource(Config{}.withDefaults(), index)
 	s.client = &client{volumes: v}
+	s.claimed = all // there are no PVs, but the handles count as if there were
 	return s, index
 }
 
@@ -75,7 +76,7 @@ func (u unasked) Inspect(_ context.Context, request *api.SdkVolumeInspectRequest
 
 func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 	s, index := bare(unasked{t: t})
-	index.Want("1")
+	index.Request("1")
 
 	s.dumping.Store(true)
 	if s.queueUnsettled() || s.queue.len() != 0 {
@@ -93,7 +94,7 @@ func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 	tests := []struct {
 		name              string
-		level             level
+		priority          priority
 		verdict           volumes.Verdict
 		watching          bool
 		audited, diverged int
@@ -102,14 +103,14 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 		{"a volume that was wrong", routine, volumes.Diverged, true, 1, 1},
 		{"a volume that was new", routine, volumes.Learned, true, 0, 0},
 		{"a volume that nobody follows any more", routine, volumes.Dropped, true, 0, 0},
-		{"a volume that was inspected for a reason", doubted, volumes.Diverged, true, 0, 0},
+		{"a volume that was inspected for a reason", dirty, volumes.Diverged, true, 0, 0},
 		{"a change that only polling can find", routine, volumes.Diverged, false, 0, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var a audit
 			a.begin(1)
-			a.note("1", test.level, test.verdict, test.watching)
+			a.note("1", test.priority, test.verdict, test.watching)
 			current, _ := a.passes()
 			if current.Audited != test.audited || current.Diverged != test.diverged || len(current.Examples) != test.diverged {
 				t.Errorf("pass is %+v", current)

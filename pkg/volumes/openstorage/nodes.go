@@ -47,7 +47,7 @@ func (s *Source) pollNodes(ctx context.Context) {
 
 // publish brings the metrics up to date.
 func (s *Source) publish() {
-	summary := s.index.Summary(0)
+	summary := volumes.Summarize(s.index, 0)
 	for freshness := range volumes.NumFreshness {
 		metrics.Volumes.WithLabelValues(volumes.Freshness(freshness).String()).Set(float64(summary.Volumes[freshness]))
 	}

@@ -20,7 +20,7 @@ func TestNodeStatesGetOldThoughVolumesAreConfirmed(t *testing.T) {
 		name   string
 		faults sim.Faults
 	}{
-		{"when the node list fails", failing("Node.*", codes.Internal)},
+		{"when the node list fails", failingCalls("Node.*", codes.Internal)},
 		{"when it does not come in time", sim.Faults{Calls: map[string]sim.CallFault{"Node.*": {Hang: true}}}},
 		{"when it is empty", sim.Faults{HideNodes: 1}},
 	} {

@@ -18,31 +18,31 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 		want []string // "handle level"
 	}{
 		{"the oldest of one level", func(q *queue) {
-			q.add("a", doubted)
-			q.add("b", doubted)
+			q.add("a", dirty)
+			q.add("b", dirty)
 		}, []string{"a 1", "b 1"}},
 		{"a more urgent level first", func(q *queue) {
 			q.add("a", routine)
-			q.add("b", unsettled)
-			q.add("c", doubted)
-			q.add("d", wanted)
-			q.add("e", retried)
+			q.add("b", unverified)
+			q.add("c", dirty)
+			q.add("d", requested)
+			q.add("e", failing)
 		}, []string{"d 0", "c 1", "e 2", "b 3", "a 4"}},
 		{"each handle once", func(q *queue) {
-			q.add("a", doubted)
-			q.add("a", doubted)
+			q.add("a", dirty)
+			q.add("a", dirty)
 			q.add("a", routine)
 		}, []string{"a 1"}},
 		{"a handle that became urgent", func(q *queue) {
 			q.add("a", routine)
-			q.add("b", doubted)
-			q.add("a", wanted)
+			q.add("b", dirty)
+			q.add("a", requested)
 		}, []string{"a 0", "b 1"}},
 		{"a handle that is added while it is inspected comes again, once, as urgent as it was added", func(q *queue) {
 			q.add("a", routine)
 			q.next()
 			q.add("a", routine)
-			q.add("a", doubted)
+			q.add("a", dirty)
 			q.add("b", routine)
 			q.done("a")
 		}, []string{"a 1", "b 4"}},
@@ -53,7 +53,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 		}, nil},
 		{"a handle that was raised and taken may come again on its old level", func(q *queue) {
 			q.add("a", routine)
-			q.add("a", wanted)
+			q.add("a", requested)
 			q.next()
 			q.done("a")
 			q.add("b", routine)
@@ -62,7 +62,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			q := newQueue()
+			q := newQueue(all)
 			test.do(q)
 			var got []string
 			for q.len() > 0 {
@@ -82,10 +82,10 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 
 func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(all)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer q.closeWith(ctx)()
-		var working [levels]atomic.Int64
+		var working [priorities]atomic.Int64
 		finish := make(chan struct{})
 		for range inspectWorkers {
 			go func() {
@@ -103,20 +103,20 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 		}
 		const ordinary = inspectWorkers - spareWorkers
 		for _, step := range []struct {
-			crowd level
-			want  [levels]int64
+			crowd priority
+			want  [priorities]int64
 		}{
-			{retried, [levels]int64{retried: retryWorkers}},
-			{routine, [levels]int64{retried: retryWorkers, routine: ordinary - retryWorkers}},
-			{doubted, [levels]int64{retried: retryWorkers, routine: ordinary - retryWorkers}},
-			{wanted, [levels]int64{wanted: spareWorkers, retried: retryWorkers, routine: ordinary - retryWorkers}},
+			{failing, [priorities]int64{failing: failingWorkers}},
+			{routine, [priorities]int64{failing: failingWorkers, routine: ordinary - failingWorkers}},
+			{dirty, [priorities]int64{failing: failingWorkers, routine: ordinary - failingWorkers}},
+			{requested, [priorities]int64{requested: spareWorkers, failing: failingWorkers, routine: ordinary - failingWorkers}},
 		} {
 			for i := range 2 * inspectWorkers {
 				q.add(fmt.Sprint(step.crowd, "-", i), step.crowd)
 			}
 			synctest.Wait()
-			var got [levels]int64
-			for l := range levels {
+			var got [priorities]int64
+			for l := range priorities {
 				got[l] = working[l].Load()
 			}
 			if diff := cmp.Diff(step.want, got); diff != "" {
@@ -134,7 +134,7 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 
 func TestQueueWaitsAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(all)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer q.closeWith(ctx)()
 		got := make(chan string)

@@ -34,7 +34,7 @@ func (s *Source) resyncLoop(ctx context.Context) {
 	case <-limit.C:
 	}
 	for ctx.Err() == nil {
-		handles := s.index.Followed()
+		handles := s.index.Handles(volumes.Verifiable)
 		handles.Shuffle()
 		if handles.Len() == 0 {
 			sleep(ctx, s.resyncInterval()/10)
@@ -104,9 +104,9 @@ func (s *Source) queueUnsettled() bool {
 	if s.dumping.Load() {
 		return false
 	}
-	handles := s.index.Unsettled()
+	handles := s.index.Handles(volumes.NeedsInspect)
 	for i := range handles.Len() {
-		s.enqueue(handles.At(i), unsettled)
+		s.enqueue(handles.At(i), unverified)
 	}
 	return true
 }

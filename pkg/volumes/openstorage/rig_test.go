@@ -257,3 +257,12 @@ func (b *lockedBuffer) String() string {
 }
 
 func (r *rig) logged(text string) bool { return strings.Contains(r.log.String(), text) }
+
+// all is for queues whose handles are all followed.
+func all(string) bool { return true }
+
+// needsInspect reports whether a handle is unknown, stale or dirty.
+func needsInspect(index *volumes.Index, handle string) bool {
+	inspection, ok := index.Begin(handle)
+	return ok && inspection.Needed
+}

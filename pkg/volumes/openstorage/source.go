@@ -16,15 +16,19 @@ import (
 
 // Source keeps one index true to one storage cluster.
 type Source struct {
-	config   Config
-	timing   timing
-	index    *volumes.Index
-	client   *client
-	token    *tokenFile // nil without one
-	queue    *queue
-	retries  *retries
-	gate     *gate
-	limiter  *rate.Limiter
+	config  Config
+	timing  timing
+	index   *volumes.Index
+	client  *client
+	token   *tokenFile // nil without one
+	queue   *queue
+	retries *retries
+	gate    *gate
+	limiter *rate.Limiter
+	// unclaimedLimiter is for the calls about handles that no PV names.
+	unclaimedLimiter *rate.Limiter
+	// claimed reports whether a PV names a handle.
+	claimed  func(handle string) bool
 	problems *problems
 	audit    audit
 
@@ -70,18 +74,21 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 // newSource returns a source without a connection.
 func newSource(config Config, index *volumes.Index) *Source {
 	s := &Source{
-		config:   config,
-		timing:   timing{dumpIdle: dumpIdle, visibilityGap: visibilityGap},
-		index:    index,
-		queue:    newQueue(),
-		gate:     newGate(),
-		limiter:  rate.NewLimiter(inspectRate, inspectBurst),
-		problems: newProblems(),
-		polled:   make(chan struct{}),
-		settle:   make(chan struct{}, 1),
-		settled:  make(chan struct{}),
-		look:     make(chan struct{}, 1),
-		reopen:   make(chan struct{}, 1),
+		config:  config,
+		timing:  timing{dumpIdle: dumpIdle, visibilityGap: visibilityGap},
+		index:   index,
+		queue:   newQueue(func(handle string) bool { return !index.Lookup(handle).FirstSeen.IsZero() }),
+		gate:    newGate(),
+		limiter: rate.NewLimiter(inspectRate, inspectBurst),
+		claimed: func(handle string) bool { return index.Lookup(handle).Claimed },
+
+		unclaimedLimiter: rate.NewLimiter(unclaimedRate, unclaimedBurst),
+		problems:         newProblems(),
+		polled:           make(chan struct{}),
+		settle:           make(chan struct{}, 1),
+		settled:          make(chan struct{}),
+		look:             make(chan struct{}, 1),
+		reopen:           make(chan struct{}, 1),
 	}
 	s.retries = newRetries(s.queue)
 	return s
@@ -94,6 +101,11 @@ func (s *Source) Run(ctx context.Context) {
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName("openstorage"))
 	s.problems.start(klog.FromContext(ctx))
 	defer s.queue.closeWith(ctx)()
+	defer s.index.Subscribe(func(change volumes.Change) {
+		for _, handle := range change.Requested {
+			s.enqueue(handle, requested)
+		}
+	})()
 
 	var running sync.WaitGroup
 	running.Go(func() { s.nodeLoop(ctx) })
@@ -103,9 +115,12 @@ func (s *Source) Run(ctx context.Context) {
 	case <-s.polled:
 	case <-ctx.Done():
 	}
-	loops := []func(context.Context){s.wantLoop, s.watchLoop, s.settleLoop, s.visibilityLoop, s.resyncLoop, s.debugLoop}
+	loops := []func(context.Context){s.watchLoop, s.settleLoop, s.visibilityLoop, s.resyncLoop, s.debugLoop}
 	for range inspectWorkers {
 		loops = append(loops, s.inspectLoop)
+	}
+	for range unclaimedWorkers {
+		loops = append(loops, s.unclaimedLoop)
 	}
 	for _, loop := range loops {
 		running.Go(func() { loop(ctx) })
@@ -119,20 +134,6 @@ func (s *Source) Run(ctx context.Context) {
 
 // Problems returns what is wrong with the storage API at the moment.
 func (s *Source) Problems() []Problem { return s.problems.list() }
-
-// wantLoop passes on what the index wants to know at once.
-func (s *Source) wantLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.index.Wanted():
-			for _, handle := range s.index.TakeWanted() {
-				s.enqueue(handle, wanted)
-			}
-		}
-	}
-}
 
 // waitForIndex returns true when the index knows all PVs that were there at the
 // start, so that what storage sends is not taken for foreign.

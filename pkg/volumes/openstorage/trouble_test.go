@@ -66,11 +66,11 @@ func TestOneFailedInspectOfTheResyncIsMadeUpFor(t *testing.T) {
 	r.addPV(pvOf("pv", id))
 	r.watching()
 	r.eventuallyOn(id, "node-1", "node-2")
-	r.must(r.server.SetFaults(failing("Volume.Inspect", codes.Internal)))
+	r.must(r.server.SetFaults(failingCalls("Volume.Inspect", codes.Internal)))
 	r.source.enqueue(id, routine)
-	r.eventually("the volume is in doubt", func() bool { return r.index.NeedsInspect(id) })
+	r.eventually("the volume is in doubt", func() bool { return needsInspect(r.index, id) })
 	r.must(r.server.SetFaults(sim.Faults{}))
-	r.eventually("the volume is in doubt no more", func() bool { return !r.index.NeedsInspect(id) })
+	r.eventually("the volume is in doubt no more", func() bool { return !needsInspect(r.index, id) })
 }
 
 func TestOutageWithAnErrorOfTheServerIsMadeUpFor(t *testing.T) {
@@ -82,7 +82,7 @@ func TestOutageWithAnErrorOfTheServerIsMadeUpFor(t *testing.T) {
 	r.addPV(pvOf("pv", id))
 	r.watching()
 	r.eventuallyOn(id, "node-1", "node-2")
-	r.must(r.server.SetFaults(failing("*", codes.Internal)))
+	r.must(r.server.SetFaults(failingCalls("*", codes.Internal)))
 	r.eventuallyIs(id, volumes.Stale)
 	r.must(r.server.SetFaults(sim.Faults{}))
 	r.eventuallyIs(id, volumes.Fresh)
@@ -180,7 +180,7 @@ func TestRotatedTokenThatIsAsGoodCostsNoNewWatch(t *testing.T) {
 
 func TestTokenThatMayNotListVolumesIsRefused(t *testing.T) {
 	var id string
-	r := start(t, settings{faults: failing("Volume.Enumerate", codes.PermissionDenied), setUp: withVolume(&id)})
+	r := start(t, settings{faults: failingCalls("Volume.Enumerate", codes.PermissionDenied), setUp: withVolume(&id)})
 	r.addPV(pvOf("pv", id))
 	r.eventuallyProblem(ReasonTokenRefused, true)
 	r.must(r.server.SetFaults(sim.Faults{}))

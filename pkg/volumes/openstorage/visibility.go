@@ -9,6 +9,8 @@ import (
 	"github.com/libopenstorage/openstorage/api"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
+
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 const (
@@ -54,7 +56,7 @@ func (s *Source) visibilityLoop(ctx context.Context) {
 // checkVisibility finds out whether the token shows the volumes that Kubernetes
 // has. Without rights, it gets an empty list and no error.
 func (s *Source) checkVisibility(ctx context.Context) {
-	handles := s.index.Followed()
+	handles := s.index.Handles(volumes.Claimed)
 	response, err := s.client.volumes.Enumerate(ctx, &api.SdkVolumeEnumerateRequest{})
 	if ctx.Err() != nil {
 		return

@@ -11,12 +11,13 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 const (
 	outcomeForeign   = "foreign"
 	outcomeConfirmed = "confirmed"
-	outcomeDoubted   = "doubted"
+	outcomeDirty     = "dirty"
 )
 
 // watchLoop keeps one watch open.
@@ -124,7 +125,7 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 // for a good one when it has lasted. It returns false if the stream ends before it
 // is open.
 func (s *Source) awaitDump(ctx context.Context, d *dump, attempt time.Time) bool {
-	followed := s.index.Followed()
+	followed := s.index.Handles(volumes.Claimed)
 	if !d.wait(ctx, s.timing.dumpIdle, followed.Len()) {
 		return false
 	}
@@ -142,20 +143,14 @@ func (s *Source) awaitDump(ctx context.Context, d *dump, attempt time.Time) bool
 // notice takes one message. It must be fast: a server drops messages when the
 // client does not read.
 func (s *Source) notice(event *api.SdkVolumeWatchResponse) {
-	o, exists := observationOf(event.GetVolume(), event.GetName())
-	var followed bool
-	var inspect []string
-	if exists {
-		followed, inspect = s.index.Notice(&o)
-	} else {
-		inspect = s.index.MarkDirty(o.ID, o.Name)
-	}
+	o := observationOf(event.GetVolume(), event.GetName())
+	followed, inspect := s.index.Notice(&o)
 	for _, handle := range inspect {
-		s.enqueue(handle, doubted)
+		s.enqueue(handle, dirty)
 	}
 	switch {
 	case len(inspect) > 0:
-		metrics.StorageWatchMessages.WithLabelValues(outcomeDoubted).Inc()
+		metrics.StorageWatchMessages.WithLabelValues(outcomeDirty).Inc()
 	case followed:
 		metrics.StorageWatchMessages.WithLabelValues(outcomeConfirmed).Inc()
 	default:
