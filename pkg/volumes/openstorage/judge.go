@@ -3,6 +3,7 @@ package openstorage
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/status"
 )
@@ -66,6 +67,22 @@ func (s *Source) tokenTrouble(err error) {
 		return
 	}
 	s.problems.set(ReasonTokenUnreadable, err.Error()+". The token read last is used, if there is one.")
+}
+
+// tellInvalidText takes one text that storage sent and that is not UTF-8, as it is
+// taken, and the field that has it.
+func (s *Source) tellInvalidText(where, text string) {
+	s.invalidText.Store(time.Now().UnixNano())
+	s.problems.set(ReasonInvalidText, fmt.Sprintf("%s sends text that is not UTF-8, in %s: %.64q. "+
+		"It is taken as it stands here, and matches nothing else; correct it in the storage system.", s.config.Endpoint, where, text))
+}
+
+// forgetInvalidText ends the problem when every volume and node has been sent
+// without.
+func (s *Source) forgetInvalidText() {
+	if at := s.invalidText.Load(); at != 0 && time.Since(time.Unix(0, at)) > s.config.ResyncInterval {
+		s.problems.clear(ReasonInvalidText)
+	}
 }
 
 // rightsGained is called when a problem is over that a token without rights may

@@ -33,6 +33,7 @@ func (s *Source) pollNodes(ctx context.Context) {
 	if k != answered {
 		return
 	}
+	s.forgetInvalidText()
 	list := storageNodesOf(response.GetNodes())
 	s.index.SetStorageNodes(list)
 	if len(list) > 0 {

@@ -27,6 +27,8 @@ const (
 	ReasonShowsTooFew = "StorageShowsTooFew"
 	// ReasonNoNodes: storage answers with an empty node list.
 	ReasonNoNodes = "StorageShowsNoNodes"
+	// ReasonInvalidText: storage sends text that is not UTF-8.
+	ReasonInvalidText = "StorageSendsInvalidText"
 	// ReasonNoWatch: changes are found by polling only.
 	ReasonNoWatch = "StorageWatchMissing"
 )

@@ -178,7 +178,7 @@ func TestTokenTravelsOverTLSOnly(t *testing.T) {
 }
 
 func TestConnectionRefusesATokenWithoutTLS(t *testing.T) {
-	if c, err := dial(&Config{Endpoint: "storage:9020"}, &tokenFile{}); err == nil {
+	if c, err := dial(&Config{Endpoint: "storage:9020"}, &tokenFile{}, nil); err == nil {
 		t.Errorf("connection %v would send a token in plain text", c)
 	}
 }

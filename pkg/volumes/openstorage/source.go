@@ -49,6 +49,9 @@ type Source struct {
 	// nodesRefused and listRefused are true while the token is refused for the list
 	// of nodes, and of volumes.
 	nodesRefused, listRefused atomic.Bool
+	// invalidText is when storage last sent text that is not UTF-8, in nanoseconds
+	// since 1970.
+	invalidText atomic.Int64
 }
 
 // timing is what tests want shorter.
@@ -67,7 +70,7 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 			trouble: s.tokenTrouble, maxAge: tokenAge}
 	}
 	var err error
-	s.client, err = dial(&config, s.token)
+	s.client, err = dial(&config, s.token, s.tellInvalidText)
 	return s, err
 }
 

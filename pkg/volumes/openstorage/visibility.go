@@ -57,7 +57,7 @@ func (s *Source) visibilityLoop(ctx context.Context) {
 // has. Without rights, it gets an empty list and no error.
 func (s *Source) checkVisibility(ctx context.Context) {
 	handles := s.index.Handles(volumes.Claimed)
-	response, err := s.client.volumes.Enumerate(ctx, &api.SdkVolumeEnumerateRequest{})
+	response, err := s.client.volumes.Enumerate(ctx, &api.SdkVolumeEnumerateRequest{}, listOption())
 	if ctx.Err() != nil {
 		return
 	}

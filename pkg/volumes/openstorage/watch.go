@@ -33,7 +33,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		metrics.StorageRequests.WithLabelValues("Watch.Watch", status.Code(err).String()).Inc()
+		metrics.StorageRequests.WithLabelValues("Watch.Watch", codeOf(err)).Inc()
 		pause, trouble := history.note(end)
 		if trouble {
 			s.problems.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
