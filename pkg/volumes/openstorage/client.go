@@ -174,7 +174,7 @@ const (
 	refused                 // the token is missing, wrong, expired or too weak
 	unreachable             // the server is not there, or overloaded
 	unsupported             // the server does not know the call
-	failed                  // anything else: trouble with this call, which may be that it hangs
+	failed                  // anything else: a failure of this call, which may be that it hangs
 )
 
 func kindOf(err error) kind {

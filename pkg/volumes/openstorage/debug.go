@@ -33,7 +33,7 @@ func (s *Source) debugLoop(ctx context.Context) {
 
 // LogSummary logs the state of the index and of the source.
 func (s *Source) LogSummary(logger klog.Logger) {
-	summary := volumes.Summarize(s.index, debugExamples)
+	summary := s.summarize(debugExamples)
 	logger.Info("Dump of the volume index",
 		"synced", s.index.HasSynced(),
 		"volumes", summary.NumVolumes(),
@@ -69,8 +69,8 @@ func (s *Source) LogSummary(logger klog.Logger) {
 
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
 		"watching", s.watching.Load(), "inspectQueue", s.queue.len())
-	for _, problem := range s.Problems() {
-		logger.Info("Storage API has a problem", "reason", problem.Reason, "detail", problem.Message)
+	for _, condition := range s.Conditions() {
+		logger.Info("Storage API has a problem", "reason", condition.Reason, "detail", condition.Message)
 	}
 	current, last := s.audit.passes()
 	if !last.Begun.IsZero() {

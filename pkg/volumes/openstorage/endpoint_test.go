@@ -53,7 +53,7 @@ func TestStorageIsReachedAtEveryFormOfEndpoint(t *testing.T) {
 			closeLater(t, s)
 			s.pollNodes(t.Context())
 			if volumes.Summarize(index, 0).LastNodeList.IsZero() {
-				t.Errorf("no node list has come: %v", s.Problems())
+				t.Errorf("no node list has come: %v", s.Conditions())
 			}
 		})
 	}

@@ -27,7 +27,7 @@ const (
 func (s *Source) inspectLoop(ctx context.Context) {
 	for {
 		// Wait first and choose then, so that the most urgent comes next.
-		if s.gate.wait(ctx) != nil || s.limiter.Wait(ctx) != nil {
+		if s.health.breaker.wait(ctx) != nil || s.limiter.Wait(ctx) != nil {
 			return
 		}
 		handle, p, ok := s.queue.next()
@@ -41,7 +41,7 @@ func (s *Source) inspectLoop(ctx context.Context) {
 
 // unclaimedLoop is one worker for handles that no PV names.
 func (s *Source) unclaimedLoop(ctx context.Context) {
-	for s.gate.wait(ctx) == nil {
+	for s.health.breaker.wait(ctx) == nil {
 		handle, ok := s.queue.nextUnclaimed()
 		if !ok {
 			return
@@ -77,7 +77,7 @@ func (s *Source) inspect(ctx context.Context, handle string, p priority) {
 		return
 	}
 	logger := klog.FromContext(ctx)
-	switch k := s.reached(err); {
+	switch k := s.health.observe(err); {
 	case k == answered:
 		verdict, err := inspection.Found(&o)
 		s.audit.note(handle, p, verdict, s.watching.Load())
@@ -88,7 +88,7 @@ func (s *Source) inspect(ctx context.Context, handle string, p priority) {
 			return
 		}
 		s.retries.over(handle)
-	case k == absent, k == refused && !s.nodesRefused.Load():
+	case k == absent, k == refused && !s.health.tokenRefused():
 		// A token that is good otherwise shows no volumes of others.
 		logger.V(4).Info("Storage does not show a volume that Kubernetes has", "volume", handle, "err", err)
 		s.audit.lacks(handle, p, k)

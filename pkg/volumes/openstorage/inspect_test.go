@@ -78,13 +78,13 @@ func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 	s, index := bare(unasked{t: t})
 	index.Request("1")
 
-	s.dumping.Store(true)
-	if s.queueUnsettled() || s.queue.len() != 0 {
-		t.Errorf("%d volumes are queued while a dump comes in", s.queue.len())
+	s.listing.Store(true)
+	if s.queueUnverified() || s.queue.len() != 0 {
+		t.Errorf("%d volumes are queued while an initial list comes in", s.queue.len())
 	}
-	s.dumping.Store(false)
-	if !s.queueUnsettled() || s.queue.len() != 1 {
-		t.Errorf("%d volumes are queued after the dump, want the unknown one", s.queue.len())
+	s.listing.Store(false)
+	if !s.queueUnverified() || s.queue.len() != 1 {
+		t.Errorf("%d volumes are queued after it, want the unknown one", s.queue.len())
 	}
 	index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
 	handle, l, _ := s.queue.next()
@@ -121,13 +121,13 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 
 func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	var log lockedBuffer
-	p := newProblems()
-	p.start(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
+	p := newConditions()
+	p.logTo(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
 	p.set(ReasonNoNodes, "no nodes")
 	p.set(ReasonNoNodes, "still no nodes")
 	p.clear(ReasonNoNodes)
 	p.clear(ReasonNoNodes)
-	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "no more") {
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "cleared") {
 		t.Errorf("log is\n%s\nwant one line for the beginning and one for the end", log.String())
 	}
 }

@@ -58,7 +58,7 @@ func TestStorageNodesThatKubernetesDoesNotHaveAreTold(t *testing.T) {
 	r.source.LogSummary(r.logger())
 	for _, text := range []string{"unmatchedStorageNodes=1", `schedulerNodeName="elsewhere"`, `managementIP="192.0.2.7"`} {
 		if !r.logged(text) {
-			t.Errorf("the dump lacks %s:\n%s", text, r.log)
+			t.Errorf("the log lacks %s:\n%s", text, r.log)
 		}
 	}
 }

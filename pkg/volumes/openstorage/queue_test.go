@@ -120,7 +120,7 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 				got[l] = working[l].Load()
 			}
 			if diff := cmp.Diff(step.want, got); diff != "" {
-				t.Errorf("with a crowd on level %d, workers differ (-want +got):\n%s", step.crowd, diff)
+				t.Errorf("with many of priority %d, workers differ (-want +got):\n%s", step.crowd, diff)
 			}
 		}
 		close(finish)
@@ -167,7 +167,7 @@ func TestQueueWaitsAndCloses(t *testing.T) {
 
 func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, start := newGate(), time.Now()
+		g, start := newBreaker(), time.Now()
 		passes := func() time.Duration {
 			if err := g.wait(t.Context()); err != nil {
 				t.Fatal(err)
@@ -176,33 +176,33 @@ func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
 			return time.Since(start)
 		}
 		if d := passes(); d != 0 {
-			t.Errorf("a new gate was closed for %v", d)
+			t.Errorf("a new breaker held back for %v", d)
 		}
 		for _, want := range []time.Duration{firstPause, 2 * firstPause, 4 * firstPause, 8 * firstPause, lastPause, lastPause} {
-			g.shut()
-			g.shut() // of a call that was on its way, too
+			g.trip()
+			g.trip() // of a call that was on its way, too
 			if d := passes(); d != want {
 				t.Errorf("closed for %v, want %v", d, want)
 			}
 		}
-		g.shut()
+		g.trip()
 		go func() {
 			time.Sleep(time.Millisecond)
-			if !g.open() {
+			if !g.reset() {
 				t.Error("no trouble is told of")
 			}
 		}()
 		if d := passes(); d != time.Millisecond {
 			t.Errorf("closed for %v after an answer came", d)
 		}
-		if g.open() {
+		if g.reset() {
 			t.Error("trouble is told of that is over")
 		}
-		g.shut()
+		g.trip()
 		if d := passes(); d != firstPause {
 			t.Errorf("closed for %v after trouble that was over, want %v", d, firstPause)
 		}
-		g.shut()
+		g.trip()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := g.wait(ctx); err == nil {

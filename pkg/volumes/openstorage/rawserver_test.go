@@ -155,14 +155,14 @@ func TestTextThatIsNotUTF8CostsNothingElse(t *testing.T) {
 
 func TestInvalidTextIsAProblemUntilItIsGone(t *testing.T) {
 	s := newSource(Config{ResyncInterval: time.Hour}.withDefaults(), volumes.NewIndex(volumes.Options{}))
-	s.tellInvalidText("api.Volume.id", strings.Repeat("x", 1000))
-	s.forgetInvalidText()
-	if p := s.Problems(); len(p) != 1 || p[0].Reason != ReasonInvalidText || len(p[0].Message) > 400 {
+	s.health.observeInvalidText("api.Volume.id", strings.Repeat("x", 1000))
+	s.health.expire()
+	if p := s.Conditions(); len(p) != 1 || p[0].Reason != ReasonInvalidText || len(p[0].Message) > 400 {
 		t.Errorf("problems are %v", p)
 	}
-	s.invalidText.Store(time.Now().Add(-2 * time.Hour).UnixNano())
-	s.forgetInvalidText()
-	if p := s.Problems(); len(p) != 0 {
+	s.health.invalidText = time.Now().Add(-2 * time.Hour)
+	s.health.expire()
+	if p := s.Conditions(); len(p) != 0 {
 		t.Errorf("%v remains", p)
 	}
 }
@@ -193,12 +193,12 @@ func TestOnlyListsMayBeLarge(t *testing.T) {
 	}
 	s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
 	s.client = c
-	s.checkVisibility(t.Context())
-	if s.problems.has(ReasonTokenRefused) || s.gate.open() {
+	s.checkTokenAccess(t.Context())
+	if s.health.has(ReasonTokenRefused) || s.health.breaker.reset() {
 		t.Error("a large list of ids is not taken")
 	}
 	_, err := s.ask(t.Context(), "1", routine)
-	if err == nil || s.reached(err) != failed || s.gate.open() {
+	if err == nil || s.health.observe(err) != failed || s.health.breaker.reset() {
 		t.Errorf("a volume of %d bytes: %v; want an error that is about this volume alone", len(large), err)
 	}
 }

@@ -78,7 +78,7 @@ func through(t *testing.T, front **service) func(*Source) {
 		config := s.config
 		config.Endpoint = (*front).listener.Addr().String()
 		var err error
-		if s.client, err = dial(&config, s.token, s.tellInvalidText); err != nil {
+		if s.client, err = dial(&config, s.token, s.health.observeInvalidText); err != nil {
 			t.Fatal(err)
 		}
 		s.client.conn.patience = 100 * time.Millisecond

@@ -24,7 +24,7 @@ const (
 // retries has the volumes asked for again whose inspect brought nothing.
 //
 // What storage does not have is asked for a few times, if somebody waits for it.
-// What storage fails to tell is in doubt, and asked for until there is an answer:
+// What storage fails to tell is dirty, and asked for until there is an answer:
 // with the priority failing, where it does not stand in the way of others.
 type retries struct {
 	queue *queue

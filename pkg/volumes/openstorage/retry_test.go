@@ -76,7 +76,7 @@ func TestMissedVolumeIsAskedForAFewTimesIfSomebodyWaits(t *testing.T) {
 		want []priority // of the repetitions
 	}{
 		{"a volume that a pod waits for", func(r *retries) { r.missed("1", requested) }, []priority{requested, requested, requested, requested, requested}},
-		{"a volume in doubt", func(r *retries) { r.missed("1", dirty) }, []priority{dirty, dirty, dirty, dirty, dirty}},
+		{"a dirty volume", func(r *retries) { r.missed("1", dirty) }, []priority{dirty, dirty, dirty, dirty, dirty}},
 		{"a volume that nobody waits for", func(r *retries) { r.missed("1", unverified) }, nil},
 		{"a volume of the resync", func(r *retries) { r.missed("1", routine) }, nil},
 		{"a volume that failed before, when a pod waits for it", func(r *retries) {

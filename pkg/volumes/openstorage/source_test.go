@@ -25,7 +25,7 @@ func withVolume(id *string) func(*rig) {
 	return func(r *rig) { *id = r.volume("pvc-1", "node-1", "node-2") }
 }
 
-func TestStartUpTakesTheDumpAndAsksNothing(t *testing.T) {
+func TestStartUpTakesTheInitialListAndAsksNothing(t *testing.T) {
 	var ids []string
 	var objects []runtime.Object
 	c := sim.NewCluster(sim.Options{}) // has the ids that the rig's cluster will have
@@ -53,7 +53,7 @@ func TestStartUpTakesTheDumpAndAsksNothing(t *testing.T) {
 	}
 	r.watching()
 	if n := r.server.Calls(false)["Volume.Inspect"]; n != 0 {
-		t.Errorf("%d inspects, want none: the dump had everything", n)
+		t.Errorf("%d inspects, want none: the initial list had everything", n)
 	}
 	if n := r.index.Handles(volumes.Verifiable); n.Len() != 3 {
 		t.Errorf("%d volumes are followed, want those of the 3 PVs", n.Len())

@@ -33,9 +33,8 @@ var tokenShape = regexp.MustCompile(`eyJ[\w-]{8,}(\.[\w-]*)*`)
 type tokenFile struct {
 	path      string
 	plaintext bool // may be sent without TLS
-	// trouble is told when the file becomes unreadable, and nil when it is
-	// readable again.
-	trouble func(error)
+	// observe is told what came of each attempt to read the file, nil for success.
+	observe func(error)
 	maxAge  time.Duration
 
 	mu   sync.Mutex // not held while the file is read
@@ -93,7 +92,7 @@ func (t *tokenFile) finish(content []byte, err error) error {
 	} else {
 		err = fmt.Errorf("read the token: %w", err)
 	}
-	t.trouble(err)
+	t.observe(err)
 	if err != nil {
 		return err
 	}
@@ -102,6 +101,20 @@ func (t *tokenFile) finish(content []byte, err error) error {
 	t.use(token)
 	t.read = time.Now()
 	return nil
+}
+
+// rest waits for the end of an attempt that is under way, but not for longer than a
+// mount that hangs deserves.
+func (t *tokenFile) rest() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	reading := t.reading
+	t.mu.Unlock()
+	if reading != nil {
+		_, _ = reading.await(context.Background()) // nobody needs the token any more
+	}
 }
 
 // use takes a token for the next calls. The caller holds the lock.

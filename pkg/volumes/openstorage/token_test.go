@@ -40,7 +40,7 @@ func TestTokenFileThatHangsStopsNoCalls(t *testing.T) {
 	path := tokenPath(t, "first.token")
 	var mu sync.Mutex
 	var troubles []error
-	token := &tokenFile{path: path, trouble: func(err error) {
+	token := &tokenFile{path: path, observe: func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		troubles = append(troubles, err)
@@ -90,13 +90,14 @@ func TestTokenFileThatHangsStopsNoCalls(t *testing.T) {
 			t.Fatal("a file that is readable again is not read")
 		}
 	}
+	token.rest()
 }
 
 func TestCallFailsInTimeWhileItsFirstTokenHangs(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	path := filepath.Join(t.TempDir(), "token")
 	hangingFile(t, path)
-	token := &tokenFile{path: path, trouble: func(error) {}, maxAge: time.Hour}
+	token := &tokenFile{path: path, observe: func(error) {}, maxAge: time.Hour}
 	start := time.Now()
 	if _, err := token.GetRequestMetadata(t.Context()); err == nil || !strings.Contains(err.Error(), "hangs") {
 		t.Errorf("error is %v, want that the file hangs", err)
@@ -106,6 +107,7 @@ func TestCallFailsInTimeWhileItsFirstTokenHangs(t *testing.T) {
 	if _, err := token.GetRequestMetadata(ctx); status.Code(err).String() != "Canceled" {
 		t.Errorf("error of a call that has ended is %v", err)
 	}
+	token.rest()
 	if took := time.Since(start); took > 10*filePatience {
 		t.Errorf("calls took %v", took)
 	}

@@ -53,7 +53,7 @@ func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 		after    time.Duration
 		free     []priority // on which no other volume is held up then
 	}{
-		{"while they are asked for the first time because they are in doubt", dirty, time.Second, []priority{requested}},
+		{"while they are asked for the first time because they are dirty", dirty, time.Second, []priority{requested}},
 		{"while they are asked for again", dirty, 10 * time.Minute, all},
 		{"while pods wait for them, once each has been asked for", requested, crowd / inspectWorkers * defaultRequestTimeout, all},
 		{"when pods have waited for them for long", requested, time.Hour, all},
@@ -99,9 +99,9 @@ func TestInspectThatBringsNothing(t *testing.T) {
 		code         codes.Code
 		nodesRefused bool
 		freshness    volumes.Freshness
-		// inDoubt volumes become stale if nothing is done.
-		inDoubt bool
-		shut    bool
+		// dirty volumes become stale if nothing is done.
+		dirty bool
+		shut  bool
 	}{
 		{"one call fails", codes.Internal, false, volumes.Fresh, true, false},
 		{"one call is aborted", codes.Aborted, false, volumes.Fresh, true, false},
@@ -116,7 +116,7 @@ func TestInspectThatBringsNothing(t *testing.T) {
 			t.Run(fmt.Sprint(test.name, " on level ", l), func(t *testing.T) {
 				s, index := bare(answers{inspect: func(context.Context, string) error { return status.Error(test.code, "no") }})
 				defer s.retries.stop()
-				s.nodesRefused.Store(test.nodesRefused)
+				s.health.nodesRefused = test.nodesRefused
 				index.Request("1")
 				index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
 				if l == unverified {
@@ -126,13 +126,13 @@ func TestInspectThatBringsNothing(t *testing.T) {
 				if f := index.Lookup("1").Freshness; f != test.freshness {
 					t.Errorf("the volume is %v, want %v", f, test.freshness)
 				}
-				if doubt := needsInspect(index, "1"); doubt != test.inDoubt {
-					t.Errorf("the volume is in doubt: %v", doubt)
+				if dirty := needsInspect(index, "1"); dirty != test.dirty {
+					t.Errorf("the volume is dirty: %v", dirty)
 				}
-				if pending := s.retries.pending("1"); pending != test.inDoubt {
-					t.Errorf("a volume that is in doubt %v is to be inspected again %v", test.inDoubt, pending)
+				if pending := s.retries.pending("1"); pending != test.dirty {
+					t.Errorf("a volume that is dirty %v is to be inspected again %v", test.dirty, pending)
 				}
-				if shut := s.gate.open(); shut != test.shut {
+				if shut := s.health.breaker.reset(); shut != test.shut {
 					t.Errorf("all others wait: %v, want %v", shut, test.shut)
 				}
 			})
@@ -155,14 +155,14 @@ func TestFailingVolumeThatIsLearnedOtherwiseIsResyncedAgain(t *testing.T) {
 func TestFailingInspectShutsTheGateOnlyWhenTheNodeListFailsToo(t *testing.T) {
 	s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
 	late := status.Error(codes.DeadlineExceeded, "too late")
-	s.reached(late)
-	if s.gate.open() {
+	s.health.observe(late)
+	if s.health.breaker.reset() {
 		t.Error("one call that takes too long keeps all others away")
 	}
-	s.judge(failed, late)
-	s.reached(late)
-	if !s.gate.open() {
-		t.Error("a crowd runs against a storage API that fails altogether")
+	s.health.observeNodes(failed, late)
+	s.health.observe(late)
+	if !s.health.breaker.reset() {
+		t.Error("many calls run against a storage API that fails altogether")
 	}
 }
 

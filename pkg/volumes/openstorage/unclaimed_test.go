@@ -96,7 +96,7 @@ func TestWhatPodsMakeUpIsAskedForOnceAndSlowly(t *testing.T) {
 			t.Errorf("a volume of a PV waits for %v behind what pods have made up", took)
 		}
 		time.Sleep(2 * count / unclaimedRate * time.Second)
-		s.queueUnsettled()
+		s.queueUnverified()
 		for range 3 { // pods that come later, and resyncs
 			for i := range count {
 				handle := fmt.Sprint("made-up-", i)

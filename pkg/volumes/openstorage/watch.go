@@ -34,13 +34,13 @@ func (s *Source) watchLoop(ctx context.Context) {
 			return
 		}
 		metrics.StorageRequests.WithLabelValues("Watch.Watch", codeOf(err)).Inc()
-		pause, trouble := history.note(end)
-		if trouble {
-			s.problems.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
+		pause, persistent := history.note(end)
+		if persistent {
+			s.health.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
 				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
 		}
-		// Whatever the dump would have brought has to be asked for.
-		s.settleSoon()
+		// Whatever the initial list would have brought has to be asked for.
+		s.verify.fire()
 		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", end.opened,
 			"toOpenAnew", end.reopen, "nextAttemptIn", time.Until(attempt.Add(pause)))
 		if s.pauseWatch(ctx, attempt.Add(pause)) {
@@ -64,15 +64,6 @@ func (s *Source) pauseWatch(ctx context.Context, until time.Time) (reopen bool) 
 	return false
 }
 
-// reopenSoon has the watch opened anew. A stream shows for ever what its token was
-// allowed to see when it was opened.
-func (s *Source) reopenSoon() {
-	select {
-	case s.reopen <- struct{}{}:
-	default:
-	}
-}
-
 // watch opens the stream and follows it to its end.
 func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -86,11 +77,11 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	defer func() {
 		cancel()
 		companions.Wait()
-		s.dumping.Store(false)
+		s.listing.Store(false)
 		s.watching.Store(false)
 		metrics.StorageWatchOpen.Set(0)
 		end = watchEnd{kind: kindOf(err), opened: opened, lasted: time.Since(attempt),
-			reopen: reopen, outage: s.problems.has(ReasonUnreachable)}
+			reopen: reopen, outage: s.health.has(ReasonUnreachable)}
 	}()
 
 	stream, err := s.client.watch.Watch(ctx, &api.SdkWatchRequest{
@@ -99,9 +90,9 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	if err != nil {
 		return end, err
 	}
-	s.dumping.Store(true)
-	d := newDump()
-	companions.Go(func() { opened = s.awaitDump(ctx, d, attempt) })
+	s.listing.Store(true)
+	initial := newInitialList()
+	companions.Go(func() { opened = s.awaitInitialList(ctx, initial, attempt) })
 	companions.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -117,25 +108,25 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 		}
 		event := response.GetVolumeEvent()
 		s.notice(event)
-		d.note(event.GetVolume().GetId())
+		initial.note(event.GetVolume().GetId())
 	}
 }
 
-// awaitDump waits for the end of the dump, and takes the watch for open then; and
-// for a good one when it has lasted. It returns false if the stream ends before it
+// awaitInitialList waits for the end of the initial list, and takes the watch for
+// open then; and for a good one when it has lasted. It returns false if the stream ends before it
 // is open.
-func (s *Source) awaitDump(ctx context.Context, d *dump, attempt time.Time) bool {
+func (s *Source) awaitInitialList(ctx context.Context, initial *initialList, attempt time.Time) bool {
 	followed := s.index.Handles(volumes.Claimed)
-	if !d.wait(ctx, s.timing.dumpIdle, followed.Len()) {
+	if !initial.wait(ctx, s.timing.initialListIdle, followed.Len()) {
 		return false
 	}
-	s.dumping.Store(false)
+	s.listing.Store(false)
 	s.watching.Store(true)
 	metrics.StorageWatchOpen.Set(1)
-	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", d.messages.Load())
-	s.settleSoon()
+	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", initial.messages.Load())
+	s.verify.fire()
 	if sleep(ctx, time.Until(attempt.Add(provenAfter*s.config.WatchBackoff))) {
-		s.problems.clear(ReasonNoWatch)
+		s.health.clear(ReasonNoWatch)
 	}
 	return true
 }
