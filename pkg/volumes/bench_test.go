@@ -111,7 +111,8 @@ func benchmarkUpdate(b *testing.B, shift int) {
 	i := 0
 	for b.Loop() {
 		o := observations[1-i>>10&1][i&1023]
-		if _, err := ix.Resolve(o.ID, o); err != nil {
+		inspection, _ := ix.Begin(o.ID)
+		if _, err := inspection.Found(o); err != nil {
 			b.Fatal(err)
 		}
 		i++
@@ -136,6 +137,6 @@ func BenchmarkView(b *testing.B) {
 func BenchmarkSummary(b *testing.B) {
 	ix := filledIndex(b)
 	for b.Loop() {
-		ix.Summary(20)
+		Summarize(ix, 20)
 	}
 }

@@ -196,7 +196,7 @@ func TestStorageNodeIsNotDrawnToAnotherNode(t *testing.T) {
 			if tc.want == "" {
 				unmatched = 1
 			}
-			if got := ix.Summary(1).UnmatchedNodes; got != unmatched {
+			if got := Summarize(ix, 1).UnmatchedNodes; got != unmatched {
 				t.Errorf("%d storage nodes are no node, want %d", got, unmatched)
 			}
 		})
@@ -492,7 +492,7 @@ func TestNodeStatesGetOldWithTheNodeList(t *testing.T) {
 				pass(maxStaleness / 3)
 				ix.Notice(observe("1", "s1"))
 				mustResolve(ix, "1", observe("1", "s1"))
-				ix.MarkMissing("2")
+				mustMiss(ix, "2")
 			}
 			pass(0)
 		}, byDriver},
@@ -562,7 +562,7 @@ func TestListWithoutNodesIsNoContact(t *testing.T) {
 	for _, list := range [][]StorageNode{nil, {{Hostname: "a"}}} {
 		ix.SetStorageNodes(list)
 		ix.step()
-		if s := ix.Summary(0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
+		if s := Summarize(ix, 0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
 			t.Errorf("after %v: contact %v, node list %v, reached %v", list, s.LastContact, s.LastNodeList, ix.View().Reached())
 		}
 	}

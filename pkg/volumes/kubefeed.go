@@ -99,8 +99,8 @@ func (ix *Index) pvHandler() cache.ResourceEventHandler {
 		return handle
 	}
 	return handler[*v1.PersistentVolume]{
-		// The initial list comes to the source with the watch's dump of all volumes.
-		// Only a PV that is new is worth a question of its own.
+		// The volumes of the initial list come to the source with the watch. Only a PV
+		// that is new is worth an inspect of its own.
 		add: func(pv *v1.PersistentVolume, initial bool) { ix.follow(handleOf(pv), !initial) },
 		update: func(old, pv *v1.PersistentVolume) {
 			if before, now := handleOf(old), handleOf(pv); before != now {
@@ -109,62 +109,6 @@ func (ix *Index) pvHandler() cache.ResourceEventHandler {
 			}
 		},
 		remove: func(pv *v1.PersistentVolume) { ix.forget(handleOf(pv)) },
-	}
-}
-
-// Want follows a handle that a pod needs and that the index does not know, and
-// has it inspected at once. It never waits.
-func (ix *Index) Want(handle string) {
-	if handle == "" {
-		return
-	}
-	now, k := ix.now(), keyOf(handle)
-	shard := ix.volumes.shard(k)
-	shard.Lock()
-	r := shard.ensure(k, now)
-	if r.refs == 0 {
-		r.wantedAt = now
-		if ix.volumes.sweepAt(now + wantedFor) {
-			ix.signal()
-		}
-	}
-	shard.Unlock()
-	ix.wanted.add(handle)
-}
-
-// follow counts one more PV with the handle.
-func (ix *Index) follow(handle string, inspect bool) {
-	if handle == "" {
-		return
-	}
-	now, k := ix.now(), keyOf(handle)
-	shard := ix.volumes.shard(k)
-	shard.Lock()
-	r := shard.ensure(k, now)
-	r.refs++
-	inspect = inspect && r.volume == nil
-	shard.Unlock()
-	if inspect {
-		ix.wanted.add(handle)
-	}
-}
-
-// forget counts one PV less.
-func (ix *Index) forget(handle string) {
-	if handle == "" {
-		return
-	}
-	k := keyOf(handle)
-	shard := ix.volumes.shard(k)
-	shard.Lock()
-	defer shard.Unlock()
-	r := shard.get(k)
-	if r == nil || r.refs == 0 {
-		return
-	}
-	r.refs--
-	if r.refs == 0 {
-		shard.remove(k)
 	}
 }
 

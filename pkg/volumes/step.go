@@ -8,13 +8,8 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-const (
-	// wantedFor is how long a handle that no PV names is followed after a pod
-	// asked for it. In-tree volumes that stand in the pod itself have no PV.
-	wantedFor = int64(time.Hour)
-	// sweepGap is the least time between two walks over all records.
-	sweepGap = int64(time.Second)
-)
+// sweepGap is the least time between two walks over all records.
+const sweepGap = int64(time.Second)
 
 // step brings the view up to date and tells the subscribers what changed. It
 // returns the index time at which time alone will change something, 0 if never.
@@ -42,8 +37,8 @@ func (ix *Index) step() (next int64) {
 
 	var subscribers []func(Change)
 	change.Generation = ix.view.Load().generation
-	change.Volumes, subscribers = ix.changes.take()
-	if len(change.Volumes) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
+	change.Volumes, change.Requested, subscribers = ix.changes.take()
+	if len(change.Volumes) > 0 || len(change.Requested) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
 		for _, tell := range subscribers {
 			tell(change)
 		}
@@ -84,8 +79,8 @@ func sooner(a, b int64) int64 {
 	return a
 }
 
-// sweep finds the records that have been in doubt for too long, and those that
-// nobody wants any more. It returns when it has to run again, 0 if never.
+// sweep finds the records that have been dirty for too long. It returns when it
+// has to run again, 0 if never.
 func (ix *Index) sweep(now int64) (due int64) {
 	t, view := ix.volumes, ix.view.Load()
 	if due = t.nextSweep.Load(); due == 0 || now < due {
@@ -102,14 +97,6 @@ func (ix *Index) sweepShard(s *shard, view *View, now int64) {
 	s.Lock()
 	defer s.Unlock()
 	for k, r := range s.all() {
-		if r.refs == 0 {
-			expiry := r.wantedAt + wantedFor
-			if now >= expiry {
-				s.remove(k)
-				continue
-			}
-			ix.volumes.sweepAt(max(expiry, now+sweepGap))
-		}
 		if r.dirtySince == 0 || r.overdue {
 			continue
 		}

@@ -25,7 +25,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	// The pod is entered before the index is read, so that no change of the index
 	// can fall between the reading and the entry.
 	pl.waiting.enter(pod)
-	d := pl.decider.decide(pod, found, pl.request)
+	d := pl.decider.decide(pod, found, func(handle string) volumes.Entry { return pl.waiting.request(pod, handle) })
 	d.avoided = pl.avoid.nodes(pod.UID, time.Now())
 	d.localFirst = pl.localFirst
 	d.seed = maphash.String(seed, string(pod.UID))
@@ -51,17 +51,6 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 }
 
 var seed = maphash.MakeSeed()
-
-// request looks a volume up, and has the index ask storage about one that it does
-// not know.
-func (pl *Hyperconverge) request(handle string) volumes.Entry {
-	entry := pl.decider.index.Lookup(handle)
-	if entry.Volume == nil || entry.Freshness == volumes.Stale {
-		pl.decider.index.Want(handle)
-		entry = pl.decider.index.Lookup(handle)
-	}
-	return entry
-}
 
 // PreFilterExtensions returns nil: other pods on a node do not change a verdict.
 func (pl *Hyperconverge) PreFilterExtensions() fwk.PreFilterExtensions { return nil }

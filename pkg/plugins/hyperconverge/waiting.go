@@ -7,6 +7,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
 
@@ -48,6 +49,8 @@ type waitingPod struct {
 	nudge time.Duration
 	// woken is set from the first waking to the last nudge.
 	woken bool
+	// requested are the handles that the index follows for the pod's sake.
+	requested sets.Set[string]
 }
 
 // question is whether a pod would fare better now than by its decision.
@@ -77,7 +80,7 @@ func (w *waitingPods) enter(pod *v1.Pod) {
 		w.pods[pod.UID] = p
 	}
 	held(p.decision, -1)
-	*p = waitingPod{pod: pod}
+	*p = waitingPod{pod: pod, requested: p.requested}
 }
 
 // settle notes the decision of the attempt. Pods that the decision does not
@@ -97,6 +100,7 @@ func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
 		return
 	}
 	if gone || (d.Rejection == nil && !d.Concerned) {
+		w.release(p)
 		delete(w.pods, pod.UID)
 		return
 	}
@@ -116,6 +120,36 @@ func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
 	p.missed = indexChange{}
 }
 
+// request looks a volume up for a pod that has been entered. One that the index does
+// not know it is to follow for the pod's sake, once for each handle.
+func (w *waitingPods) request(pod *v1.Pod, handle string) volumes.Entry {
+	entry := w.decider.index.Lookup(handle)
+	if entry.Volume != nil && entry.Freshness != volumes.Stale {
+		return entry
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, found := w.pods[pod.UID]
+	if !found || p.requested.Has(handle) {
+		return entry
+	}
+	entry = w.decider.index.Request(handle)
+	if !entry.FirstSeen.IsZero() {
+		if p.requested == nil {
+			p.requested = sets.New[string]()
+		}
+		p.requested.Insert(handle)
+	}
+	return entry
+}
+
+// release takes the requests of a pod back.
+func (w *waitingPods) release(p *waitingPod) {
+	for handle := range p.requested {
+		w.decider.index.Release(handle)
+	}
+}
+
 // pending reports whether a pod still wants a node. One that is evicted before it
 // has a node does not.
 func pending(pod *v1.Pod) bool {
@@ -129,6 +163,7 @@ func (w *waitingPods) leave(uid types.UID) {
 	defer w.mu.Unlock()
 	if p, found := w.pods[uid]; found {
 		held(p.decision, -1)
+		w.release(p)
 		delete(w.pods, uid)
 	}
 }
@@ -139,6 +174,7 @@ func (w *waitingPods) leaveAll() {
 	defer w.mu.Unlock()
 	for _, p := range w.pods {
 		held(p.decision, -1)
+		w.release(p)
 	}
 	clear(w.pods)
 }

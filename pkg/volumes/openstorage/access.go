@@ -3,69 +3,54 @@ package openstorage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/libopenstorage/openstorage/api"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
+
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 const (
-	// visibilityGap is the least time between two looks at what the token shows, and
-	// the time between them while it does not show all.
-	visibilityGap = 30 * time.Second
-	// With visibleFew volumes or more, it is a problem when less than visiblePercent
+	// accessCheckGap is the least time between two access checks, and the time between
+	// them while the token does not show all.
+	accessCheckGap = 30 * time.Second
+	// With visibleFew volumes or more, it is a condition when less than visiblePercent
 	// of them are shown. Of a few, some may be PVs that were left behind.
 	visibleFew     = 50
 	visiblePercent = 90
 )
 
-// visibilityReasons are the problems that a look at what the token shows finds.
-var visibilityReasons = []string{ReasonTokenBlind, ReasonForeignCluster, ReasonShowsTooFew}
-
-// lookSoon has the visibility of the volumes checked.
-func (s *Source) lookSoon() {
-	select {
-	case s.look <- struct{}{}:
-	default:
-	}
-}
-
-// visibilityLoop checks what the token shows, when there is reason to, and again
-// and again while that is not enough: rights may be given without a new token.
-func (s *Source) visibilityLoop(ctx context.Context) {
+// accessLoop checks what the token shows, when there is reason to, and again and
+// again while that is not enough.
+func (s *Source) accessLoop(ctx context.Context) {
 	if !s.waitForIndex(ctx) {
 		return
 	}
 	for ctx.Err() == nil {
-		if !s.listRefused.Load() && !slices.ContainsFunc(visibilityReasons, s.problems.has) {
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.look:
-			}
+		if s.health.accessMissing() || s.checkAccess.wait(ctx) {
+			s.checkTokenAccess(ctx)
 		}
-		s.checkVisibility(ctx)
-		sleep(ctx, s.timing.visibilityGap)
+		sleep(ctx, s.timing.accessCheckGap)
 	}
 }
 
-// checkVisibility finds out whether the token shows the volumes that Kubernetes
-// has. Without rights, it gets an empty list and no error.
-func (s *Source) checkVisibility(ctx context.Context) {
-	handles := s.index.Followed()
-	response, err := s.client.volumes.Enumerate(ctx, &api.SdkVolumeEnumerateRequest{})
+// checkTokenAccess finds out whether the token shows the volumes that Kubernetes has.
+// Without rights, it gets an empty list and no error.
+func (s *Source) checkTokenAccess(ctx context.Context) {
+	handles := s.index.Handles(volumes.Claimed)
+	response, err := s.client.volumes.Enumerate(ctx, &api.SdkVolumeEnumerateRequest{}, listOption())
 	if ctx.Err() != nil {
 		return
 	}
-	k := s.reached(err)
-	s.judgeToken(&s.listRefused, k, err)
+	k := s.health.observe(err)
+	s.health.observeVolumes(k, err)
 	if k != answered {
 		return
 	}
 	shown := sets.New(response.GetVolumeIds()...)
-	c := census{followed: handles.Len(), shown: len(shown)}
+	c := accessCheck{followed: handles.Len(), shown: len(shown)}
 	for i := range handles.Len() {
 		id, known := s.volumeID(handles.At(i))
 		if !known {
@@ -78,28 +63,19 @@ func (s *Source) checkVisibility(ctx context.Context) {
 	}
 	klog.FromContext(ctx).V(2).Info("Compared the volumes of Kubernetes with those of the storage API",
 		"kubernetes", c.followed, "checkable", c.checkable, "storage", c.shown, "both", c.visible)
-
-	reason, message := c.problem(s.config.Endpoint)
-	if reason != "" {
-		s.problems.set(reason, message)
-	}
-	for _, other := range visibilityReasons {
-		if other != reason && s.problems.clear(other) {
-			s.rightsGained()
-		}
-	}
+	s.health.observeAccess(&c)
 }
 
-// census compares the volumes of Kubernetes with those that storage shows.
-type census struct {
+// accessCheck compares the volumes of Kubernetes with those that storage shows.
+type accessCheck struct {
 	followed  int // that Kubernetes has
 	checkable int // whose id is known, among these
 	visible   int // that storage shows, among these
 	shown     int // that storage shows at all
 }
 
-// problem returns what is wrong, and an empty reason if nothing is.
-func (c *census) problem(endpoint string) (reason, message string) {
+// condition returns what is wrong, and an empty reason if nothing is.
+func (c *accessCheck) condition(endpoint string) (reason, message string) {
 	switch {
 	case c.checkable == 0:
 		return "", ""

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestDumpIsOver(t *testing.T) {
+func TestInitialListIsOver(t *testing.T) {
 	const idle, never = 2 * time.Second, 1000
 	tests := []struct {
 		name    string
@@ -23,27 +23,27 @@ func TestDumpIsOver(t *testing.T) {
 		{"when a volume comes again on a stream that never is silent", never,
 			func(i int) string { return strconv.Itoa(i % 4) }, time.Second, never, 4 * time.Second},
 		{"after a while when every message is about another volume", 0,
-			strconv.Itoa, time.Second, never, maxDumpIdle * idle},
+			strconv.Itoa, time.Second, never, maxInitialListIdle * idle},
 		{"after a longer while when there are many", 5000,
-			strconv.Itoa, time.Second, never, maxDumpIdle*idle + 5000*dumpPerVolume},
+			strconv.Itoa, time.Second, never, maxInitialListIdle*idle + 5000*initialListPerVolume},
 		{"after a while when no message names a volume", 0,
-			func(int) string { return "" }, time.Second, never, maxDumpIdle * idle},
+			func(int) string { return "" }, time.Second, never, maxInitialListIdle * idle},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				d, start := newDump(), time.Now()
+				l, start := newInitialList(), time.Now()
 				go func() {
 					for i := range test.count {
-						d.note(test.id(i))
+						l.note(test.id(i))
 						if !sleep(ctx, test.gap) {
 							return
 						}
 					}
 				}()
-				if !d.wait(ctx, idle, test.volumes) {
+				if !l.wait(ctx, idle, test.volumes) {
 					t.Error("the stream has not ended")
 				}
 				if took := time.Since(start); took != test.want {
@@ -54,22 +54,22 @@ func TestDumpIsOver(t *testing.T) {
 	}
 }
 
-func TestDumpThatIsOverRemembersNothing(t *testing.T) {
+func TestInitialListThatIsOverRemembersNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDump()
-		d.note("1")
-		d.wait(t.Context(), time.Second, 0)
-		d.note("2")
-		if d.seen != nil {
-			t.Errorf("%d volumes are remembered", len(d.seen))
+		l := newInitialList()
+		l.note("1")
+		l.wait(t.Context(), time.Second, 0)
+		l.note("2")
+		if l.seen != nil {
+			t.Errorf("%d volumes are remembered", len(l.seen))
 		}
 	})
 }
 
-func TestDumpOfAStreamThatEndsIsNotOver(t *testing.T) {
+func TestInitialListOfAStreamThatEndsIsNotOver(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if newDump().wait(ctx, time.Hour, 0) {
+	if newInitialList().wait(ctx, time.Hour, 0) {
 		t.Error("the stream has ended")
 	}
 }
