@@ -16,13 +16,13 @@ import (
 // InTreeDriver is the name under which volumes of the in-tree plugin are known.
 const InTreeDriver = "kubernetes.io/portworx-volume"
 
-// MigratedDriver is the CSI driver that mounts volumes of the in-tree plugin
-// (PortworxDriverName of k8s.io/csi-translation-lib).
-const MigratedDriver = "pxd.portworx.com"
-
 // MaxHandle is the greatest length in bytes of the id or name of a volume that
 // stands in a pod (F13). Kubernetes bounds names at 253; ids are shorter.
 const MaxHandle = 256
+
+// MigratedDriver is the CSI driver that mounts volumes of the in-tree plugin
+// (PortworxDriverName of k8s.io/csi-translation-lib).
+const MigratedDriver = "pxd.portworx.com"
 
 // Claim is one volume of a pod on the way pod → PVC → PV → handle.
 type Claim struct {

@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,8 +12,8 @@ import (
 // have the key, which is then no evidence for any.
 //
 // A kubelet writes the CSINode of its node and the addresses of its Node, but the
-// name of neither. So names stand above both, and a CSINode draws no storage node
-// to it that is another node as far as storage's record tells.
+// name of neither. So names stand above addresses, and decide between nodes whose
+// CSINodes name one storage node.
 type identity struct {
 	nodes      map[string]*kubeNode  // Kubernetes node name -> node
 	csi        map[string]csiNode    // Kubernetes node name -> its CSINode
@@ -100,6 +101,9 @@ func (i *identity) lacksDriver(node string) bool {
 
 // nodeOf returns the name of the Kubernetes node that the storage node is, or "".
 func (i *identity) nodeOf(s *StorageNode) string {
+	if name := i.onlyClaimant(s.ID); name != "" {
+		return name
+	}
 	if _, found := i.nodes[s.SchedulerNodeName]; found {
 		return s.SchedulerNodeName
 	}
@@ -111,32 +115,26 @@ func (i *identity) nodeOf(s *StorageNode) string {
 }
 
 // weigh puts what kubelets say of their own nodes together: the CSINodes that name
-// the id, and the nodes that have the record's hostname or addresses, "" for none.
+// the id, if several do, and the nodes that have the record's hostname or addresses,
+// "" for none.
 func (i *identity) weigh(id string, seenAt ...string) string {
-	claimant := i.byID[id]
+	_, contested := i.rivals[id]
 	first, believed := "", ""
 	for _, name := range seenAt {
 		switch {
 		case name == "":
-		case claimant != "" && i.names(name, id):
+		case contested && i.names(name, id):
 			if believed != "" && believed != name {
 				return "" // there is as much to be said for one as for the other
 			}
 			believed = name
-		case claimant != "" && len(i.csi[name].ids) > 0:
+		case contested && len(i.csi[name].ids) > 0:
 			// That node says that it is another storage node; an address may be an old one.
 		case first == "":
 			first = name
 		}
 	}
-	switch {
-	case believed != "":
-		return believed
-	case first != "":
-		return first
-	default:
-		return i.onlyClaimant(id)
-	}
+	return cmp.Or(believed, first)
 }
 
 // onlyClaimant returns the one node whose CSINode names the storage node, or "".

@@ -59,8 +59,10 @@ func TestStorageNodeIsRecognised(t *testing.T) {
 		record   StorageNode // its id is s
 		want     string
 	}{
-		{"by the scheduler's node name, against all other evidence", []*v1.Node{testNode("a"), testNode("b", internalIP("10.0.0.1"))},
-			[]*storagev1.CSINode{testCSINode("b", "s")}, StorageNode{SchedulerNodeName: "a", Hostname: "b", MgmtIP: "10.0.0.1"}, "a"},
+		{"by the id in CSINode, against all other evidence", []*v1.Node{testNode("a"), testNode("b", internalIP("10.0.0.1"))},
+			[]*storagev1.CSINode{testCSINode("a", "s")}, StorageNode{SchedulerNodeName: "b", Hostname: "b", MgmtIP: "10.0.0.1"}, "a"},
+		{"by the scheduler's node name before the hostname", []*v1.Node{testNode("a"), testNode("b")}, nil,
+			StorageNode{SchedulerNodeName: "a", Hostname: "b"}, "a"},
 		{"by the id in CSINode when it says nothing of itself", []*v1.Node{testNode("a"), testNode("b")},
 			[]*storagev1.CSINode{testCSINode("a", "s")}, StorageNode{}, "a"},
 		{"by the id in CSINode when it speaks of machines that are no nodes", []*v1.Node{testNode("a"), testNode("b")},
@@ -125,7 +127,6 @@ func TestStorageNodeIsNotDrawnToAnotherNode(t *testing.T) {
 	owner := func(addresses ...v1.NodeAddress) *v1.Node { return testNode("owner", addresses...) }
 	liar := func(addresses ...v1.NodeAddress) *v1.Node { return testNode("liar", addresses...) }
 	both := []*storagev1.CSINode{testCSINode("owner", "s"), testCSINode("liar", "s")}
-	onlyLiar := []*storagev1.CSINode{testCSINode("liar", "s")}
 	onlyOwner := []*storagev1.CSINode{testCSINode("owner", "s")}
 	for _, tc := range []struct {
 		name     string
@@ -163,14 +164,6 @@ func TestStorageNodeIsNotDrawnToAnotherNode(t *testing.T) {
 			StorageNode{Hostname: "third"}, "third", []string{"liar", "owner"}},
 		{"three CSINodes name it: the hostname decides", []*v1.Node{owner(), liar(), testNode("a")},
 			append([]*storagev1.CSINode{testCSINode("a", "s")}, both...), StorageNode{Hostname: "owner"}, "owner", []string{"a", "liar"}},
-		{"the liar's CSINode alone names it: the scheduler's node name decides", []*v1.Node{owner(), liar()}, onlyLiar,
-			StorageNode{SchedulerNodeName: "owner"}, "owner", []string{"liar"}},
-		{"the liar's CSINode alone names it: the hostname decides", []*v1.Node{owner(), liar(address)}, onlyLiar,
-			StorageNode{Hostname: "owner", MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
-		{"the liar's CSINode alone names it: the address decides", []*v1.Node{owner(address), liar()}, onlyLiar,
-			StorageNode{MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
-		{"the liar's CSINode alone names it, and both have the address: the first label decides", []*v1.Node{owner(address), liar(address)}, onlyLiar,
-			StorageNode{Hostname: "owner.example.com", MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
 		{"the liar takes the address: the owner's CSINode decides", []*v1.Node{owner(address), liar(address)}, onlyOwner,
 			StorageNode{MgmtIP: "10.0.0.1"}, "owner", nil},
 		{"the liar takes the hostname: the owner's name decides", []*v1.Node{owner(), liar(hostnameAddress("owner"))}, nil,
@@ -223,7 +216,7 @@ func TestCSINodeThatIsNotBelievedShowsTheDriver(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ix, _ := newTestIndex()
-			ix.feedNodes([]*v1.Node{testNode("owner"), testNode("liar")}, []*storagev1.CSINode{testCSINode("liar", "s")})
+			ix.feedNodes([]*v1.Node{testNode("owner"), testNode("liar")}, []*storagev1.CSINode{testCSINode("owner", "s"), testCSINode("liar", "s")})
 			ix.SetStorageNodes(tc.list)
 			ix.step()
 			if got := ix.View().Node("liar").State; got != tc.want {
@@ -626,8 +619,8 @@ func FuzzIdentity(f *testing.F) {
 			}
 		case holder == nil || state != placement.Offline:
 			t.Errorf("storage node %q is %q in state %v, though a CSINode names it", id, nameOf(holder), state)
-		case schedulerName == node && node != "other" && holder.Name != node:
-			t.Errorf("storage node %q is %s, against storage's own word", id, holder.Name)
+		case holder.Name != "other":
+			t.Errorf("storage node %q is %s, against the only CSINode that names it", id, holder.Name)
 		}
 		ix.csiNodeHandler().OnDelete(testCSINode("other", id))
 		ix.step()

@@ -138,6 +138,10 @@ func (o *oracle) csiNodesOf(id string) []string {
 
 // nodeOf goes through the ways of recognising a node, one after the other.
 func (o *oracle) nodeOf(s *StorageNode) string {
+	claimants := o.csiNodesOf(s.ID)
+	if len(claimants) == 1 {
+		return claimants[0]
+	}
 	if o.nodes[s.SchedulerNodeName] != nil {
 		return s.SchedulerNodeName
 	}
@@ -155,7 +159,6 @@ func (o *oracle) nodeOf(s *StorageNode) string {
 			seenAt = append(seenAt, name)
 		}
 	}
-	claimants := o.csiNodesOf(s.ID)
 	var both, others []string
 	for _, name := range seenAt {
 		switch {
@@ -172,8 +175,6 @@ func (o *oracle) nodeOf(s *StorageNode) string {
 		return ""
 	case len(others) > 0:
 		return others[0]
-	case len(claimants) == 1:
-		return claimants[0]
 	default:
 		return ""
 	}
