@@ -220,20 +220,8 @@ func webhookBlind(r *run) {
 func lostWakeUp(r *run) {
 	const pods = 60
 	for i := range pods {
-		r.claim(fmt.Sprintf("c-%d", i), r.inStorage(fmt.Sprintf("c-%d", i), at(node(1))), vol{annotations: map[string]string{restoring: "true"}})
+		r.bound(fmt.Sprintf("c-%d", i), r.inStorage(fmt.Sprintf("c-%d", i), at(node(1))), vol{annotations: map[string]string{restoring: "true"}})
 	}
-	r.eventually(later, "claims are bound", func() error {
-		claims, err := r.client.CoreV1().PersistentVolumeClaims(r.namespace).List(r.ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		for _, c := range claims.Items {
-			if c.Status.Phase != v1.ClaimBound {
-				return errNotYet
-			}
-		}
-		return nil
-	})
 	r.create(r.pod("first", "c-0")).on(node(1)) // the account of the namespace is there from now on
 	for i := 1; i < pods; i++ {
 		claim := fmt.Sprintf("c-%d", i)

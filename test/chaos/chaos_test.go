@@ -158,7 +158,7 @@ func start(t *testing.T) (*world, uint64) {
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 // line is the row in the output of the suite.
-func (o *outcome) line() string {
+func (o outcome) line() string {
 	result := fmt.Sprintf("ok      %5.1f s, recovered in %.1f s", o.took.Seconds(), o.recovered.Seconds())
 	switch {
 	case o.skipped != "":

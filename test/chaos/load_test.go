@@ -176,7 +176,7 @@ func pinnedViews(r *run) {
 	r.extraNodes(extra...)
 	r.volume("data", at(node(1)))
 	time.Sleep(2 * time.Second)
-	_, before, err := rest(r.scheduler)
+	_, before, err := atRest(r.scheduler)
 	r.must(err)
 	var made []*tracked
 	for i := range pods {
@@ -188,7 +188,7 @@ func pinnedViews(r *run) {
 	}
 	r.waits(made[pods-1], longer, "Insufficient cpu")
 	r.settled()
-	_, after, err := rest(r.scheduler)
+	_, after, err := atRest(r.scheduler)
 	r.must(err)
 	each := (after - before) / pods / 1000
 	r.measured("%.1f kB per pod", each)
@@ -276,7 +276,7 @@ func manyClaims(r *run) {
 	for i := range claims {
 		name := fmt.Sprintf("c-%d", i)
 		handle := r.inStorage(name, at(node(1)))
-		group.Go(func() error { r.claim(name, handle, vol{}); return nil })
+		group.Go(func() error { return r.bind(name, handle, vol{}) })
 	}
 	r.must(group.Wait())
 	begun := time.Now()

@@ -108,7 +108,7 @@ func (r *run) leads(c *component, within time.Duration) {
 		if err != nil {
 			return err
 		}
-		if leads, _ := metric(families, "leader_election_master_status", "name", schedulerName); leads != 1 {
+		if leads, _ := metric(families, "leader_election_master_status"); leads != 1 {
 			return errNotYet
 		}
 		return nil
@@ -385,7 +385,7 @@ func webhookTerm(r *run) {
 func webhookAlone(r *run) {
 	r.hookProxy.fault(isAny, answers(503, "ServiceUnavailable"))
 	r.hookProxy.cutWatches()
-	c, _, err := r.startWebhookUnready(fmt.Sprintf("webhook-%d", r.runs))
+	c, _, err := r.startWebhookUnready(r.ctx, fmt.Sprintf("webhook-%d", r.runs))
 	r.must(err)
 	r.later(func() { c.kill() })
 	time.Sleep(2 * time.Second)

@@ -20,6 +20,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -287,9 +289,9 @@ func lineWith(log, word string) string {
 	return ""
 }
 
-// rest is what a component needs while nothing happens: goroutines, and after a
+// atRest is what a component needs while nothing happens: goroutines, and after a
 // collection of garbage the heap.
-func rest(c *component) (goroutines, heap float64, err error) {
+func atRest(c *component) (goroutines, heap float64, err error) {
 	if c.name != "webhook" { // has no profiler
 		if _, err := c.get("/debug/pprof/heap?gc=1"); err != nil {
 			return 0, 0, err
@@ -308,7 +310,7 @@ func rest(c *component) (goroutines, heap float64, err error) {
 func (r *run) baseline() {
 	for _, c := range []*component{r.scheduler, r.webhook} {
 		r.eventually(longer, c.name+" is back at rest", func() error {
-			goroutines, heap, err := rest(c)
+			goroutines, heap, err := atRest(c)
 			if err != nil {
 				return err
 			}
@@ -388,7 +390,7 @@ func (w *world) awaitLeader(ctx context.Context) error {
 	for range 600 {
 		families, err := w.scheduler.metrics()
 		if err == nil {
-			if leads, _ := metric(families, "leader_election_master_status", "name", schedulerName); leads == 1 {
+			if leads, _ := metric(families, "leader_election_master_status"); leads == 1 {
 				return nil
 			}
 		}
@@ -406,7 +408,7 @@ func (w *world) awaitLeader(ctx context.Context) error {
 func (w *world) rest() {
 	for _, c := range []*component{w.scheduler, w.webhook} {
 		for range 20 {
-			goroutines, heap, err := rest(c)
+			goroutines, heap, err := atRest(c)
 			if err == nil {
 				c.goroutines, c.heap = max(c.goroutines, goroutines), max(c.heap, heap)
 				break
@@ -429,7 +431,6 @@ type vol struct {
 	params      map[string]string
 	labels      map[string]string
 	annotations map[string]string
-	mode        v1.PersistentVolumeAccessMode
 }
 
 func at(nodes ...string) vol { return vol{sets: [][]string{nodes}} }
@@ -478,48 +479,58 @@ func (r *run) volume(name string, v vol) (handle string) {
 	return handle
 }
 
-// bound makes a PV of this handle and a claim that is bound to it.
+// bound makes a PV of this handle and a claim that is bound to it: what the
+// provisioner does, and what the controller manager would do in its own time.
 func (r *run) bound(name, handle string, v vol) {
 	r.Helper()
-	r.claim(name, handle, v)
-	r.eventually(later, "claim "+name+" is bound", func() error {
-		claim, err := r.client.CoreV1().PersistentVolumeClaims(r.namespace).Get(r.ctx, name, metav1.GetOptions{})
-		if err == nil && claim.Status.Phase != v1.ClaimBound {
-			err = errors.New(string(claim.Status.Phase))
-		}
-		return err
-	})
+	r.must(r.bind(name, handle, v))
 }
 
-// claim is bound, but does not wait.
-func (r *run) claim(name, handle string, v vol) {
-	r.Helper()
+func (r *run) bind(name, handle string, v vol) error {
 	source := v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: driver.Name, VolumeHandle: handle}}
 	if v.inTree {
 		source = v1.PersistentVolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: handle}}
 	}
 	modes := []v1.PersistentVolumeAccessMode{v1.ReadWriteMany}
-	if v.mode != "" {
-		modes[0] = v.mode
+	claims := r.client.CoreV1().PersistentVolumeClaims(r.namespace)
+	claim, err := claims.Create(r.ctx, &v1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: v.annotations},
+		Spec: v1.PersistentVolumeClaimSpec{
+			AccessModes: modes, StorageClassName: new(string), Resources: v1.VolumeResourceRequirements{Requests: oneGiB},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
 	}
-	pv := &v1.PersistentVolume{
+	pv, err := r.client.CoreV1().PersistentVolumes().Create(r.ctx, &v1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: r.namespace + "-" + name, Labels: map[string]string{mark: r.namespace}},
 		Spec: v1.PersistentVolumeSpec{
 			Capacity: oneGiB, AccessModes: modes, PersistentVolumeSource: source,
 			PersistentVolumeReclaimPolicy: v1.PersistentVolumeReclaimRetain,
-			ClaimRef:                      &v1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: r.namespace, Name: name},
-		},
-	}
-	_, err := r.client.CoreV1().PersistentVolumes().Create(r.ctx, pv, metav1.CreateOptions{})
-	r.must(err)
-	_, err = r.client.CoreV1().PersistentVolumeClaims(r.namespace).Create(r.ctx, &v1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: v.annotations},
-		Spec: v1.PersistentVolumeClaimSpec{
-			AccessModes: modes, StorageClassName: new(string), VolumeName: pv.Name,
-			Resources: v1.VolumeResourceRequirements{Requests: oneGiB},
+			ClaimRef:                      &v1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: r.namespace, Name: name, UID: claim.UID},
 		},
 	}, metav1.CreateOptions{})
-	r.must(err)
+	if err != nil {
+		return err
+	}
+	return retry.RetryOnConflict(wait.Backoff{Steps: 100, Duration: 10 * time.Millisecond}, func() error {
+		claim, err := claims.Get(r.ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if claim.Spec.VolumeName == "" {
+			metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "pv.kubernetes.io/bind-completed", "yes")
+			claim.Spec.VolumeName = pv.Name
+			if claim, err = claims.Update(r.ctx, claim, metav1.UpdateOptions{}); err != nil {
+				return err
+			}
+		}
+		if claim.Status.Phase != v1.ClaimBound {
+			claim.Status.Phase = v1.ClaimBound
+			_, err = claims.UpdateStatus(r.ctx, claim, metav1.UpdateOptions{})
+		}
+		return err
+	})
 }
 
 // annotateClaim sets an annotation, or removes it if the value is empty.

@@ -143,7 +143,7 @@ func manyRealClaims(r *run) {
 	var claims []string
 	for i := range 500 {
 		name := fmt.Sprintf("c-%d", i)
-		r.claim(name, r.inStorage(name, at(node(1))), vol{})
+		r.bound(name, r.inStorage(name, at(node(1))), vol{})
 		claims = append(claims, name)
 	}
 	p := r.create(r.pod("p", claims...)).only(node(1))
@@ -259,7 +259,7 @@ func oddHandles(r *run) {
 func longNames(r *run) {
 	name := strings.Repeat("abcdefghi.", 20) + "claim"
 	handle := r.inStorage("data", at(node(1)))
-	r.claim(name, handle, vol{})
+	r.bound(name, handle, vol{})
 	pod := r.pod("p")
 	pod.Spec.Volumes = []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}}
 	r.arrives(r.create(strict(pod)).on(node(1)), soon)
