@@ -118,7 +118,7 @@ func (w *world) play(t *testing.T, x row, seed uint64) outcome {
 		r.begin()
 		x.do(r)
 		r.heal()
-		r.recover()
+		r.recovers()
 		r.invariants()
 	})
 	o.took = time.Since(begun)
@@ -205,9 +205,9 @@ func (r *run) heal() {
 // later is done when the fault ends.
 func (r *run) later(f func()) { r.undo = append(r.undo, f) }
 
-// recover waits until all is as it should be: the pods of the row, and two that
+// recovers waits until all is as it should be: the pods of the row, and two that
 // come now.
-func (r *run) recover() {
+func (r *run) recovers() {
 	begun := time.Now()
 	for _, c := range []*component{r.scheduler, r.webhook} {
 		if !c.alive() {
@@ -368,7 +368,7 @@ func (r *run) cleanUp() {
 // suffer from it.
 func (r *run) renew() {
 	var err error
-	r.scheduler.kill()
+	_ = r.scheduler.end(5 * time.Second) // in an orderly way it gives the lease back
 	if r.scheduler, err = r.world.startScheduler(r.background(), variant{name: "scheduler"}); err != nil {
 		r.T.Errorf("starting the scheduler anew: %v", err)
 		return

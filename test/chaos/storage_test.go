@@ -167,7 +167,7 @@ func oddCodes(r *run) {
 			return fails(next)(c, truth)
 		})
 	})(r)
-	time.Sleep(10 * time.Second)
+	time.Sleep(6 * time.Second)
 	codesSeen := map[string]bool{}
 	for _, m := range r.metrics()["scheduler_hyperconverge_storage_requests_total"].GetMetric() {
 		codesSeen[labelOf(m, "code")] = true

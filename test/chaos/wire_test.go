@@ -52,7 +52,7 @@ func number(field protowire.Number, value uint64) wire {
 func volumeOf(id string, nodes ...string) wire {
 	set := wire{}
 	for _, node := range nodes {
-		set = message(set, text(setNode, node))
+		set = append(set, text(setNode, node)...)
 	}
 	return message(text(volumeID, id), text(volumeLocator, text(locatorName, "volume-"+id)), text(volumeSet, set))
 }
