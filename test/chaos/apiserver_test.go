@@ -22,7 +22,10 @@ func apiServerRows() []row {
 		{name: "every request takes 300 ms", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(notWatch, delayed(300*time.Millisecond)) })},
 		{name: "every write is answered with 500", quick: true, do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(500, "InternalError")) })},
 		{name: "every write is answered with 429", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(429, "TooManyRequests")) })},
-		{name: "every write is answered with what is no JSON", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, notJSON) })},
+		{name: "every list is answered with what is no JSON after all watches were cut", do: meanwhile(2*time.Second, func(r *run) {
+			r.proxy.fault(func(q *http.Request) bool { return q.Method == http.MethodGet && !isLease(q) }, notJSON)
+			r.proxy.cutWatches()
+		})},
 		{name: "every write hangs up", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, broken) })},
 		{name: "every list is answered with 503 after all watches were cut", do: meanwhile(2*time.Second, func(r *run) {
 			r.proxy.fault(func(q *http.Request) bool { return q.Method == http.MethodGet && !isLease(q) }, answers(503, "ServiceUnavailable"))
@@ -35,7 +38,7 @@ func apiServerRows() []row {
 				time.Sleep(100 * time.Millisecond)
 			}
 		})},
-		{name: "all watches are answered with 410 Gone", quick: true, do: meanwhile(2*time.Second, func(r *run) {
+		{name: "all watches are answered with 410 Gone", do: meanwhile(2*time.Second, func(r *run) {
 			r.proxy.fault(isWatch, expired)
 			r.proxy.cutWatches()
 		})},
@@ -62,8 +65,8 @@ func apiServerRows() []row {
 		})},
 		{name: "the webhook's watches are cut and its lookups refused", quick: true, holds: "reviews are answered from memory, and claims of that time are known afterwards", do: webhookBlind},
 		{name: "a claim's annotation is removed in the moment in which its pod is decided", quick: true,
-			holds: "all of 60 pods are bound within 10 s", do: lostWakeUp},
-		{name: "a node's storage comes back in the moment in which its pod is decided", holds: "all of 30 pods are bound within 10 s", do: lostNodeWakeUp},
+			holds: "all of 60 pods are bound within 30 s", do: lostWakeUp},
+		{name: "a node's storage comes back in the moment in which its pod is decided", holds: "all of 30 pods are bound within 30 s", do: lostNodeWakeUp},
 	}
 	for i := range rows {
 		rows[i].group = "apiserver"
@@ -76,6 +79,10 @@ func apiServerRows() []row {
 	}
 	return rows
 }
+
+// missedIfNot is longer than any back-off, and shorter than the five minutes after
+// which the scheduler tries all pods again.
+const missedIfNot = 30 * time.Second
 
 func notWatch(q *http.Request) bool { return !isWatch(q) }
 
@@ -230,7 +237,7 @@ func lostWakeUp(r *run) {
 		r.annotateClaim(claim, restoring, "")
 	}
 	r.annotateClaim("c-0", restoring, "")
-	r.allBound(soon, pods)
+	r.allBound(missedIfNot, pods)
 }
 
 func lostNodeWakeUp(r *run) {
@@ -247,5 +254,5 @@ func lostNodeWakeUp(r *run) {
 		time.Sleep(time.Duration(r.random.IntN(15000)) * time.Microsecond)
 		annotate("null")
 	}
-	r.allBound(soon, 30)
+	r.allBound(missedIfNot, 30)
 }

@@ -56,7 +56,8 @@ func verdictRows() []row {
 		{name: "KubeVirt pins an attachment pod to a replica node of a remote-only disk", quick: true, holds: "it runs there", do: attachmentPod},
 		{name: "a pod is nominated to a node that holds none of its data", quick: true,
 			holds: "it goes to its data, or the event says that the pod was nominated", do: nominated},
-		{name: "of two claims that hold a pod back one is well again", quick: true, holds: "the pod's condition blames the other one alone", do: oneWellAgain},
+		{name: "of two volumes that hold a pod back one is well again", quick: true, holds: "the pod's condition blames the other one alone", do: oneWellAgain},
+		{name: "of two restores that a pod waits for one is over", holds: "the pod's condition blames the other one alone", do: oneRestored},
 		{name: "the claim that a pod waits for is deleted", quick: true, holds: "the condition says so, and no pod is counted as held by a restore", do: claimDeleted},
 		{name: "storage is away for longer than maxStaleness", holds: "soft pods are placed, strict ones wait and go to their replicas afterwards", do: stale},
 		{name: "all replica nodes go Offline and come back", quick: true, holds: "pods wait, and go when they are back", do: allOffline},
@@ -439,22 +440,51 @@ func nominated(r *run) {
 }
 
 func oneWellAgain(r *run) {
-	for _, name := range []string{"first", "second"} {
-		r.volume(name, vol{sets: [][]string{{node(1)}}, annotations: map[string]string{restoring: "true"}})
+	nodes := map[string]string{"first": node(1), "second": node(5)}
+	for name, holder := range nodes {
+		r.volume(name, at(holder))
+		r.must(r.storage.SetNodeState(r.storageID(holder), openstoragesim.StatusOffline))
 	}
-	pod := r.create(r.pod("both", "first", "second")).on(node(1))
-	r.waits(pod, soon, "claim waits for its restore", "first")
-	r.annotateClaim("first", restoring, "")
-	r.eventually(soon, "the condition blames the second claim alone", func() error {
+	time.Sleep(700 * time.Millisecond)
+	pod := r.create(r.pod("both", "first", "second")).on()
+	r.waits(pod, soon, noneOnline)
+	r.blames(pod, "first", "second")
+	got, err := r.get(pod)
+	r.must(err)
+	blamed, other := "first", "second"
+	if !strings.Contains(waitingFor(got), blamed) {
+		blamed, other = other, blamed
+	}
+	r.must(r.storage.SetNodeState(r.storageID(nodes[blamed]), openstoragesim.StatusOK))
+	r.blames(pod, other)
+	r.must(r.storage.SetNodeState(r.storageID(nodes[other]), openstoragesim.StatusOK))
+}
+
+// blames waits until a pod's condition names one of these volumes, and, if there is
+// one only, no other.
+func (r *run) blames(pod *tracked, volumes ...string) {
+	r.Helper()
+	r.eventually(soon, "the condition blames "+strings.Join(volumes, " or "), func() error {
 		got, err := r.get(pod)
 		if err != nil {
 			return err
 		}
-		if reason := waitingFor(got); strings.Contains(reason, "first") || !strings.Contains(reason, "second") {
-			return fmt.Errorf("it says %q", reason)
+		named := slices.DeleteFunc([]string{"first", "second"}, func(v string) bool { return !strings.Contains(waitingFor(got), "/"+v) })
+		if len(named) == 0 || len(volumes) == 1 && !slices.Equal(named, volumes) {
+			return fmt.Errorf("it says %q", waitingFor(got))
 		}
 		return nil
 	})
+}
+
+func oneRestored(r *run) {
+	for _, name := range []string{"first", "second"} {
+		r.volume(name, vol{sets: [][]string{{node(1)}}, annotations: map[string]string{restoring: "true"}})
+	}
+	pod := r.create(r.pod("both", "first", "second")).on(node(1))
+	r.waits(pod, soon, "claim waits for its restore")
+	r.annotateClaim("first", restoring, "")
+	r.blames(pod, "second")
 	r.annotateClaim("second", restoring, "")
 }
 
