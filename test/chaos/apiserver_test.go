@@ -226,9 +226,13 @@ func webhookBlind(r *run) {
 // lostWakeUp removes what holds a pod back while it is being decided.
 func lostWakeUp(r *run) {
 	const pods = 60
+	var claims []string
 	for i := range pods {
-		r.bound(fmt.Sprintf("c-%d", i), r.inStorage(fmt.Sprintf("c-%d", i), at(node(1))), vol{annotations: map[string]string{restoring: "true"}})
+		claim := fmt.Sprintf("c-%d", i)
+		r.must(r.bind(claim, r.inStorage(claim, at(node(1))), vol{annotations: map[string]string{restoring: "true"}}))
+		claims = append(claims, claim)
 	}
+	r.claimsBound(claims...)
 	r.create(r.pod("first", "c-0")).on(node(1)) // the account of the namespace is there from now on
 	for i := 1; i < pods; i++ {
 		claim := fmt.Sprintf("c-%d", i)

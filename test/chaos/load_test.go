@@ -25,12 +25,12 @@ func loadRows() []row {
 		{name: "pods wait for something else while storage changes", quick: true,
 			holds: "no change that helps nobody has a pod tried again", do: idleChanges},
 		{name: "an earlier plugin turns pods down that storage held back before", quick: true,
-			holds: "a change of storage has each of them tried at most twice", do: staleDecision},
-		{name: "2000 pods wait while volumes are attached and detached", holds: "500 changes cost less than a second of processor time more than they do without them", do: costOfChanges},
+			holds: "a change of storage has each of them tried once at most", do: staleDecision},
+		{name: "3000 pods wait while a volume is attached and detached 3000 times", holds: "that costs less than 0.6 s of processor time more than it does without them", within: longer, do: costOfChanges},
 		{name: "each of 300 waiting pods has seen another state of 1000 nodes", holds: "a waiting pod takes less than 25 kB, its own object included", do: pinnedViews},
 		{name: "storage that 1500 pods wait for comes back", holds: "a pod that has nothing to do with it is bound within 5 s, and all are bound within 60 s", within: longer, do: wakeStorm},
 		{name: "an extender is configured", quick: true, holds: "it is asked about each node once per cycle", do: extender},
-		{name: "1000 claims are bound at once", do: manyClaims, holds: "the volume of the last one is known within 10 s", within: longer},
+		{name: "300 claims are bound at once", do: manyClaims, holds: "the volume of the last one is known within 10 s", within: longer},
 		{name: "300 strict pods come at once", quick: true, do: manyPods, holds: "all are on their data within 30 s", within: longer},
 		{name: "500 pods are created and deleted at once", do: churn, holds: keepsGoing},
 		{name: "1000 events a second about volumes of ours", do: busyWatch, holds: keepsGoing, within: later},
@@ -130,7 +130,7 @@ func staleDecision(r *run) {
 	time.Sleep(3 * time.Second)
 	perPod := (r.attempts() - before) / pods / changes
 	r.measured("%.1f attempts per pod and change", perPod)
-	if perPod > 2 {
+	if perPod > 1 {
 		r.Fatalf("each change had each pod tried %.1f times", perPod)
 	}
 	r.remove(made...)
@@ -141,11 +141,11 @@ func costOfChanges(r *run) {
 	cost := func() time.Duration {
 		r.settled()
 		before, begun := r.scheduler.busy(), time.Now()
-		for range 250 {
+		for range 1500 {
 			r.must(r.storage.Attach(handle, r.storageID(node(5))))
-			time.Sleep(4 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond)
 			r.must(r.storage.Detach(handle))
-			time.Sleep(4 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond)
 		}
 		time.Sleep(time.Second)
 		r.measured("%.2f s of processor time in %.1f s", (r.scheduler.busy() - before).Seconds(), time.Since(begun).Seconds())
@@ -155,11 +155,11 @@ func costOfChanges(r *run) {
 	for i := range 10 {
 		r.volume(fmt.Sprintf("data-%d", i), at(node(1)))
 	}
-	pods := r.createMany(2000, func(i int) *v1.Pod { return huge(r.pod(fmt.Sprintf("huge-%d", i), fmt.Sprintf("data-%d", i%10))) })
-	r.waits(pods[1999], longer, "Insufficient cpu")
+	pods := r.createMany(3000, func(i int) *v1.Pod { return huge(r.pod(fmt.Sprintf("huge-%d", i), fmt.Sprintf("data-%d", i%10))) })
+	r.waits(pods[2999], longer, "Insufficient cpu")
 	crowded := cost()
-	if crowded > alone+time.Second {
-		r.Errorf("500 changes cost %v, and %v with 2000 pods waiting", alone, crowded)
+	if crowded > alone+600*time.Millisecond {
+		r.Errorf("3000 changes cost %v, and %v with 3000 pods waiting", alone, crowded)
 	}
 	r.remove(pods...)
 }
@@ -270,7 +270,7 @@ func extender(r *run) {
 }
 
 func manyClaims(r *run) {
-	const claims = 1000
+	const claims = 300
 	group, _ := errgroup.WithContext(r.ctx)
 	group.SetLimit(16)
 	for i := range claims {

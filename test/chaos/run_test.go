@@ -20,8 +20,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -481,13 +479,29 @@ func (r *run) volume(name string, v vol) (handle string) {
 	return handle
 }
 
-// bound makes a PV of this handle and a claim that is bound to it: what the
-// provisioner does, and what the controller manager would do in its own time.
+// bound makes a PV of this handle and a claim that is bound to it.
 func (r *run) bound(name, handle string, v vol) {
 	r.Helper()
 	r.must(r.bind(name, handle, v))
+	r.claimsBound(name)
 }
 
+// claimsBound waits until the controller manager has bound claims.
+func (r *run) claimsBound(names ...string) {
+	r.Helper()
+	for _, name := range names {
+		r.eventually(longer, "claim "+name+" is bound", func() error {
+			claim, err := r.client.CoreV1().PersistentVolumeClaims(r.namespace).Get(r.ctx, name, metav1.GetOptions{})
+			if err == nil && claim.Status.Phase != v1.ClaimBound {
+				err = errors.New(string(claim.Status.Phase))
+			}
+			return err
+		})
+	}
+}
+
+// bind makes a claim and a PV that is meant for it. The controller manager hears of
+// the PV after the claim, so that it never takes the claim for lost.
 func (r *run) bind(name, handle string, v vol) error {
 	source := v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: driver.Name, VolumeHandle: handle}}
 	if v.inTree {
@@ -504,7 +518,7 @@ func (r *run) bind(name, handle string, v vol) error {
 	if err != nil {
 		return err
 	}
-	pv, err := r.client.CoreV1().PersistentVolumes().Create(r.ctx, &v1.PersistentVolume{
+	_, err = r.client.CoreV1().PersistentVolumes().Create(r.ctx, &v1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: r.namespace + "-" + name, Labels: map[string]string{mark: r.namespace}},
 		Spec: v1.PersistentVolumeSpec{
 			Capacity: oneGiB, AccessModes: modes, PersistentVolumeSource: source,
@@ -512,27 +526,7 @@ func (r *run) bind(name, handle string, v vol) error {
 			ClaimRef:                      &v1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: r.namespace, Name: name, UID: claim.UID},
 		},
 	}, metav1.CreateOptions{})
-	if err != nil {
-		return err
-	}
-	return retry.RetryOnConflict(wait.Backoff{Steps: 100, Duration: 10 * time.Millisecond}, func() error {
-		claim, err := claims.Get(r.ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		if claim.Spec.VolumeName == "" {
-			metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "pv.kubernetes.io/bind-completed", "yes")
-			claim.Spec.VolumeName = pv.Name
-			if claim, err = claims.Update(r.ctx, claim, metav1.UpdateOptions{}); err != nil {
-				return err
-			}
-		}
-		if claim.Status.Phase != v1.ClaimBound {
-			claim.Status.Phase = v1.ClaimBound
-			_, err = claims.UpdateStatus(r.ctx, claim, metav1.UpdateOptions{})
-		}
-		return err
-	})
+	return err
 }
 
 // annotateClaim sets an annotation, or removes it if the value is empty.

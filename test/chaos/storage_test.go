@@ -226,7 +226,7 @@ func fatInspects(r *run) {
 	before, _ := r.scheduler.resident()
 	for i := range 20 {
 		name := fmt.Sprintf("fat-%d", i)
-		r.bound(name, r.inStorage(name, at(r.twoNodes()...)), vol{})
+		r.must(r.bind(name, r.inStorage(name, at(r.twoNodes()...)), vol{}))
 		r.create(r.pod(name, name)).on()
 	}
 	time.Sleep(6 * time.Second)
@@ -248,7 +248,7 @@ func endlessSet(r *run) {
 		name := fmt.Sprintf("endless-%d", i)
 		handle := r.inStorage(name, at(r.twoNodes()...))
 		r.server.lie(inspect, handle, says(inspected(volumeOf(handle, ids...))))
-		r.bound(name, handle, vol{})
+		r.must(r.bind(name, handle, vol{}))
 		r.create(r.pod(name, name))
 	}
 	begun := time.Now()
@@ -279,7 +279,7 @@ func manyHang(r *run) {
 		name := fmt.Sprintf("hung-%d", i)
 		handle := r.inStorage(name, at(node(1)))
 		r.server.lie(inspect, handle, hangs)
-		r.bound(name, handle, vol{})
+		r.must(r.bind(name, handle, vol{}))
 		r.create(strict(r.pod(name, name))).on(node(1))
 	}
 	time.Sleep(time.Second)

@@ -12,7 +12,7 @@ import (
 )
 
 // others must not suffer from a tenant.
-const othersGo = "pods of others are bound within 5 s"
+const othersGo = "pods of others are bound within 10 s"
 
 func tenantRows() []row {
 	rows := []row{
@@ -83,7 +83,7 @@ func manyVolumes(pods, volumes int) func(r *run) {
 			}
 			made = append(made, r.create(pod))
 		}
-		r.honest(5 * time.Second)
+		r.honest(soon)
 		for _, p := range made {
 			r.waits(p, later, "volumes")
 		}
@@ -106,7 +106,7 @@ func manyMissingClaims(r *run) {
 			PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "c" + strconv.Itoa(i)}}})
 	}
 	p := r.create(pod)
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.waits(p, soon)
 	r.remove(p)
 }
@@ -120,7 +120,7 @@ func sameClaim(r *run) {
 			PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}})
 	}
 	p := r.create(pod).only(holders...)
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.judged(p, soon)
 }
 
@@ -143,11 +143,12 @@ func manyRealClaims(r *run) {
 	var claims []string
 	for i := range 500 {
 		name := fmt.Sprintf("c-%d", i)
-		r.bound(name, r.inStorage(name, at(node(1))), vol{})
+		r.must(r.bind(name, r.inStorage(name, at(node(1))), vol{}))
 		claims = append(claims, name)
 	}
+	r.claimsBound(claims...)
 	p := r.create(r.pod("p", claims...)).only(node(1))
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.judged(p, longer)
 	r.remove(p)
 }
@@ -205,7 +206,7 @@ func longIDs(pods int) func(r *run) {
 			}
 			r.remove(p)
 		}
-		r.honest(5 * time.Second)
+		r.honest(soon)
 	}
 }
 
@@ -216,7 +217,7 @@ func hugeAnnotations(r *run) {
 		pod.Annotations[fmt.Sprintf("a.test/%d", i)] = strings.Repeat("x", 35)
 	}
 	p := r.create(pod).on(node(1))
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.arrives(p, soon)
 }
 
@@ -252,7 +253,7 @@ func oddHandles(r *run) {
 	for i, handle := range []string{"\x01\x02\x03", "<script>alert(1)</script>", "%s%n%d", "../../etc/passwd", "a\nb\"c", strings.Repeat("é", 500), " "} {
 		r.judged(r.create(inline(r.short(fmt.Sprintf("p%d", i)), handle)), soon)
 	}
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.remove(append([]*tracked(nil), r.tracked...)...)
 }
 
@@ -294,7 +295,7 @@ func ephemeralNotOwned(r *run) {
 func pretender(r *run) {
 	r.volume("data", at(node(1)))
 	r.arrives(r.create(r.pod("px-csi-ext-of-a-tenant", "data")).on(), soon)
-	r.honest(5 * time.Second)
+	r.honest(soon)
 }
 
 func ghostMachines(r *run) {
@@ -305,7 +306,7 @@ func ghostMachines(r *run) {
 		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "kubevirt.io/v1", Kind: "VirtualMachineInstance", Name: "ghost", UID: "ghost", Controller: ptr.To(false)}}
 		return pod
 	})
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.remove(pods...)
 }
 
@@ -324,7 +325,7 @@ func foreverRestoring(r *run) {
 	r.volume("data", vol{sets: [][]string{{node(1)}}, annotations: map[string]string{restoring: "true"}})
 	pods := r.createMany(50, func(i int) *v1.Pod { return r.pod(fmt.Sprintf("p-%d", i), "data") })
 	r.waits(pods[49], soon, "claim waits for its restore")
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.remove(pods...)
 }
 
@@ -339,7 +340,7 @@ func fatClass(r *run) {
 	r.waitingClaim("data", made)
 	p := r.create(r.pod("p", "data"))
 	r.judged(p, soon)
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.remove(p)
 }
 
@@ -349,6 +350,6 @@ func nervousClaims(r *run) {
 	for i := range 1000 {
 		r.annotateClaim("data", "a.test/n", strconv.Itoa(i))
 	}
-	r.honest(5 * time.Second)
+	r.honest(soon)
 	r.remove(pods...)
 }
