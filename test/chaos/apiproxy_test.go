@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -153,6 +154,13 @@ func isStatus(r *http.Request) bool { return isWrite(r) && strings.HasSuffix(r.U
 
 func ofResource(name string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/"+name) }
+}
+
+// bodyOf reads the body of a request and leaves it in place.
+func bodyOf(r *http.Request) []byte {
+	body, _ := io.ReadAll(r.Body) // what is cut off matches nothing
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body
 }
 
 // What becomes of them.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -161,7 +162,7 @@ func refusedNode(r *run) {
 // the node that holds the pod's data.
 func refusedProvisioning(r *run) {
 	r.volume("data", at(node(1)))
-	class := r.class("elsewhere", "other.test")
+	class := r.class("elsewhere", "other.test", nil)
 	r.waitingClaim("second", class)
 	pod := r.create(r.pod("soft", "data", "second")).on(r.storageNodes()[1:]...)
 	refusals := 0
@@ -202,7 +203,7 @@ func (r *run) provide(claim *v1.PersistentVolumeClaim, class string) {
 			PersistentVolumeSource:        v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: "other.test", VolumeHandle: "x"}},
 		},
 	}, metav1.CreateOptions{})
-	if err == nil || !alreadyThere(err) {
+	if !apierrors.IsAlreadyExists(err) {
 		r.must(err)
 	}
 }

@@ -385,7 +385,7 @@ func webhookTerm(r *run) {
 func webhookAlone(r *run) {
 	r.hookProxy.fault(isAny, answers(503, "ServiceUnavailable"))
 	r.hookProxy.cutWatches()
-	c, _, err := r.startWebhookUnready(r.ctx, fmt.Sprintf("webhook-%d", r.runs))
+	c, _, err := r.beginWebhook(fmt.Sprintf("webhook-%d", r.runs))
 	r.must(err)
 	r.later(func() { c.kill() })
 	time.Sleep(2 * time.Second)

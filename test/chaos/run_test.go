@@ -542,9 +542,9 @@ func (r *run) annotateClaim(name, key, value string) {
 }
 
 // class makes a StorageClass and returns its name.
-func (r *run) class(name, provisioner string) string {
+func (r *run) class(name, provisioner string, parameters map[string]string) string {
 	r.Helper()
-	class := driver.NewClass(r.namespace+"-"+name, storagev1.VolumeBindingWaitForFirstConsumer, nil)
+	class := driver.NewClass(r.namespace+"-"+name, storagev1.VolumeBindingWaitForFirstConsumer, parameters)
 	class.Provisioner, class.Labels = provisioner, map[string]string{mark: r.namespace}
 	_, err := r.client.StorageV1().StorageClasses().Create(r.ctx, class, metav1.CreateOptions{})
 	r.must(err)
@@ -593,7 +593,7 @@ func inline(pod *v1.Pod, handles ...string) *v1.Pod {
 func strict(pod *v1.Pod) *v1.Pod { return annotated(pod, strictKey, "true") }
 
 func annotated(pod *v1.Pod, key, value string) *v1.Pod {
-	pod.Annotations[key] = value
+	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, key, value)
 	return pod
 }
 

@@ -337,7 +337,7 @@ func (r *run) withFiles(end time.Time) (c *component, dir string, port int) {
 	dir = r.dir.Join(fmt.Sprintf("certificates-%d", r.runs))
 	r.must(os.MkdirAll(dir, 0o700))
 	r.must(r.authority.writePair(dir, webhookName, end))
-	c, port, err := r.startWebhook(r.ctx, fmt.Sprintf("webhook-%d", r.runs), "--certificates=files", "--certificate-dir="+dir)
+	c, port, err := r.beginWebhook(fmt.Sprintf("webhook-%d", r.runs), "--certificates=files", "--certificate-dir="+dir)
 	r.must(err)
 	r.later(func() { c.kill() })
 	return c, dir, port

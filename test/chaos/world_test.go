@@ -542,8 +542,16 @@ func (w *world) startScheduler(ctx context.Context, v variant) (*component, erro
 	return c, c.ready(ctx)
 }
 
-// startWebhook runs the webhook and returns its admission port.
-func (w *world) startWebhook(ctx context.Context, name string, flags ...string) (*component, int, error) {
+// startWebhook runs the webhook, and waits until it is ready.
+func (w *world) startWebhook(ctx context.Context, name string, flags ...string) (c *component, port int, err error) {
+	if c, port, err = w.beginWebhook(name, flags...); err == nil {
+		err = c.ready(ctx)
+	}
+	return c, port, err
+}
+
+// beginWebhook runs the webhook and returns its admission port.
+func (w *world) beginWebhook(name string, flags ...string) (*component, int, error) {
 	ops, err := freePort()
 	if err != nil {
 		return nil, 0, err
@@ -560,10 +568,7 @@ func (w *world) startWebhook(ctx context.Context, name string, flags ...string) 
 			"--ops-address=127.0.0.1:" + strconv.Itoa(ops), "--shutdown-delay=100ms", "--certificate-settle=1s",
 		}, flags...),
 	}, "http://127.0.0.1:"+strconv.Itoa(ops))
-	if err != nil || slices.Contains(flags, "--certificates=files") {
-		return c, port, err
-	}
-	return c, port, c.ready(ctx)
+	return c, port, err
 }
 
 // freePort is a port that was free a moment ago.
