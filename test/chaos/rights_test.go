@@ -160,7 +160,7 @@ func refused(account string, try attempt) func(r *run) {
 		case err == nil:
 			r.Fatalf("the API server let it happen")
 		case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsNotFound(err) && strings.Contains(err.Error(), "admission"):
-			r.measured("%.160s", strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), r.namespace, "NAMESPACE")), " "))
+			r.measured("%s", apierrors.ReasonForError(err))
 		default:
 			r.Fatalf("it was not refused, but failed: %v", err)
 		}
@@ -289,7 +289,7 @@ func keepsBundle(r *run) {
 
 // strangerReads asks a scheduler that runs with the flags of the manifests.
 func strangerReads(r *run) {
-	c := r.another(variant{solo: "solo", flags: []string{"--authorization-always-allow-paths=/healthz,/readyz,/livez"}})
+	c := r.another(variant{solo: "solo", closed: true})
 	for _, path := range []string{"/metrics", "/debug/pprof/heap", "/configz", "/debug/flags/v"} {
 		if body, err := c.get(path); err == nil {
 			r.Errorf("%s is answered: %.100s", path, body)

@@ -475,6 +475,8 @@ type variant struct {
 	change   func(config, args, storage map[string]any)
 	env      []string
 	flags    []string
+	// closed keeps metrics and profiles from those who show no token.
+	closed bool
 	// notReady is for those that are not expected to become ready.
 	notReady bool
 }
@@ -527,12 +529,16 @@ func (w *world) startScheduler(ctx context.Context, v variant) (*component, erro
 	if err != nil {
 		return nil, err
 	}
+	open := "/healthz,/readyz,/livez"
+	if !v.closed {
+		open += ",/metrics,/debug/*"
+	}
 	c, err := startComponent(w.supervisor, process.Command{
 		Name: v.name, Path: filepath.Join(root, "bin/scheduler"), LogFile: filepath.Join(w.logs, v.name+".log"), Env: v.env,
 		Args: append([]string{
 			"--config=" + path, "--bind-address=" + ports.Loopback, "--secure-port=" + strconv.Itoa(port),
 			"--authentication-kubeconfig=" + direct, "--authorization-kubeconfig=" + direct,
-			"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics,/debug/*",
+			"--authorization-always-allow-paths=" + open,
 			"--logging-format=json", "--v=2",
 		}, v.flags...),
 	}, "https://127.0.0.1:"+strconv.Itoa(port))
