@@ -21,7 +21,7 @@ func apiServerRows() []row {
 		{name: "every connection to the API server is cut", quick: true, do: meanwhile(time.Second, func(r *run) { r.proxy.listener.cut() })},
 		{name: "every connection to the API server is cut, five times a second", do: meanwhile(3*time.Second, cutting)},
 		{name: "every request takes 300 ms", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(notWatch, delayed(300*time.Millisecond)) })},
-		{name: "every write is answered with 500", quick: true, do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(500, "InternalError")) })},
+		{name: "every write is answered with 500", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(500, "InternalError")) })},
 		{name: "every write is answered with 429", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(429, "TooManyRequests")) })},
 		{name: "every list is answered with what is no JSON after all watches were cut", do: meanwhile(2*time.Second, func(r *run) {
 			r.proxy.fault(func(q *http.Request) bool { return q.Method == http.MethodGet && !isLease(q) }, notJSON)
@@ -66,7 +66,7 @@ func apiServerRows() []row {
 		})},
 		{name: "the webhook's watches are cut and its lookups refused", quick: true, holds: "reviews are answered from memory, and claims of that time are known afterwards", do: webhookBlind},
 		{name: "a claim's annotation is removed in the moment in which its pod is decided", quick: true,
-			holds: "all of 60 pods are bound within 30 s", do: lostWakeUp},
+			holds: "all of 30 pods are bound within 30 s", do: lostWakeUp},
 		{name: "a node's storage comes back in the moment in which its pod is decided", holds: "all of 30 pods are bound within 30 s", do: lostNodeWakeUp},
 	}
 	for i := range rows {
@@ -226,7 +226,7 @@ func webhookBlind(r *run) {
 
 // lostWakeUp removes what holds a pod back while it is being decided.
 func lostWakeUp(r *run) {
-	const pods = 60
+	const pods = 30
 	var claims []string
 	for i := range pods {
 		claim := fmt.Sprintf("c-%d", i)

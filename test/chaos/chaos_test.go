@@ -60,6 +60,19 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// The page of the documentation has a line for every row of the table.
+func TestPage(t *testing.T) {
+	written, err := os.ReadFile(filepath.Join(root, "docs/reliability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range table() {
+		if line := fmt.Sprintf("| %s | %s |", x.name, x.holds); !strings.Contains(string(written), line) {
+			t.Errorf("docs/reliability.md lacks the line %q; write it anew with make chaos", line)
+		}
+	}
+}
+
 func TestChaos(t *testing.T) {
 	if os.Getenv("SOAK") != "" {
 		t.Skip("a soak runs in place of the table")
@@ -181,9 +194,11 @@ func nonEmpty(text string) []string {
 }
 
 func total(outcomes []outcome) string {
-	failed, skipped := 0, 0
+	failed, skipped, open := 0, 0, 0
 	for _, o := range outcomes {
 		switch {
+		case o.took == 0:
+			open++
 		case o.skipped != "":
 			skipped++
 		case o.failure != "":
@@ -193,6 +208,9 @@ func total(outcomes []outcome) string {
 	text := fmt.Sprintf("%d kinds of faults, %d failed", len(outcomes), failed)
 	if skipped > 0 {
 		text += fmt.Sprintf(", %d left out", skipped)
+	}
+	if open > 0 {
+		text += fmt.Sprintf(", %d not measured yet", open)
 	}
 	return text
 }
@@ -233,6 +251,8 @@ row stands behind it.
 			back, result = "", "left out: "+o.skipped
 		case o.failure != "":
 			back, result = "", "**does not hold**"
+		case o.took == 0:
+			back, result = "", "not measured yet"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", o.name, o.holds, back, strings.ReplaceAll(result, "|", "/"))
 	}

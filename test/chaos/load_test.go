@@ -31,7 +31,7 @@ func loadRows() []row {
 		{name: "storage that 1500 pods wait for comes back", holds: "a pod that has nothing to do with it is bound within 5 s, and all are bound within 60 s", within: longer, do: wakeStorm},
 		{name: "an extender is configured", quick: true, holds: "it is asked about each node once per cycle", do: extender},
 		{name: "300 claims are bound at once", do: manyClaims, holds: "the volume of the last one is known within 10 s", within: longer},
-		{name: "300 strict pods come at once", quick: true, do: manyPods, holds: "all are on their data within 30 s", within: longer},
+		{name: "300 strict pods come at once", do: manyPods, holds: "all are on their data within 30 s", within: longer},
 		{name: "500 pods are created and deleted at once", do: churn, holds: keepsGoing},
 		{name: "1000 events a second about volumes of ours", do: busyWatch, holds: keepsGoing, within: later},
 	}

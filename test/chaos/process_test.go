@@ -19,7 +19,7 @@ func processRows() []row {
 		{name: "the scheduler is killed with pods waiting, and another one starts", quick: true, holds: "all pods are placed once the lease has run out", do: killed},
 		{name: "the leader is killed while a standby runs", holds: "the standby takes over when the lease has run out", do: standby(syscall.SIGKILL, failover)},
 		{name: "the leader gets SIGTERM while a standby runs", holds: "the standby has the lease within 5 s", do: standby(syscall.SIGTERM, 5*time.Second)},
-		{name: "the leader is stopped past its lease and goes on", quick: true,
+		{name: "the leader is stopped past its lease and goes on",
 			holds: "the standby leads, the old leader ends, no pod is bound twice", do: stoppedPastLease},
 		{name: "the scheduler is stopped for three seconds", quick: true, holds: "it goes on with its lease", do: stopped},
 		{name: "two schedulers lead under one name", holds: "every pod is bound once, strict ones to their data", do: twoLeaders},
@@ -37,7 +37,7 @@ func processRows() []row {
 			r.proxy.fault(isAny, stalled)
 			return variant{notReady: true}
 		})},
-		{name: "SIGTERM in the middle of a burst of pods", quick: true, holds: "all pods are placed by its successor", do: termInBurst},
+		{name: "SIGTERM in the middle of a burst of pods", holds: "all pods are placed by its successor", do: termInBurst},
 		{name: "SIGTERM comes ten times", holds: "it ends within 10 s", do: termAt(func(*run) variant { return variant{name: "often"} })},
 		{name: "the scheduler starts while storage is away", quick: true,
 			holds: "it becomes ready, soft pods are placed, strict ones when storage is back", do: startWithoutStorage},

@@ -26,7 +26,7 @@ func tenantRows() []row {
 		{name: "a pod has 500 claims that exist", holds: othersGo + ", and it is bound or turned down with a reason", within: longer, do: manyRealClaims},
 		{name: "a pod names 2000 volumes that do not exist", quick: true,
 			holds: "storage gets at most 20 calls a second for them, honest new volumes are known within 3 s, and all ends with the pod", do: invented(1, 2000)},
-		{name: "100 pods name 20 volumes each that do not exist", quick: true,
+		{name: "100 pods name 20 volumes each that do not exist",
 			holds: "storage gets at most 20 calls a second for them, honest new volumes are known within 3 s, and all ends with the pods", do: invented(100, 20)},
 		{name: "100 short-lived pods name volumes with ids of 900 KiB", within: longer,
 			holds: "the ids are turned down with a reason, and the heap is back at rest when the pods are gone", do: longIDs(100)},
