@@ -9,47 +9,24 @@ import (
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/component-helpers/storage/ephemeral"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // InTreeDriver is the name under which volumes of the in-tree plugin are known.
 const InTreeDriver = "kubernetes.io/portworx-volume"
 
-const (
-	// MaxVolumes is how many volumes of the driver a pod may have (F12). A node of
-	// the storage system takes a few hundred; what is beyond that is a mistake, or
-	// meant to keep the scheduler busy.
-	MaxVolumes = 1024
-	// MaxHandle is the greatest length in bytes of the id or name of a volume that
-	// stands in a pod (F13). Kubernetes bounds names at 253; ids are shorter.
-	MaxHandle = 256
-)
+// MaxHandle is the greatest length in bytes of the id or name of a volume that
+// stands in a pod (F13). Kubernetes bounds names at 253; ids are shorter.
+const MaxHandle = 256
 
-// ClaimState says how far a pod's volume has come on its way to a volume handle.
-type ClaimState uint8
-
-const (
-	// ClaimBound has a PV, or needs none (in-tree volume in the pod).
-	ClaimBound ClaimState = iota
-	// ClaimUnbound has no PV yet.
-	ClaimUnbound
-	// ClaimMissing means that the PVC does not exist.
-	ClaimMissing
-	// ClaimNotOwned means that the PVC of a generic ephemeral volume exists, but
-	// was not made for this pod.
-	ClaimNotOwned
-	// ClaimLost means that the PVC names a PV that does not exist or belongs to
-	// another claim.
-	ClaimLost
-	// ClaimInline is a CSI inline volume of the driver: it has no replicas to be near
-	// to, but needs a node that runs the driver.
-	ClaimInline
-	// ClaimInvalid is an in-tree volume in the pod whose id is longer than MaxHandle.
-	ClaimInvalid
-)
+// MigratedDriver is the CSI driver that mounts volumes of the in-tree plugin
+// (PortworxDriverName of k8s.io/csi-translation-lib).
+const MigratedDriver = "pxd.portworx.com"
 
 // Claim is one volume of a pod on the way pod → PVC → PV → handle.
 type Claim struct {
-	State ClaimState
+	State placement.ClaimState
 	// Driver is the name under which the volume is the driver's; empty if it is
 	// none of our business, or if that cannot be known (missing claims).
 	Driver string
@@ -64,6 +41,8 @@ type Claim struct {
 	PVC *v1.PersistentVolumeClaim
 	// Class is the StorageClass of the claim; nil if it has none or it is gone.
 	Class *storagev1.StorageClass
+	// Repeated tells that a claim of the same pod before this one has its handle.
+	Repeated bool
 }
 
 // String is what messages call the volume.
@@ -141,28 +120,39 @@ func NewFinder(objects Objects, drivers []string) *Finder {
 
 // Of returns the claims of a pod in the order of its volumes, those of other
 // drivers included, each of them once; two claims may have the same handle. Behind
-// MaxVolumes volumes of the driver it returns one more and stops. It returns nil,
+// placement.MaxVolumes volumes of the driver it returns one more and stops. It returns nil,
 // without allocating, for a pod that has none.
-func (f *Finder) Of(pod *v1.Pod) []Claim {
+//
+// More names PVCs in the pod's namespace that the pod does not mount, but that
+// count as its own. They come last, and only those that are bound and of the driver:
+// the pod can run without the others.
+func (f *Finder) Of(pod *v1.Pod, more ...string) []Claim {
 	var claims []Claim
 	var seen seen
 	ours := 0
+	add := func(claim *Claim) (full bool) {
+		if claims == nil {
+			claims = make([]Claim, 0, min(len(pod.Spec.Volumes)+len(more), placement.MaxVolumes+1))
+		}
+		if seen.before(claims, claim) {
+			return false
+		}
+		claims = append(claims, *claim)
+		if claim.Driver != "" {
+			ours++
+		}
+		return ours > placement.MaxVolumes
+	}
 	for i := range pod.Spec.Volumes {
 		claim, found := f.of(pod, &pod.Spec.Volumes[i], f.ofPVC, f.ofEphemeral)
-		if !found {
-			continue
+		if found && add(&claim) {
+			return claims
 		}
-		if claims == nil {
-			claims = make([]Claim, 0, min(len(pod.Spec.Volumes)-i, MaxVolumes+1))
-		}
-		if seen.before(claims, &claim) {
-			continue
-		}
-		claims = append(claims, claim)
-		if claim.Driver != "" {
-			if ours++; ours > MaxVolumes {
-				break
-			}
+	}
+	for _, name := range more {
+		claim := f.ofPVC(pod, name)
+		if claim.State == placement.ClaimBound && claim.Driver != "" && add(&claim) {
+			return claims
 		}
 	}
 	return claims
@@ -181,7 +171,7 @@ func (f *Finder) of(pod *v1.Pod, volume *v1.Volume,
 	case volume.PortworxVolume != nil && f.drivers.Has(InTreeDriver):
 		return inTree(volume), true
 	case volume.CSI != nil && f.drivers.Has(volume.CSI.Driver):
-		return Claim{State: ClaimInline, Driver: volume.CSI.Driver, Name: volume.Name}, true
+		return Claim{State: placement.ClaimInline, Driver: volume.CSI.Driver, Name: volume.Name}, true
 	}
 	return Claim{}, false
 }
@@ -191,44 +181,54 @@ func inTree(volume *v1.Volume) Claim {
 	id := volume.PortworxVolume.VolumeID
 	if len(id) > MaxHandle {
 		// Nobody keeps the text, nor repeats it in a message.
-		return Claim{State: ClaimInvalid, Driver: InTreeDriver, Name: volume.Name}
+		return Claim{State: placement.ClaimInvalid, Driver: InTreeDriver, Name: volume.Name}
 	}
 	return Claim{Driver: InTreeDriver, Handle: id, Name: id}
 }
 
-// seen keeps a claim that a pod mounts twice from counting twice. Up to a few
-// claims, comparing them is cheaper than a set.
-type seen map[claimKey]struct{}
+// seen finds what a pod mounts twice. Up to a few claims, comparing them is cheaper
+// than a set.
+type seen struct {
+	claims  map[claimKey]struct{}
+	handles map[string]struct{}
+}
 
 type claimKey struct {
-	state           ClaimState
+	state           placement.ClaimState
 	namespace, name string
 }
 
+func (c *Claim) key() claimKey { return claimKey{c.State, c.Namespace, c.Name} }
+
 const comparedClaims = 8
 
-// before reports whether a claim is among the claims before it.
+// before reports whether a claim is among those before it, and notes in the claim
+// whether its handle is.
 func (s *seen) before(claims []Claim, claim *Claim) bool {
 	if len(claims) < comparedClaims {
 		for i := range claims {
 			if claims[i].key() == claim.key() {
 				return true
 			}
+			claim.Repeated = claim.Repeated || claim.Handle != "" && claims[i].Handle == claim.Handle
 		}
 		return false
 	}
-	if *s == nil {
-		*s = make(seen, 4*comparedClaims)
+	if s.claims == nil {
+		s.claims, s.handles = map[claimKey]struct{}{}, map[string]struct{}{}
 		for i := range claims {
-			(*s)[claims[i].key()] = struct{}{}
+			s.claims[claims[i].key()] = struct{}{}
+			s.handles[claims[i].Handle] = struct{}{}
 		}
 	}
-	_, found := (*s)[claim.key()]
-	(*s)[claim.key()] = struct{}{}
-	return found
+	if _, found := s.claims[claim.key()]; found {
+		return true
+	}
+	_, repeated := s.handles[claim.Handle]
+	claim.Repeated = repeated && claim.Handle != ""
+	s.claims[claim.key()], s.handles[claim.Handle] = struct{}{}, struct{}{}
+	return false
 }
-
-func (c *Claim) key() claimKey { return claimKey{c.State, c.Namespace, c.Name} }
 
 // Uses reports whether a volume of the pod is the claim of this name.
 func Uses(pod *v1.Pod, claim string) bool {
@@ -255,7 +255,7 @@ func (f *Finder) ofEphemeral(pod *v1.Pod, volume *v1.Volume) Claim {
 	switch {
 	case !found:
 	case ephemeral.VolumeIsForPod(pod, claim.PVC) != nil:
-		claim.State = ClaimNotOwned
+		claim.State = placement.ClaimNotOwned
 	default:
 		f.resolve(&claim, f.classOf(claim.PVC))
 	}
@@ -267,7 +267,7 @@ func (f *Finder) find(namespace, name string) (claim Claim, found bool) {
 	claim = Claim{Namespace: namespace, Name: name}
 	pvc, err := f.objects.PVC(namespace, name)
 	if err != nil {
-		claim.State = ClaimMissing
+		claim.State = placement.ClaimMissing
 		return claim, false
 	}
 	claim.PVC = pvc
@@ -279,13 +279,13 @@ func (f *Finder) resolve(claim *Claim, class *storagev1.StorageClass) {
 	pvc := claim.PVC
 	claim.Class = class
 	if pvc.Spec.VolumeName == "" {
-		claim.State = ClaimUnbound
+		claim.State = placement.ClaimUnbound
 		claim.Driver = f.driverOfUnbound(pvc, class)
 		return
 	}
 	pv, err := f.objects.PV(pvc.Spec.VolumeName)
 	if err != nil || !freeFor(pv, pvc) {
-		claim.State = ClaimLost
+		claim.State = placement.ClaimLost
 		claim.Driver = f.driverOfUnbound(pvc, class)
 		return
 	}

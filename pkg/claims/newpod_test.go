@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 const (
@@ -119,34 +121,34 @@ func TestClaimsOfNewPod(t *testing.T) {
 		return v1.VolumeSource{Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{Spec: spec}}}
 	}
 	type verdict struct {
-		State  ClaimState
+		State  placement.ClaimState
 		Driver string
 	}
 	tests := map[string]struct {
 		volume v1.VolumeSource
 		want   []verdict
 	}{
-		"a bound claim is its volume's, whatever its class says":    {pvc("bound"), []verdict{{ClaimBound, portworx}}},
-		"a bound claim of an in-tree volume":                        {pvc("bound-in-tree"), []verdict{{ClaimBound, InTreeDriver}}},
-		"a bound claim of another driver":                           {pvc("bound-elsewhere"), []verdict{{ClaimBound, ""}}},
-		"a bound claim of a volume without driver":                  {pvc("bound-to-nfs"), []verdict{{ClaimBound, ""}}},
-		"a claim that lost its volume is its class's":               {pvc("lost"), []verdict{{ClaimLost, portworx}}},
-		"an unbound claim is its class's":                           {pvc("unbound"), []verdict{{ClaimUnbound, portworx}}},
-		"the class may stand in the beta annotation":                {pvc("unbound-by-annotation"), []verdict{{ClaimUnbound, portworx}}},
-		"the provisioner annotation counts when the class is gone":  {pvc("unbound-provisioned"), []verdict{{ClaimUnbound, portworx}}},
-		"an unbound claim of another driver":                        {pvc("unbound-elsewhere"), []verdict{{ClaimUnbound, ""}}},
-		"a claim without class will get the newest default class":   {pvc("unbound-without-class"), []verdict{{ClaimUnbound, portworx}}},
-		"a claim that wants no class gets none":                     {pvc("unbound-wants-no-class"), []verdict{{ClaimUnbound, ""}}},
-		"a claim whose class does not exist":                        {pvc("unbound-class-gone"), []verdict{{ClaimUnbound, ""}}},
-		"a claim that does not exist":                               {pvc("nowhere"), []verdict{{ClaimMissing, ""}}},
-		"a claim of that name in another namespace does not count":  {pvc("not-here"), []verdict{{ClaimMissing, ""}}},
-		"an ephemeral volume is its template's class":               {template(v1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("px")}), []verdict{{ClaimUnbound, portworx}}},
-		"an ephemeral volume of another driver":                     {template(v1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("disk")}), []verdict{{ClaimUnbound, ""}}},
-		"an ephemeral volume without class gets the default class":  {template(v1.PersistentVolumeClaimSpec{}), []verdict{{ClaimUnbound, portworx}}},
-		"an ephemeral volume may name its volume":                   {template(v1.PersistentVolumeClaimSpec{VolumeName: "pv-px", StorageClassName: ptr.To("")}), []verdict{{ClaimBound, portworx}}},
+		"a bound claim is its volume's, whatever its class says":    {pvc("bound"), []verdict{{placement.ClaimBound, portworx}}},
+		"a bound claim of an in-tree volume":                        {pvc("bound-in-tree"), []verdict{{placement.ClaimBound, InTreeDriver}}},
+		"a bound claim of another driver":                           {pvc("bound-elsewhere"), []verdict{{placement.ClaimBound, ""}}},
+		"a bound claim of a volume without driver":                  {pvc("bound-to-nfs"), []verdict{{placement.ClaimBound, ""}}},
+		"a claim that lost its volume is its class's":               {pvc("lost"), []verdict{{placement.ClaimLost, portworx}}},
+		"an unbound claim is its class's":                           {pvc("unbound"), []verdict{{placement.ClaimUnbound, portworx}}},
+		"the class may stand in the beta annotation":                {pvc("unbound-by-annotation"), []verdict{{placement.ClaimUnbound, portworx}}},
+		"the provisioner annotation counts when the class is gone":  {pvc("unbound-provisioned"), []verdict{{placement.ClaimUnbound, portworx}}},
+		"an unbound claim of another driver":                        {pvc("unbound-elsewhere"), []verdict{{placement.ClaimUnbound, ""}}},
+		"a claim without class will get the newest default class":   {pvc("unbound-without-class"), []verdict{{placement.ClaimUnbound, portworx}}},
+		"a claim that wants no class gets none":                     {pvc("unbound-wants-no-class"), []verdict{{placement.ClaimUnbound, ""}}},
+		"a claim whose class does not exist":                        {pvc("unbound-class-gone"), []verdict{{placement.ClaimUnbound, ""}}},
+		"a claim that does not exist":                               {pvc("nowhere"), []verdict{{placement.ClaimMissing, ""}}},
+		"a claim of that name in another namespace does not count":  {pvc("not-here"), []verdict{{placement.ClaimMissing, ""}}},
+		"an ephemeral volume is its template's class":               {template(v1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("px")}), []verdict{{placement.ClaimUnbound, portworx}}},
+		"an ephemeral volume of another driver":                     {template(v1.PersistentVolumeClaimSpec{StorageClassName: ptr.To("disk")}), []verdict{{placement.ClaimUnbound, ""}}},
+		"an ephemeral volume without class gets the default class":  {template(v1.PersistentVolumeClaimSpec{}), []verdict{{placement.ClaimUnbound, portworx}}},
+		"an ephemeral volume may name its volume":                   {template(v1.PersistentVolumeClaimSpec{VolumeName: "pv-px", StorageClassName: ptr.To("")}), []verdict{{placement.ClaimBound, portworx}}},
 		"an ephemeral volume without template is no volume":         {v1.VolumeSource{Ephemeral: &v1.EphemeralVolumeSource{}}, nil},
-		"an in-tree volume in the pod":                              {v1.VolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: "9"}}, []verdict{{ClaimBound, InTreeDriver}}},
-		"a CSI inline volume of the driver":                         {v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: portworx}}, []verdict{{ClaimBound, portworx}}},
+		"an in-tree volume in the pod":                              {v1.VolumeSource{PortworxVolume: &v1.PortworxVolumeSource{VolumeID: "9"}}, []verdict{{placement.ClaimBound, InTreeDriver}}},
+		"a CSI inline volume of the driver":                         {v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: portworx}}, []verdict{{placement.ClaimInline, portworx}}},
 		"a CSI inline volume of another driver is none of our own":  {v1.VolumeSource{CSI: &v1.CSIVolumeSource{Driver: foreign}}, nil},
 		"volumes that are not stored anywhere are none of our own":  {v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}, nil},
 		"a volume without any source, which validation will refuse": {v1.VolumeSource{}, nil},
@@ -189,7 +191,7 @@ func TestWithoutDefaultClassAClaimBelongsToNobody(t *testing.T) {
 		Ephemeral: &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{}},
 	}}}}}
 	got := slices.Collect(claims.OfNew(pod))
-	if len(got) != 1 || got[0].Driver != "" || got[0].State != ClaimUnbound || got[0].Class != nil {
+	if len(got) != 1 || got[0].Driver != "" || got[0].State != placement.ClaimUnbound || got[0].Class != nil {
 		t.Errorf("claims %+v, want one unbound claim without driver", got)
 	}
 }

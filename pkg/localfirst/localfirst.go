@@ -7,6 +7,8 @@ package localfirst
 
 import (
 	"context"
+	"iter"
+	"strings"
 	"sync/atomic"
 
 	v1 "k8s.io/api/core/v1"
@@ -23,44 +25,52 @@ const OfferKey fwk.StateKey = "localfirst/offer"
 // Offer is what a plugin knows of the nodes that a pod should get.
 type Offer interface {
 	fwk.StateData
-	// PreferredNodes returns groups of node names. The first group of which any
-	// node is feasible becomes the node set of the cycle. The result is not
-	// changed.
-	PreferredNodes() [][]string
+	// Groups yields groups of node names, best first. The first group of which any
+	// node is feasible becomes the node set of the cycle. It is read no further.
+	Groups() iter.Seq[[]string]
+	// Avoids reports whether the pod should not be sent to this node again for now,
+	// although it was nominated for it.
+	Avoids(node string) bool
 }
 
-// Wrap puts the prefer-first pass around every profile. It must happen before
-// the scheduler runs.
-func Wrap(profiles profile.Map) {
+// Wrap puts the prefer-first pass around every profile, and a memory around every
+// extender. It must happen before the scheduler runs.
+func Wrap(profiles profile.Map, extenders []fwk.Extender) {
+	memory := &answers{}
+	for i, inner := range extenders {
+		extenders[i] = &remembering{Extender: inner, answers: memory}
+	}
 	for name, inner := range profiles {
-		profiles[name] = &pass{Framework: inner}
+		profiles[name] = &pass{Framework: inner, extenders: extenders, answers: memory}
 	}
 }
 
 // pass is a profile whose PreFilter ends with a look at the preferred nodes.
 type pass struct {
 	framework.Framework
-	// found is what the pass has found in the cycle of the moment, nil in most. A
+	extenders []fwk.Extender
+	answers   *answers
+	// cycle is what the pass has found in the cycle of the moment, nil in most. A
 	// profile has one scheduling cycle at a time. It stands here and not in the
 	// cycle state, because Filter asks for it for every node of every pod.
-	found atomic.Pointer[feasibleNodes]
+	cycle atomic.Pointer[cycle]
 }
 
-// feasibleNodes are nodes of the snapshot that have passed every Filter plugin in
-// one cycle. Copies of them, which preemption changes to see what would be, are not
-// among them.
-type feasibleNodes struct {
-	cycle fwk.CycleState
-	nodes map[fwk.NodeInfo]struct{}
+// cycle is one scheduling cycle of a pod with an offer.
+type cycle struct {
+	state fwk.CycleState
+	// feasible are nodes of the snapshot that have passed every Filter plugin. Copies
+	// of them, which preemption changes to see what would be, are not among them.
+	feasible map[fwk.NodeInfo]struct{}
+	// refused is the node for which the pod was nominated and which it shall not get
+	// by that, though perhaps by being the best. Nil once it was refused: the next
+	// question about it is the cycle's own.
+	refused atomic.Pointer[string]
 }
 
-func (f *feasibleNodes) has(cycle fwk.CycleState, node fwk.NodeInfo) bool {
-	if f == nil || f.cycle != cycle {
-		return false
-	}
-	_, found := f.nodes[node]
-	return found
-}
+// nominationRefused is what kube-scheduler sees of a refused nomination. It goes on
+// with the node set of the cycle.
+const nominationRefused = "node(s) were nominated, but a better one is to be looked for"
 
 // RunPreFilterPlugins runs all PreFilter plugins and then, if one of them offers
 // preferred nodes, every plugin's Filter on these. It cannot happen inside the
@@ -70,12 +80,22 @@ func (f *feasibleNodes) has(cycle fwk.CycleState, node fwk.NodeInfo) bool {
 // The plugins that narrowed the node set are returned as the inner profile has
 // named them. The pass is none of them: a set of feasible nodes rejects nobody.
 func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
-	p.found.Store(nil)
+	p.cycle.Store(nil)
+	p.answers.current = nil
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
 	if !status.IsSuccess() {
 		return result, status, narrowing
 	}
-	preferred, failure := p.prefer(ctx, state, pod, result)
+	data, err := state.Read(OfferKey)
+	if err != nil {
+		return result, status, narrowing
+	}
+	offer, ok := data.(Offer)
+	if !ok {
+		return result, status, narrowing
+	}
+	p.answers.begin(state)
+	preferred, failure := p.prefer(ctx, state, pod, offer, result)
 	if failure != nil {
 		return nil, failure, narrowing
 	}
@@ -84,9 +104,17 @@ func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, po
 
 // RunFilterPluginsWithNominatedPods does not ask the Filter plugins of a node a
 // second time in the same cycle. What they left in the cycle state is there.
+//
+// kube-scheduler looks at the node for which a pod is nominated before it looks at
+// the node set of the cycle. It would take that node whatever the pass has found.
 func (p *pass) RunFilterPluginsWithNominatedPods(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) *fwk.Status {
-	if p.found.Load().has(state, node) {
-		return nil
+	if c := p.cycle.Load(); c != nil && c.state == state {
+		if _, found := c.feasible[node]; found {
+			return nil
+		}
+		if refused := c.refused.Load(); refused != nil && *refused == node.Node().Name && c.refused.CompareAndSwap(refused, nil) {
+			return fwk.NewStatus(fwk.Unschedulable, nominationRefused)
+		}
 	}
 	return p.Framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node)
 }
@@ -95,32 +123,32 @@ func (p *pass) RunFilterPluginsWithNominatedPods(ctx context.Context, state fwk.
 // already if there is none. A status is that of a Filter plugin that broke: the
 // cycle ends with it, as it would if the plugin broke in the cycle's own Filter,
 // and the pod is tried again.
-func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, allowed *fwk.PreFilterResult) (*fwk.PreFilterResult, *fwk.Status) {
-	data, err := state.Read(OfferKey)
-	if err != nil {
-		return allowed, nil
-	}
-	offer, ok := data.(Offer)
-	if !ok {
-		return allowed, nil
-	}
-	for _, group := range offer.PreferredNodes() {
-		feasible, failure := p.feasible(ctx, state, pod, group, allowed)
+func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, offer Offer, allowed *fwk.PreFilterResult) (*fwk.PreFilterResult, *fwk.Status) {
+	c := &cycle{state: state, feasible: map[fwk.NodeInfo]struct{}{}}
+	defer p.cycle.Store(c)
+	nominated := pod.Status.NominatedNodeName
+	for group := range offer.Groups() {
+		feasible, failure := p.feasible(ctx, c, pod, group, allowed)
 		if failure != nil {
 			return nil, failure
 		}
 		if len(feasible) > 0 {
+			if nominated != "" && !feasible.Has(nominated) {
+				c.refused.Store(&nominated)
+			}
 			return &fwk.PreFilterResult{NodeNames: feasible}, nil
 		}
+	}
+	if nominated != "" && offer.Avoids(nominated) {
+		c.refused.Store(&nominated)
 	}
 	return allowed, nil
 }
 
 // feasible returns the nodes that the pod can have: they are in the node set of
 // the PreFilter plugins, and pass all Filter plugins and extenders.
-func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) (sets.Set[string], *fwk.Status) {
+func (p *pass) feasible(ctx context.Context, c *cycle, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) (sets.Set[string], *fwk.Status) {
 	nodes := make([]fwk.NodeInfo, 0, len(names))
-	found := &feasibleNodes{cycle: state, nodes: make(map[fwk.NodeInfo]struct{}, len(names))}
 	for _, name := range names {
 		if !allowed.AllNodes() && !allowed.NodeNames.Has(name) {
 			continue
@@ -129,22 +157,20 @@ func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, 
 		if err != nil {
 			continue // not a node, or gone since the offer was made
 		}
-		status := p.Framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node)
-		if status.Code() == fwk.Error {
+		status := p.Framework.RunFilterPluginsWithNominatedPods(ctx, c.state, pod, node)
+		switch {
+		case status.Code() == fwk.Error:
 			return nil, status
-		}
-		if status.IsSuccess() {
+		case status.IsSuccess():
 			nodes = append(nodes, node)
-			found.nodes[node] = struct{}{}
+		default:
+			p.answers.note(name, strings.Join(status.Reasons(), ", "))
 		}
 	}
 	nodes = p.passExtenders(ctx, pod, nodes)
-	if len(nodes) == 0 {
-		return nil, nil
-	}
-	p.found.Store(found)
 	feasible := make(sets.Set[string], len(nodes))
 	for _, node := range nodes {
+		c.feasible[node] = struct{}{}
 		feasible.Insert(node.Node().Name)
 	}
 	return feasible, nil
@@ -154,7 +180,7 @@ func (p *pass) feasible(ctx context.Context, state fwk.CycleState, pod *v1.Pod, 
 // after the node set is fixed: without this, a pod whose preferred nodes an
 // extender turns down would go nowhere.
 func (p *pass) passExtenders(ctx context.Context, pod *v1.Pod, nodes []fwk.NodeInfo) []fwk.NodeInfo {
-	for _, extender := range p.Extenders() {
+	for _, extender := range p.extenders {
 		if len(nodes) == 0 {
 			return nil
 		}

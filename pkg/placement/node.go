@@ -4,6 +4,8 @@
 // those of docs/behaviour.md.
 package placement
 
+import "slices"
+
 // StorageState says how the storage system stands on one Kubernetes node.
 type StorageState uint8
 
@@ -65,4 +67,63 @@ type Node struct {
 	// away from this node (F4).
 	Unschedulable bool
 	Topology      Topology
+}
+
+// nodeSet is a list of nodes without repetition. A few nodes are found faster by
+// looking at each than in a map; of many, a pod with a great many volumes would
+// make that quadratic.
+type nodeSet struct {
+	list []*Node
+	set  map[*Node]struct{} // nil up to fewNodes
+}
+
+const fewNodes = 16
+
+func (s *nodeSet) has(n *Node) bool {
+	if s.set != nil {
+		_, found := s.set[n]
+		return found
+	}
+	return slices.Contains(s.list, n)
+}
+
+func (s *nodeSet) add(n *Node) {
+	if s.has(n) {
+		return
+	}
+	s.list = append(s.list, n)
+	switch {
+	case s.set != nil:
+		s.set[n] = struct{}{}
+	case len(s.list) > fewNodes:
+		s.set = make(map[*Node]struct{}, 2*len(s.list))
+		for _, n := range s.list {
+			s.set[n] = struct{}{}
+		}
+	}
+}
+
+func (s *nodeSet) addAll(nodes []*Node) {
+	for _, n := range nodes {
+		s.add(n)
+	}
+}
+
+func (s *nodeSet) hasAll(nodes []*Node) bool {
+	for _, n := range nodes {
+		if !s.has(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// keep returns those of the nodes that pass, in their order.
+func (s *nodeSet) keep(passes func(*Node) bool) (kept nodeSet) {
+	for _, n := range s.list {
+		if passes(n) {
+			kept.add(n)
+		}
+	}
+	return kept
 }

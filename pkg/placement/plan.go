@@ -1,7 +1,5 @@
 package placement
 
-import "slices"
-
 // Machine says whether a pod runs a KubeVirt virtual machine (S8).
 type Machine uint8
 
@@ -18,11 +16,17 @@ const (
 // Pod is all that placement needs to know of a pod.
 type Pod struct {
 	PodPolicy
-	// Volumes are the bound volumes of the driver, in the order of the pod's spec.
+	// Claims are all claims of the pod, those of other drivers included, in the order
+	// of the pod's spec.
+	Claims []Claim
+	// Volumes are the bound volumes of the driver, in the same order, each once.
 	Volumes []Volume
 	// StoragePod is set for the storage system's own CSI pods (F11).
 	StoragePod bool
 	Machine    Machine
+	// Attachment is set for the pods by which KubeVirt plugs a disk into a running
+	// machine: they have to be where it runs, so that F7 does not apply (S8).
+	Attachment bool
 }
 
 // TierScores is what a node is worth by its nearest relation to a replica node,
@@ -45,9 +49,9 @@ type Plan struct {
 
 	strict bool
 	// local are the nodes that a strict pod is confined to (F6).
-	local []*Node
+	local nodeSet
 	// forbidden are the replica nodes of remote-only volumes (F7).
-	forbidden []*Node
+	forbidden nodeSet
 
 	// near are the volumes that draw the pod to their replica nodes, or turn a
 	// migrating machine away from them (S8): those of kind Near, and all disks of a
@@ -55,7 +59,7 @@ type Plan struct {
 	near []*Volume
 	// away are the nodes that hold a replica of some away volume (S5); hasAway
 	// tells an empty list from no away volume.
-	away    []*Node
+	away    nodeSet
 	hasAway bool
 }
 
@@ -96,8 +100,8 @@ func (p *Plan) confine(pod Pod) *Rejection {
 			return rejection
 		}
 	}
-	if pod.Off {
-		return nil // S1: F7 does not apply
+	if pod.Off || pod.Attachment {
+		return nil // S1, S8: F7 does not apply
 	}
 	return p.forbidReplicas(pod.Volumes)
 }
@@ -117,11 +121,12 @@ func (p *Plan) confineToReplicas(volumes []Volume) *Rejection {
 			return &Rejection{Reason: reason, Blame: v.Name}
 		}
 		if !p.strict {
-			p.strict, p.local = true, v.replicaNodes()
+			p.strict = true
+			p.local.addAll(v.replicaNodes())
 		} else {
-			p.local = keep(p.local, v.HeldBy)
+			p.local = p.local.keep(v.HeldBy)
 		}
-		if len(p.local) == 0 {
+		if len(p.local.list) == 0 {
 			return &Rejection{Reason: ReasonStrictNowhere, Blame: v.Name}
 		}
 	}
@@ -135,16 +140,13 @@ func (p *Plan) forbidReplicas(volumes []Volume) *Rejection {
 		if v.Kind != Away || !v.RemoteOnly || v.Unknown {
 			continue
 		}
-		p.forbidden = append(p.forbidden, v.replicaNodes()...)
-		if p.strict && !slices.ContainsFunc(p.local, p.allowed) {
+		p.forbidden.addAll(v.replicaNodes())
+		if p.strict && p.forbidden.hasAll(p.local.list) {
 			return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
 		}
 	}
 	return nil
 }
-
-// allowed reports whether F7 leaves the node alone.
-func (p *Plan) allowed(n *Node) bool { return !slices.Contains(p.forbidden, n) }
 
 // attract collects what scores need.
 func (p *Plan) attract(volumes []Volume) {
@@ -161,29 +163,15 @@ func (p *Plan) attract(volumes []Volume) {
 			p.near = append(p.near, v)
 		case v.Kind == Away:
 			p.hasAway = true
-			v.eachHolderNode(func(n *Node) {
-				if !slices.Contains(p.away, n) {
-					p.away = append(p.away, n)
-				}
-			})
+			v.eachHolderNode(p.away.add)
 		}
 	}
-}
-
-func keep(nodes []*Node, wanted func(*Node) bool) []*Node {
-	kept := nodes[:0]
-	for _, n := range nodes {
-		if wanted(n) {
-			kept = append(kept, n)
-		}
-	}
-	return kept
 }
 
 // Confined returns the nodes that F6 leaves a strict pod, of which other rules
 // may still turn some down, and false if the pod is not strict or has no near
 // volume.
-func (p *Plan) Confined() ([]*Node, bool) { return p.local, p.strict }
+func (p *Plan) Confined() ([]*Node, bool) { return p.local.list, p.strict }
 
 // Indifferent reports whether all nodes would get the same score, so that
 // scoring can be left out: the shared fast path of S1.
@@ -191,46 +179,14 @@ func (p *Plan) Indifferent() bool {
 	return !p.storagePod && len(p.near) == 0 && !p.hasAway
 }
 
-// Preferred returns the nodes to try before all others, best group first: the
-// replica nodes of near volumes, then the nodes that hold only a part of one.
-// Nodes that the filter rules turn down are left out, and so are those whose
-// storage does not serve, which F9 lets pods with a Windows volume run on. Strict
-// pods have no groups, they are confined already; nor have virtual machines in
-// migration (S8).
-func (p *Plan) Preferred() [][]*Node {
-	if p.strict || p.machine == MachineMigrating || len(p.near) == 0 {
-		return nil
-	}
-	full := make([]*Node, 0, 2*len(p.near)+1)
-	var partial []*Node
-	for _, v := range p.near {
-		v.eachHolderNode(func(n *Node) {
-			switch {
-			case slices.Contains(full, n) || p.Verdict(n) != Feasible || !n.State.Serves():
-			case v.HeldBy(n):
-				full = append(full, n)
-			case !slices.Contains(partial, n):
-				partial = append(partial, n)
-			}
-		})
-	}
-	partial = keep(partial, func(n *Node) bool { return !slices.Contains(full, n) })
-	switch {
-	case len(full) == 0 && len(partial) == 0:
-		return nil
-	case len(partial) == 0:
-		return [][]*Node{full}
-	case len(full) == 0:
-		return [][]*Node{partial}
-	default:
-		return [][]*Node{full, partial}
-	}
-}
-
-// OnData reports whether the node is a replica node of some near volume.
+// OnData reports whether the node is a replica node of some near volume, and its
+// storage serves the replicas.
 func (p *Plan) OnData(n *Node) bool {
+	if n == nil {
+		return false
+	}
 	for _, v := range p.near {
-		if v.HeldBy(n) {
+		if v.servedBy(n) {
 			return true
 		}
 	}
@@ -239,20 +195,15 @@ func (p *Plan) OnData(n *Node) bool {
 
 // ReplicaNodes returns the replica nodes of the near volumes, each once.
 func (p *Plan) ReplicaNodes() []*Node {
-	var nodes []*Node
+	var nodes nodeSet
 	for _, v := range p.near {
-		for _, n := range v.replicaNodes() {
-			if !slices.Contains(nodes, n) {
-				nodes = append(nodes, n)
-			}
-		}
+		nodes.addAll(v.replicaNodes())
 	}
-	return nodes
+	return nodes.list
 }
 
 // Migrating reports whether the pod is the target of a live migration (S8).
 func (p *Plan) Migrating() bool { return p.machine == MachineMigrating }
 
-// Forbidden returns the nodes that F7 rules out; those of several volumes may
-// be listed several times.
-func (p *Plan) Forbidden() []*Node { return p.forbidden }
+// Forbidden returns the nodes that F7 rules out, each once.
+func (p *Plan) Forbidden() []*Node { return p.forbidden.list }

@@ -1,7 +1,5 @@
 package placement
 
-import "slices"
-
 // MaxScore is the score of the best node.
 const MaxScore = 100
 
@@ -43,15 +41,20 @@ func Relate(n, m *Node) Relation {
 	}
 }
 
-// nearest returns the node's nearest relation to a holder that serves (S2).
+// nearest returns the node's nearest relation to a holder that serves (S2). A
+// replica whose own storage is down is no better than one in the same rack.
 func (s ReplicaSet) nearest(n *Node) Relation {
 	best := Remote
 	for i := range s {
-		m := s[i].Node
-		if m == nil || !m.State.Serves() {
+		h := &s[i]
+		if h.Node == nil || !h.State.Serves() {
 			continue
 		}
-		if r := Relate(n, m); r < best {
+		r := Relate(n, h.Node)
+		if r == Local && h.State != Online {
+			r = SameRack
+		}
+		if r < best {
 			if r == Local {
 				return Local
 			}
@@ -110,7 +113,7 @@ func (p *Plan) Score(n *Node) int64 {
 	}
 	var sum, weights float64
 	if p.hasAway { // S5
-		if slices.Contains(p.away, n) {
+		if p.away.has(n) {
 			return 0
 		}
 		if n.State == Online {
@@ -174,11 +177,7 @@ func migrationScore(v *Volume, n *Node) float64 {
 func (p *Plan) tierScore(v *Volume, n *Node) float64 {
 	var sum int64
 	for _, set := range v.Sets {
-		r := set.nearest(n)
-		if r == Local && n.State == StorageDown {
-			r = SameRack
-		}
-		sum += p.tiers.of(r)
+		sum += p.tiers.of(set.nearest(n))
 	}
 	return halvedIfDown(float64(sum)/float64(len(v.Sets)), n)
 }

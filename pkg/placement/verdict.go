@@ -1,7 +1,5 @@
 package placement
 
-import "slices"
-
 // Reasons that a single node can be turned down for. They are constant, so that
 // the scheduler can count nodes with the same reason in one message.
 const (
@@ -31,6 +29,10 @@ const (
 	ReasonClaimNotOwned = "claim of an ephemeral volume was not made for this pod"
 	// ReasonClaimLost is F3 for a claim that has lost its volume.
 	ReasonClaimLost = "claim is bound to a volume that does not exist"
+	// ReasonTooManyVolumes is F12.
+	ReasonTooManyVolumes = "pod has more volumes of the storage driver than the scheduler looks at"
+	// ReasonHandleInvalid is F13.
+	ReasonHandleInvalid = "id of an in-tree volume is too long"
 	// ReasonVolumeUnknown holds a pod back while the replicas of a volume that
 	// was bound a moment ago are not known.
 	ReasonVolumeUnknown = "replicas of the volume are not known yet"
@@ -125,10 +127,10 @@ func (p *Plan) Verdict(n *Node) Verdict {
 	default:
 		return RejectedOffline
 	}
-	if p.strict && !slices.Contains(p.local, n) {
+	if p.strict && !p.local.has(n) {
 		return RejectedNotLocal
 	}
-	if !p.allowed(n) {
+	if p.forbidden.has(n) {
 		return RejectedRemoteOnly
 	}
 	return Feasible

@@ -1,6 +1,6 @@
 package placement
 
-import "slices"
+import "time"
 
 // Kind says what a volume wishes of the node that runs its pod.
 type Kind uint8
@@ -22,16 +22,16 @@ type Holder struct {
 	// node is that storage node. It belongs to the same view as all other nodes
 	// of the plan.
 	Node *Node
-	// State is the state of the storage node, for holders without Node; those
-	// with one stand as their Node stands, which may have several storage nodes.
+	// State is the state of the replica's own storage record. A node that was
+	// rebuilt has an old record besides the one that it runs under, and what lies
+	// under the old one is not there (F6, F8, S2).
 	State StorageState
 }
 
-func (h *Holder) online() bool {
-	if h.Node != nil {
-		return h.Node.State == Online
-	}
-	return h.State == Online
+// on reports whether this is a replica on the node. One whose own record does not
+// serve counts only where the node has no better record.
+func (h *Holder) on(n *Node) bool {
+	return h.Node == n && n != nil && (h.State.Serves() || !n.State.Serves())
 }
 
 // ReplicaSet is one stripe of a volume: the nodes that each hold a copy of it.
@@ -49,6 +49,9 @@ type Volume struct {
 	Unknown bool
 	// Stale tells of an unknown volume that it was known, but too long ago.
 	Stale bool
+	// FirstSeen is when the index first heard of the volume; zero if it does not
+	// follow it. It matters to unknown volumes only (section 7).
+	FirstSeen time.Time
 	// Sets are the replica sets; empty for volumes without replicas. A set without
 	// holders is one of which storage names none: no node holds the whole volume.
 	Sets []ReplicaSet
@@ -61,9 +64,9 @@ type Volume struct {
 // some replica set; a node that holds several is visited several times.
 func (v *Volume) eachHolderNode(visit func(*Node)) {
 	for _, set := range v.Sets {
-		for _, h := range set {
-			if h.Node != nil {
-				visit(h.Node)
+		for i := range set {
+			if set[i].on(set[i].Node) {
+				visit(set[i].Node)
 			}
 		}
 	}
@@ -75,13 +78,13 @@ func (v *Volume) replicaNodes() []*Node {
 	if len(v.Sets) == 0 {
 		return nil
 	}
-	nodes := make([]*Node, 0, len(v.Sets[0]))
+	var nodes nodeSet
 	for _, h := range v.Sets[0] {
-		if !slices.Contains(nodes, h.Node) && v.HeldBy(h.Node) {
-			nodes = append(nodes, h.Node)
+		if h.Node != nil && v.HeldBy(h.Node) {
+			nodes.add(h.Node)
 		}
 	}
-	return nodes
+	return nodes.list
 }
 
 // HeldBy reports whether the node is a replica node of the volume: it holds a
@@ -95,9 +98,20 @@ func (v *Volume) HeldBy(n *Node) bool {
 	return n != nil && len(v.Sets) > 0
 }
 
+// servedBy reports whether the node holds a replica of every replica set and its
+// storage serves them.
+func (v *Volume) servedBy(n *Node) bool {
+	for _, set := range v.Sets {
+		if set.nearest(n) != Local {
+			return false
+		}
+	}
+	return len(v.Sets) > 0
+}
+
 func (s ReplicaSet) heldBy(n *Node) bool {
 	for i := range s {
-		if s[i].Node == n {
+		if s[i].on(n) {
 			return true
 		}
 	}
@@ -105,16 +119,24 @@ func (s ReplicaSet) heldBy(n *Node) bool {
 }
 
 // usable is the opposite of rule F8: the replicas are unknown, there are none by
-// design, or at least one holder is Online.
+// design, or each stripe has a holder that is Online.
 func (v *Volume) usable() bool {
-	holders := 0
-	for _, set := range v.Sets {
-		for i := range set {
-			if set[i].online() {
-				return true
-			}
-		}
-		holders += len(set)
+	if v.Unknown {
+		return true
 	}
-	return v.Unknown || holders == 0
+	for _, set := range v.Sets {
+		if len(set) > 0 && !set.online() {
+			return false
+		}
+	}
+	return true
+}
+
+func (s ReplicaSet) online() bool {
+	for i := range s {
+		if s[i].State == Online {
+			return true
+		}
+	}
+	return false
 }

@@ -14,8 +14,11 @@ type Change struct {
 	// Volumes are followed handles whose answer changed: content, being known or
 	// stale, or the Kubernetes node behind one of their holders.
 	Volumes []string
-	// Nodes are the Kubernetes nodes that changed, in the order of their names.
+	// Nodes are the Kubernetes nodes that changed from the view that was told of
+	// last to the one of Generation, in the order of their names.
 	Nodes []NodeChange
+	// Generation is that of the view in which the nodes are visible.
+	Generation uint64
 	// Cluster says that the storage API has been reached for the first time, has
 	// been out of reach for longer than MaxStaleness, or has come back.
 	Cluster bool

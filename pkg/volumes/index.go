@@ -135,7 +135,7 @@ func (ix *Index) HasSynced() bool {
 			synced = ix.syncedAt.Load()
 		}
 	}
-	return ix.view.Load().generation+1 >= synced
+	return ix.view.Load().table+1 >= synced
 }
 
 // now is the index time: nanoseconds since the index was made, never zero.

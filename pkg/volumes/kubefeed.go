@@ -78,14 +78,14 @@ func (ix *Index) nodeHandler() cache.ResourceEventHandler {
 }
 
 func (ix *Index) csiNodeHandler() cache.ResourceEventHandler {
-	set := func(name string, ids []string) {
-		if ix.nodes.setCSINode(name, ids) {
+	set := func(name string, node *csiNode) {
+		if ix.nodes.setCSINode(name, node) {
 			ix.signal()
 		}
 	}
 	return handler[*storagev1.CSINode]{
-		add:    func(node *storagev1.CSINode, _ bool) { set(node.Name, ix.storageNodeIDs(node)) },
-		update: func(_, node *storagev1.CSINode) { set(node.Name, ix.storageNodeIDs(node)) },
+		add:    func(node *storagev1.CSINode, _ bool) { set(node.Name, ix.newCSINode(node)) },
+		update: func(_, node *storagev1.CSINode) { set(node.Name, ix.newCSINode(node)) },
 		remove: func(node *storagev1.CSINode) { set(node.Name, nil) },
 	}
 }
@@ -137,17 +137,29 @@ func (ix *Index) newKubeNode(node *v1.Node) *kubeNode {
 	return n
 }
 
-// storageNodeIDs returns the ids by which the driver goes on a node, sorted.
-func (ix *Index) storageNodeIDs(node *storagev1.CSINode) []string {
-	var ids []string
+// newCSINode picks the driver's entries. One without an id, which the API server
+// does not let pass, shows no more than that the driver is there.
+func (ix *Index) newCSINode(node *storagev1.CSINode) *csiNode {
+	csi := &csiNode{}
 	for i := range node.Spec.Drivers {
 		driver := &node.Spec.Drivers[i]
-		if driver.NodeID != "" && ix.drivers.Has(driver.Name) && !slices.Contains(ids, driver.NodeID) {
-			ids = append(ids, driver.NodeID)
+		if !ix.registers(driver.Name) {
+			continue
+		}
+		csi.registered = true
+		if driver.NodeID != "" && !slices.Contains(csi.ids, driver.NodeID) {
+			csi.ids = append(csi.ids, driver.NodeID)
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	slices.Sort(csi.ids)
+	return csi
+}
+
+// registers reports whether the driver goes by this name on nodes. The in-tree
+// plugin has no name there: its volumes are mounted by the CSI driver to which
+// Kubernetes migrates them.
+func (ix *Index) registers(name string) bool {
+	return ix.drivers.Has(name) || name == claims.MigratedDriver && ix.drivers.Has(claims.InTreeDriver)
 }
 
 // handler is a cache.ResourceEventHandler for objects of one type. A deletion

@@ -8,7 +8,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
-	"github.com/hyperconverge/scheduler/pkg/claims"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // oracle restates the contract of the index in the plainest way: everything is
@@ -115,22 +115,22 @@ func oracleHandle(pv *v1.PersistentVolume) string {
 }
 
 // claim says how far a pod with this PVC is from its volume.
-func (o *oracle) claim(name string) (state claims.ClaimState, handle string) {
+func (o *oracle) claim(name string) (state placement.ClaimState, handle string) {
 	pvc := o.pvcs[name]
 	if pvc == nil {
-		return claims.ClaimMissing, ""
+		return placement.ClaimMissing, ""
 	}
 	if pvc.Spec.VolumeName == "" {
-		return claims.ClaimUnbound, ""
+		return placement.ClaimUnbound, ""
 	}
 	pv := o.pvs[pvc.Spec.VolumeName]
 	if pv == nil {
-		return claims.ClaimLost, ""
+		return placement.ClaimLost, ""
 	}
 	if ref := pv.Spec.ClaimRef; ref != nil && (ref.Name != name || ref.UID != "" && ref.UID != pvc.UID) {
-		return claims.ClaimLost, ""
+		return placement.ClaimLost, ""
 	}
-	return claims.ClaimBound, oracleHandle(pv)
+	return placement.ClaimBound, oracleHandle(pv)
 }
 
 func (o *oracle) claimed(handle string) bool {

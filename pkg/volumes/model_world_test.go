@@ -194,7 +194,11 @@ func (w *world) changeCSINode() string {
 	node := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, driver := range []string{"pxd.portworx.com", "com.openstorage.pxd", "other.example.com"} {
 		if w.chance(2) {
-			node.Spec.Drivers = append(node.Spec.Drivers, storagev1.CSINodeDriver{Name: driver, NodeID: pick(w, modelIDs)})
+			id := pick(w, modelIDs)
+			if w.chance(12) {
+				id = "" // which the API server does not let pass
+			}
+			node.Spec.Drivers = append(node.Spec.Drivers, storagev1.CSINodeDriver{Name: driver, NodeID: id})
 		}
 	}
 	w.oracle.setCSINode(name, node)

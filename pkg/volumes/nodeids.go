@@ -45,6 +45,13 @@ func (n *nodeIDs) ref(id string) NodeRef {
 	return ref
 }
 
+// len is one more than the greatest ref.
+func (n *nodeIDs) len() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.ids)
+}
+
 // intern is ref for an id that an answer about a volume names. It returns false for
 // one that is longer than MaxID, or is new when there are MaxNodeIDs.
 func (n *nodeIDs) intern(id string) (NodeRef, bool) {

@@ -22,7 +22,7 @@ func (ix *Index) step() (next int64) {
 
 	change := Change{Cluster: contact.reached != old.reached || contact.fresh != old.fresh}
 	ix.nodes.mu.Lock()
-	outdated := ix.nodes.generation != old.generation
+	outdated := ix.nodes.generation != old.table
 	ix.nodes.mu.Unlock()
 	if outdated || change.Cluster || contact.nodesFresh != old.nodesFresh {
 		view := ix.nodes.build(old, ix.ids, contact)
@@ -36,6 +36,7 @@ func (ix *Index) step() (next int64) {
 	}
 
 	var subscribers []func(Change)
+	change.Generation = ix.view.Load().generation
 	change.Volumes, change.Requested, subscribers = ix.changes.take()
 	if len(change.Volumes) > 0 || len(change.Requested) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
 		for _, tell := range subscribers {
@@ -137,9 +138,16 @@ func (c NodeChange) name() string {
 }
 
 func newProblems(old, view *View) []NodeProblem {
+	if len(view.problems) == 0 {
+		return nil
+	}
+	known := make(map[NodeProblem]struct{}, len(old.problems))
+	for _, problem := range old.problems {
+		known[problem] = struct{}{}
+	}
 	var added []NodeProblem
 	for _, problem := range view.problems {
-		if !slices.Contains(old.problems, problem) {
+		if _, found := known[problem]; !found {
 			added = append(added, problem)
 		}
 	}
@@ -147,15 +155,16 @@ func newProblems(old, view *View) []NodeProblem {
 }
 
 // noteMovedHolders marks the volumes with a replica on a storage node that is
-// another Kubernetes node than before, or that is none and changed its state. A
-// change of state of a Kubernetes node is told as such.
+// another Kubernetes node than before, or that changed its state while its
+// Kubernetes node, if it is one, kept its own: a change of that is told as such.
 func (ix *Index) noteMovedHolders(old, view *View) {
 	moved := map[NodeRef]struct{}{}
 	for i := range max(len(old.holders), len(view.holders)) {
 		ref := NodeRef(i)
 		nodeBefore, stateBefore := old.Holder(ref)
 		node, state := view.Holder(ref)
-		if nameOf(nodeBefore) != nameOf(node) || node == nil && stateBefore != state {
+		if nameOf(nodeBefore) != nameOf(node) ||
+			stateBefore != state && (node == nil || nodeBefore.State == node.State) {
 			moved[ref] = struct{}{}
 		}
 	}

@@ -35,7 +35,7 @@ type Summary struct {
 	OldestVerified time.Time
 	// Examples are some handles of each freshness other than fresh, sorted.
 	Examples [NumFreshness][]string
-	// Problems are what cannot be understood on nodes.
+	// Problems are what cannot be taken as written on nodes and in their CSINodes.
 	Problems []NodeProblem
 }
 

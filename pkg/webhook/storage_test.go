@@ -26,7 +26,7 @@ import (
 	"k8s.io/klog/v2/ktesting"
 	"k8s.io/utils/ptr"
 
-	"github.com/hyperconverge/scheduler/pkg/claims"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // without returns the objects except those of the names.
@@ -295,7 +295,7 @@ func TestReadsOfAnyNumberHaveOneDeadline(t *testing.T) {
 		if took := time.Since(start); took != lookupTimeout {
 			t.Errorf("took %v, want %v", took, lookupTimeout)
 		}
-		if len(found) != 100 || found[99].State != claims.ClaimMissing || complete {
+		if len(found) != 100 || found[99].State != placement.ClaimMissing || complete {
 			t.Errorf("found %d claims, the last of them %+v; complete: %t", len(found), found[len(found)-1], complete)
 		}
 	})

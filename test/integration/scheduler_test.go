@@ -142,7 +142,7 @@ func newScheduler(t *testing.T, config *rest.Config, endpoint string, yaml sched
 		broadcaster.Shutdown()
 		return nil, nil, err
 	}
-	localfirst.Wrap(sched.Profiles)
+	localfirst.Wrap(sched.Profiles, sched.Extenders)
 
 	done := make(chan struct{})
 	close(done)

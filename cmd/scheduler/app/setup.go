@@ -34,7 +34,7 @@ func Setup(ctx context.Context, opts *options.Options) (*schedulerconfig.Complet
 	if err != nil {
 		return nil, nil, err
 	}
-	localfirst.Wrap(sched.Profiles)
+	localfirst.Wrap(sched.Profiles, sched.Extenders)
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
 	return config, sched, nil
 }

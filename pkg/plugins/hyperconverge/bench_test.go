@@ -46,7 +46,7 @@ func benchScene(b *testing.B, volumes int, finish func(*st.PodWrapper) *v1.Pod) 
 
 // quiet reports whether everybody knows what there is.
 func (s *scene) quiet(nodes, pods int) bool {
-	index := s.pl.judge.index
+	index := s.pl.decider.index
 	summary := volumes.Summarize(index, 0)
 	claims, err := s.informers.Core().V1().PersistentVolumeClaims().Lister().List(labels.Everything())
 	s.must(err)
@@ -122,13 +122,13 @@ func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			s, _ := benchScene(b, 8, (*st.PodWrapper).Obj)
-			waiting := newWaitingPods(s.pl.judge, s.pl.waiting.lister, nil)
+			waiting := newWaitingPods(s.pl.decider, s.pl.waiting.lister, nil)
 			for i := range 1000 {
 				pod := makePod(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", 1+i%7)).Obj()
 				if i == 0 {
 					pod = makePod("db-0", "data-0").Obj()
 				}
-				waiting.pods[pod.UID] = &waitingPod{pod: pod, decision: waiting.judge.of(pod)}
+				waiting.pods[pod.UID] = &waitingPod{pod: pod, decision: waiting.decider.again(pod)}
 			}
 			b.ReportAllocs()
 			for b.Loop() {

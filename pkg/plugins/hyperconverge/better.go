@@ -6,20 +6,20 @@ import "github.com/hyperconverge/scheduler/pkg/placement"
 // now, whatever node it is: it is no longer rejected everywhere, or F6, F7 or F9
 // leave more nodes. A change of a single node is for opens to see.
 func (d *decision) betterThan(old *decision) bool {
-	if d.rejection != nil {
+	if d.Rejection != nil {
 		return false
 	}
-	if old.rejection != nil || !d.concerned {
+	if old.Rejection != nil || !d.Concerned {
 		return true
 	}
-	confined, isConfined := d.plan.Confined()
-	if _, wasConfined := old.plan.Confined(); wasConfined && !isConfined {
+	confined, isConfined := d.Plan.Confined()
+	if _, wasConfined := old.Plan.Confined(); wasConfined && !isConfined {
 		return true
 	}
-	if old.plan.Verdict(nil) != placement.Feasible && d.plan.Verdict(nil) == placement.Feasible {
+	if old.Plan.Verdict(nil) != placement.Feasible && d.Plan.Verdict(nil) == placement.Feasible {
 		return true // a Windows volume: not even the driver is needed any more
 	}
-	return d.opensOneOf(old, confined) || d.opensOneOf(old, old.plan.Forbidden())
+	return d.opensOneOf(old, confined) || d.opensOneOf(old, old.Plan.Forbidden())
 }
 
 func (d *decision) opensOneOf(old *decision, nodes []*placement.Node) bool {

@@ -2,6 +2,7 @@ package hyperconverge
 
 import (
 	"context"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -59,7 +60,7 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger kl
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if now.Namespace != pod.Namespace || !claims.Uses(pod, now.Name) {
+	if now.Namespace != pod.Namespace || !claims.Uses(pod, now.Name) && !slices.Contains(pl.decider.machines.disks(pod), now.Name) {
 		return fwk.QueueSkip, nil
 	}
 	if old != nil && old.UID == now.UID && old.Spec.VolumeName == now.Spec.VolumeName &&
@@ -95,7 +96,7 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Lo
 	if old != nil && old.Status.Phase == now.Status.Phase && sameClaimRef(old, now) && sameHandle(old, now) {
 		return fwk.QueueSkip, nil
 	}
-	found := pl.judge.claims.Of(pod)
+	found := pl.decider.claimsOf(pod)
 	for i := range found {
 		if pvc := found[i].PVC; pvc != nil && pvc.Spec.VolumeName == now.Name {
 			logger.V(5).Info("A volume of the pod has changed", "pod", klog.KObj(pod), "volume", klog.KObj(now))
@@ -124,7 +125,7 @@ func (pl *Hyperconverge) isSchedulableAfterStorageClassChange(_ klog.Logger, pod
 	if err != nil {
 		return fwk.Queue, err
 	}
-	found := pl.judge.claims.Of(pod)
+	found := pl.decider.claimsOf(pod)
 	for i := range found {
 		if found[i].Class != nil && found[i].Class.Name == now.Name {
 			return fwk.Queue, nil

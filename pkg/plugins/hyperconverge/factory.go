@@ -9,7 +9,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -24,6 +26,7 @@ import (
 // of volumes, and one connection to the storage API.
 type Factory struct {
 	newSource newSource
+	newClient func(*rest.Config) (dynamic.Interface, error)
 
 	mu     sync.Mutex
 	shared *shared
@@ -32,7 +35,9 @@ type Factory struct {
 }
 
 // NewFactory returns a factory that has started nothing yet.
-func NewFactory() *Factory { return &Factory{newSource: newOpenStorageSource} }
+func NewFactory() *Factory {
+	return &Factory{newSource: newOpenStorageSource, newClient: newDynamicClient}
+}
 
 // New makes the plugin of one profile. It fails on arguments that are wrong, or
 // whose storage settings differ from those of another profile.
@@ -45,7 +50,11 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 	defer f.mu.Unlock()
 	settings := args.StorageSettings()
 	if f.shared == nil {
-		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), f.newSource); err != nil {
+		client, err := f.newClient(handle.KubeConfig())
+		if err != nil {
+			return nil, fmt.Errorf("client for virtual machines: %w", err)
+		}
+		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), client, f.newSource); err != nil {
 			return nil, err
 		}
 	} else if path := f.shared.settings.FirstDifference(&settings); path != nil {
@@ -100,15 +109,15 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
-	j := &judge{
-		claims: s.claims, index: s.index, machines: s.machines,
-		grace: s.settings.UnknownVolumeGracePeriod.Duration,
-		tiers: placement.TierScores(args.TierScores),
-	}
+	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, settings: placement.Settings{
+		Tiers: placement.TierScores(args.TierScores),
+		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
+	}}
 	pl := &Hyperconverge{
 		handle:     handle,
-		judge:      j,
-		waiting:    newWaitingPods(j, s.pods, handle.Activate),
+		decider:    dec,
+		waiting:    newWaitingPods(dec, s.pods, handle.Activate),
+		avoid:      newAvoidance(),
 		notices:    &notices{recorder: handle.EventRecorder(), given: s.given},
 		localFirst: args.Preference == config.PreferenceLocalFirst,
 	}
@@ -117,7 +126,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		pl.waiting.changed(change)
 		pl.notices.tellOfNodes(s.nodes, change.Problems)
 	})
-	removeHandler, err := followPods(handle.SharedInformerFactory(), pl.waiting)
+	removeHandler, err := followPods(handle.SharedInformerFactory(), pl.waiting, pl.avoid)
 	if err != nil {
 		unsubscribe()
 		return nil, err
@@ -138,7 +147,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 
 // followPods keeps the list of waiting pods true to what happens to pods outside
 // of this scheduler: they are deleted, bound by another, or annotated anew.
-func followPods(factory informers.SharedInformerFactory, waiting *waitingPods) (remove func() error, err error) {
+func followPods(factory informers.SharedInformerFactory, waiting *waitingPods, avoid *avoidance) (remove func() error, err error) {
 	informer := factory.Core().V1().Pods().Informer()
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(oldObj, newObj any) {
@@ -158,6 +167,7 @@ func followPods(factory informers.SharedInformerFactory, waiting *waitingPods) (
 			}
 			if pod, isPod := obj.(*v1.Pod); isPod {
 				waiting.leave(pod.UID)
+				avoid.forget(pod.UID)
 			}
 		},
 	})

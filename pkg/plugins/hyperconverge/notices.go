@@ -51,21 +51,22 @@ func (n *notices) tell(pod *v1.Pod, d *decision) {
 	for _, c := range d.complaints {
 		n.complain(c.object, c.problem)
 	}
-	if len(d.unknown) == 0 || d.rejection != nil {
+	if d.Rejection != nil {
 		return
 	}
-	for _, volume := range d.unknown {
+	for _, volume := range d.Ignored {
 		cause, text := "unknown", "its replicas are not known"
-		if volume.stale {
+		if volume.Stale {
 			cause, text = "stale", "what is known of its replicas is too old"
 		}
-		if n.warn(pod, EventVolumeUnknown, "Scheduling", "Scheduling without regard to the volume of "+volume.name+": "+text) {
+		if n.warn(pod, EventVolumeUnknown, "Scheduling", "Scheduling without regard to the volume of "+volume.Name+": "+text) {
 			metrics.UnknownVolumes.WithLabelValues(cause).Inc()
 		}
 	}
 }
 
-// tellOfNodes warns about annotations of nodes that cannot be understood.
+// tellOfNodes warns about what stands on nodes and in their CSINodes and cannot be
+// taken as written.
 func (n *notices) tellOfNodes(nodes corelisters.NodeLister, problems []volumes.NodeProblem) {
 	for _, p := range problems {
 		node, err := nodes.Get(p.Node)

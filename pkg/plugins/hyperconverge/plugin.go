@@ -18,8 +18,9 @@ const Name = "Hyperconverge"
 // one volume index.
 type Hyperconverge struct {
 	handle  fwk.Handle
-	judge   *judge
+	decider *decider
 	waiting *waitingPods
+	avoid   *avoidance
 	notices *notices
 	// localFirst offers the replica nodes to the prefer-first pass.
 	localFirst bool
@@ -43,25 +44,6 @@ func (pl *Hyperconverge) Name() string { return Name }
 
 // Close ends what the plugin has started, and waits for it.
 func (pl *Hyperconverge) Close() error { return pl.close() }
-
-// stateKey is where PreFilter leaves the pod's decision in the cycle state.
-const stateKey fwk.StateKey = Name
-
-// Clone returns the decision itself: it is immutable.
-func (d *decision) Clone() fwk.StateData { return d }
-
-// PreferredNodes offers the replica nodes to the prefer-first pass.
-func (d *decision) PreferredNodes() [][]string {
-	groups := d.plan.Preferred()
-	names := make([][]string, len(groups))
-	for i, group := range groups {
-		names[i] = make([]string, len(group))
-		for k, n := range group {
-			names[i][k] = n.Name
-		}
-	}
-	return names
-}
 
 // skip is the answer to pods that an extension point has nothing to say about.
 // The framework reads it and no more.

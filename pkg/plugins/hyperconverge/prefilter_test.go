@@ -9,7 +9,6 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
-	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -205,19 +204,11 @@ func TestObjectsThatVanishInTheCycle(t *testing.T) {
 }
 
 func TestOfferToThePreferFirstPass(t *testing.T) {
-	offer := func(s *scene, pod *v1.Pod) [][]string {
-		state, _, _ := s.preFilter(pod)
-		data, err := state.Read(localfirst.OfferKey)
-		if err != nil {
-			return nil
-		}
-		return data.(localfirst.Offer).PreferredNodes()
-	}
-	t.Run("LocalFirst offers the replica nodes, then the partial ones", func(t *testing.T) {
+	t.Run("LocalFirst offers the nodes with the best scores first", func(t *testing.T) {
 		play(t, online(4), func(s *scene) {
 			s.data("a", 2)
 			s.add(volume{name: "b", sets: [][]int{{3}, {4}}})
-			same(s, "offer", [][]string{{"n2"}, {"n3", "n4"}}, offer(s, makePod("db", "a", "b").Obj()))
+			same(s, "offer", [][]string{{"n2"}, {"n3", "n4"}}, s.offer(makePod("db", "a", "b").Obj()))
 		})
 	})
 	t.Run("with preference Score there is no offer", func(t *testing.T) {
@@ -225,7 +216,7 @@ func TestOfferToThePreferFirstPass(t *testing.T) {
 		set.args = func(a *config.HyperconvergeArgs) { a.Preference = config.PreferenceScore }
 		play(t, set, func(s *scene) {
 			s.data("a", 2)
-			same(s, "offer", nil, offer(s, makePod("db", "a").Obj()))
+			same(s, "offer", nil, s.offer(makePod("db", "a").Obj()))
 		})
 	})
 }

@@ -10,19 +10,19 @@ import (
 // PreScore skips scoring where all nodes would score the same (S1).
 func (pl *Hyperconverge) PreScore(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ []fwk.NodeInfo) *fwk.Status {
 	d, err := decisionOf(state)
-	if err != nil || d.plan.Indifferent() {
+	if err != nil || d.Plan.Indifferent() {
 		return skip
 	}
 	return nil
 }
 
-// Score is 0..100, higher is nearer (S2 to S8).
+// Score is 0..100, higher is nearer (S2 to S9).
 func (pl *Hyperconverge) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
 	d, err := decisionOf(state)
 	if err != nil {
 		return 0, fwk.AsStatus(err)
 	}
-	return d.plan.Score(d.view.Node(node.Node().Name)), nil
+	return d.score(node.Node().Name), nil
 }
 
 // ScoreExtensions returns nil: scores are in the framework's range as they are.

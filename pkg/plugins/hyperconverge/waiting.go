@@ -21,7 +21,7 @@ import (
 // back into the active queue at once, and no others. This file keeps the list,
 // waking.go works on it.
 type waitingPods struct {
-	judge    *judge
+	decider  *decider
 	lister   corelisters.PodLister
 	activate func(klog.Logger, map[string]*v1.Pod)
 
@@ -61,9 +61,9 @@ type question struct {
 	nodes changedNodes
 }
 
-func newWaitingPods(judge *judge, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
+func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
 	return &waitingPods{
-		judge: judge, lister: lister, activate: activate,
+		decider: decider, lister: lister, activate: activate,
 		pods:   make(map[types.UID]*waitingPod),
 		signal: make(chan struct{}, 1),
 	}
@@ -99,16 +99,15 @@ func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
 	if !found {
 		return
 	}
-	if gone || (d.rejection == nil && !d.concerned) {
+	if gone || (d.Rejection == nil && !d.Concerned) {
 		w.release(p)
 		delete(w.pods, pod.UID)
 		return
 	}
-	w.request(p, d.wanted)
 	p.decision = d
 	held(d, +1)
-	if !d.heldUntil.IsZero() {
-		p.wakeAt, p.nudge = d.heldUntil, firstNudge
+	if !d.HeldUntil.IsZero() {
+		p.wakeAt, p.nudge = d.HeldUntil, firstNudge
 		w.wakeRun()
 	}
 	annotated := !maps.Equal(present.Annotations, pod.Annotations)
@@ -121,24 +120,33 @@ func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
 	p.missed = indexChange{}
 }
 
-// request has the index follow what a pod waits for, once for each handle. The
-// caller holds the lock.
-func (w *waitingPods) request(p *waitingPod, handles []string) {
-	for _, handle := range handles {
-		if p.requested.Has(handle) || w.judge.index.Request(handle).FirstSeen.IsZero() {
-			continue
-		}
+// request looks a volume up for a pod that has been entered. One that the index does
+// not know it is to follow for the pod's sake, once for each handle.
+func (w *waitingPods) request(pod *v1.Pod, handle string) volumes.Entry {
+	entry := w.decider.index.Lookup(handle)
+	if entry.Volume != nil && entry.Freshness != volumes.Stale {
+		return entry
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, found := w.pods[pod.UID]
+	if !found || p.requested.Has(handle) {
+		return entry
+	}
+	entry = w.decider.index.Request(handle)
+	if !entry.FirstSeen.IsZero() {
 		if p.requested == nil {
-			p.requested = make(sets.Set[string], len(handles))
+			p.requested = sets.New[string]()
 		}
 		p.requested.Insert(handle)
 	}
+	return entry
 }
 
 // release takes the requests of a pod back.
 func (w *waitingPods) release(p *waitingPod) {
 	for handle := range p.requested {
-		w.judge.index.Release(handle)
+		w.decider.index.Release(handle)
 	}
 }
 
@@ -212,8 +220,8 @@ func (w *waitingPods) wakeRun() {
 
 // held keeps the metric of the pods that storage holds back on all nodes.
 func held(d *decision, by float64) {
-	if d != nil && d.rejection != nil {
-		metrics.HeldPods.WithLabelValues(d.rejection.Reason).Add(by)
+	if d != nil && d.Rejection != nil {
+		metrics.HeldPods.WithLabelValues(d.Rejection.Reason).Add(by)
 	}
 }
 

@@ -60,11 +60,11 @@ func (w *waitingPods) answerQuestions() {
 	w.mu.Unlock()
 
 	for _, q := range questions {
-		switch now := w.judge.of(q.pod); {
+		switch now := w.decider.again(q.pod); {
 		case q.answer(now):
 			w.wake(q, time.Now())
-		case !now.heldUntil.IsZero() && !q.decision.heldUntil.IsZero():
-			w.wake(q, now.heldUntil)
+		case !now.HeldUntil.IsZero() && !q.decision.HeldUntil.IsZero():
+			w.wake(q, now.HeldUntil)
 		}
 	}
 }
@@ -75,10 +75,10 @@ func (q *question) answer(now *decision) bool {
 	if now.betterThan(q.decision) {
 		return true
 	}
-	if was := q.decision.rejection; was != nil && now.rejection != nil && was.Reason != now.rejection.Reason {
+	if was := q.decision.Rejection; was != nil && now.Rejection != nil && was.Reason != now.Rejection.Reason {
 		return true // for the sake of its condition: a pod held for one reason must not claim another
 	}
-	if now.rejection == nil {
+	if now.Rejection == nil {
 		for node, isNew := range q.nodes {
 			// Whatever the decision said of a node that is new: the scheduler did not
 			// have it, or has had to do without it since.
@@ -156,9 +156,9 @@ func (w *waitingPods) helps(pod *v1.Pod, node string, isNew bool) bool {
 	if old == nil {
 		return true
 	}
-	if !isNew && w.judge.index.View().Node(node) == old.view.Node(node) {
+	if !isNew && w.decider.index.View().Node(node) == old.view.Node(node) {
 		return false // views share the nodes that have not changed
 	}
 	q := question{pod: pod, decision: old, nodes: changedNodes{node: isNew}}
-	return q.answer(w.judge.of(pod))
+	return q.answer(w.decider.again(pod))
 }

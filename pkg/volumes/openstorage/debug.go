@@ -63,8 +63,8 @@ func (s *Source) LogSummary(logger klog.Logger) {
 			"hostname", node.Hostname, "managementIP", node.MgmtIP, "dataIP", node.DataIP)
 	}
 	for _, problem := range summary.Problems {
-		logger.Info("Node with an annotation that cannot be understood",
-			"node", problem.Node, "annotation", problem.Key, "value", problem.Value)
+		logger.Info("Node with a value that cannot be taken as written",
+			"node", problem.Node, "key", problem.Key, "value", problem.Value, "detail", problem.Detail)
 	}
 
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,

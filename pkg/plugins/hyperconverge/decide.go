@@ -1,0 +1,230 @@
+package hyperconverge
+
+import (
+	"iter"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/hyperconverge/scheduler/pkg/claims"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// decider gathers what placement needs to know of a pod and has it decided. It reads
+// listers and the index, waits for nothing and changes nothing.
+type decider struct {
+	claims   *claims.Finder
+	index    *volumes.Index
+	machines *machines
+	settings placement.Settings
+}
+
+// decision is what is decided about a pod before any node is looked at. It is
+// immutable, and everything in it belongs to one view of the nodes.
+type decision struct {
+	placement.Decision
+	view *volumes.View
+	// handles are the volumes that the decision depends on.
+	handles []string
+	// complaints are what users wrote and cannot be taken as written.
+	complaints []complaint
+	// localFirst says that the nodes with the best scores are to be tried first.
+	localFirst bool
+	// avoided are the nodes on which the pod has failed a short while ago (S9).
+	avoided avoidedNodes
+	// seed varies which of many nodes in a rack are offered.
+	seed uint64
+}
+
+// complaint is a problem with the object on which it was found.
+type complaint struct {
+	object  runtime.Object
+	problem placement.Problem
+}
+
+// stateKey is where PreFilter leaves the pod's decision in the cycle state.
+const stateKey fwk.StateKey = Name
+
+// Clone returns the decision itself: it is immutable.
+func (d *decision) Clone() fwk.StateData { return d }
+
+// verdict is what the filter rules say of a node, by its name.
+func (d *decision) verdict(node string) placement.Verdict {
+	return d.Plan.Verdict(d.view.Node(node))
+}
+
+// score is what the score rules say of a node, by its name.
+func (d *decision) score(node string) int64 {
+	if d.avoided.has(node) {
+		return 0
+	}
+	return d.Plan.Score(d.view.Node(node))
+}
+
+// Groups implements localfirst.Offer.
+func (d *decision) Groups() iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		if !d.localFirst {
+			return
+		}
+		for group := range d.Plan.Offer(d.view, d.seed) {
+			names := make([]string, 0, len(group))
+			for _, n := range group {
+				if !d.avoided.has(n.Name) {
+					names = append(names, n.Name)
+				}
+			}
+			if !yield(names) {
+				return
+			}
+		}
+	}
+}
+
+// Avoids implements localfirst.Offer.
+func (d *decision) Avoids(node string) bool { return d.avoided.has(node) }
+
+func (d *decision) complain(object runtime.Object, problems ...placement.Problem) {
+	for _, p := range problems {
+		d.complaints = append(d.complaints, complaint{object: object, problem: p})
+	}
+}
+
+// ours reports whether the pod has a volume of the driver, or is one of the storage
+// system's own pods. All other pods are skipped (F1), unless F2 or F3 turns them
+// down.
+func ours(pod *v1.Pod, found []claims.Claim) bool {
+	for i := range found {
+		if found[i].Driver != "" {
+			return true
+		}
+	}
+	return placement.IsStoragePod(pod.Name)
+}
+
+// lookup is how the index is asked about a volume.
+type lookup func(handle string) volumes.Entry
+
+// again decides about a pod that has been decided about before.
+func (dec *decider) again(pod *v1.Pod) *decision {
+	return dec.decide(pod, dec.claimsOf(pod), dec.index.Lookup)
+}
+
+// claimsOf are the claims of a pod, and of all disks of its machine (S8).
+func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
+	return dec.claims.Of(pod, dec.machines.disks(pod)...)
+}
+
+// decide decides about a pod by its claims.
+func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup) *decision {
+	d := &decision{view: dec.index.View()}
+	p := placement.Pod{StoragePod: placement.IsStoragePod(pod.Name)}
+	if !p.StoragePod {
+		dec.gather(d, &p, pod, found, look)
+	}
+	d.Decision = placement.Decide(&p, &dec.settings, time.Now())
+	return d
+}
+
+// gather fills in the claims of a pod and, unless there are too many of them, its
+// volumes.
+func (dec *decider) gather(d *decision, p *placement.Pod, pod *v1.Pod, found []claims.Claim, look lookup) {
+	concerned := 0
+	p.Claims = make([]placement.Claim, len(found))
+	for i := range found {
+		c := &found[i]
+		restoring, problem := placement.Restoring(c.Annotations())
+		if problem != nil {
+			d.complain(c.PVC, *problem)
+		}
+		p.Claims[i] = placement.Claim{
+			Name: c.String(), State: c.State, Ours: c.Driver != "", HasClass: c.Class != nil, Restoring: restoring,
+		}
+		if c.Driver != "" {
+			concerned++
+		}
+	}
+	if concerned == 0 || concerned > placement.MaxVolumes {
+		return
+	}
+	var problems []placement.Problem
+	p.PodPolicy, problems = placement.PodPolicyOf(pod.Annotations)
+	d.complain(pod, problems...)
+	p.Machine, p.Attachment = dec.machines.of(pod), dec.machines.attachment(pod)
+	p.Volumes = make([]placement.Volume, 0, concerned)
+	d.handles = make([]string, 0, concerned)
+	for i := range found {
+		c := &found[i]
+		if c.Driver == "" || c.Repeated {
+			continue
+		}
+		v := dec.volume(d, pod, c, look)
+		// A volume without replicas has no say, unless it is a Windows volume.
+		if c.Handle != "" || v.Windows {
+			p.Volumes = append(p.Volumes, v)
+		}
+	}
+}
+
+// volume is the volume of a claim of the driver, with what the index knows of it. A
+// volume that is not bound has nothing but wishes.
+func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, look lookup) placement.Volume {
+	v := placement.Volume{Name: c.String()}
+	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
+	var traits placement.Traits
+	if c.Handle != "" {
+		d.handles = append(d.handles, c.Handle)
+		entry := look(c.Handle)
+		v.Stale = entry.Freshness == volumes.Stale
+		v.Unknown = v.Stale || entry.Volume == nil
+		v.FirstSeen = entry.FirstSeen
+		// Replicas move. What kind of volume it is does not change by itself, so that
+		// it is believed however old it is.
+		if stored := entry.Volume; stored != nil {
+			sources.Volume = stored
+			traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
+			if !v.Unknown {
+				locate(&v, d.view, stored)
+			}
+		}
+	}
+	var problems []placement.Problem
+	v.Policy, problems = placement.PolicyOf(traits, sources)
+	for _, p := range problems {
+		d.complain(objectOf(pod, c, p.Origin), p)
+	}
+	return v
+}
+
+// locate resolves replicas and attachment of a volume to nodes of the view.
+func locate(v *placement.Volume, view *volumes.View, stored *volumes.Volume) {
+	v.Sets = make([]placement.ReplicaSet, stored.NumSets())
+	for i := range v.Sets {
+		refs := stored.Set(i)
+		set := make(placement.ReplicaSet, len(refs))
+		for k, ref := range refs {
+			set[k].Node, set[k].State = view.Holder(ref)
+		}
+		v.Sets[i] = set
+	}
+	if ref, attached := stored.Attached(); attached {
+		v.Attached, _ = view.Holder(ref)
+	}
+}
+
+// objectOf is the object on which a problem with a volume is told: the claim or the
+// StorageClass that has the value. A volume is no object of Kubernetes: what its
+// labels alone say is told on its claim, or on the pod if there is none.
+func objectOf(pod *v1.Pod, c *claims.Claim, origin placement.Origin) runtime.Object {
+	switch {
+	case origin == placement.FromClass:
+		return c.Class
+	case c.PVC != nil:
+		return c.PVC
+	default:
+		return pod
+	}
+}
