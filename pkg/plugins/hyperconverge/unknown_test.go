@@ -288,7 +288,7 @@ func TestStorageAPIDown(t *testing.T) {
 }
 
 func TestVolumeThatOnlyAPodNamesIsForgottenWithIt(t *testing.T) {
-	followed := func(s *scene) bool { return !s.pl.judge.index.Lookup("4242").FirstSeen.IsZero() }
+	followed := func(s *scene) bool { return !s.pl.decider.index.Lookup("4242").FirstSeen.IsZero() }
 	for _, test := range []struct {
 		name string
 		ends func(s *scene, pod *v1.Pod)
