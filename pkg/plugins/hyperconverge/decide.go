@@ -108,11 +108,6 @@ func ours(pod *v1.Pod, found []claims.Claim) bool {
 // lookup is how the index is asked about a volume.
 type lookup func(handle string) volumes.Entry
 
-// again decides about a pod that has been decided about before.
-func (dec *decider) again(pod *v1.Pod) *decision {
-	return dec.decide(pod, dec.claims.Of(pod), dec.index.Lookup)
-}
-
 // decide decides about a pod by its claims.
 func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup) *decision {
 	d := &decision{view: dec.index.View()}
