@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -105,7 +106,7 @@ func (w *waitingPods) changed(change volumes.Change) {
 	if matters || change.Cluster {
 		w.wanted = number
 	}
-	w.wakeRun()
+	w.notifyRun()
 }
 
 // opened returns the changes that may make a node feasible, and whether any of all
@@ -140,12 +141,12 @@ func (w *waitingPods) ask(p *waitingPod) {
 	if !p.asked {
 		p.asked = true
 		w.asked = append(w.asked, p)
-		w.wakeRun()
+		w.notifyRun()
 	}
 }
 
-// wakeRun has run look at everything again.
-func (w *waitingPods) wakeRun() {
+// notifyRun has run look at everything again.
+func (w *waitingPods) notifyRun() {
 	select {
 	case w.signal <- struct{}{}:
 	default: // run will look anyway
@@ -155,12 +156,16 @@ func (w *waitingPods) wakeRun() {
 // run judges and activates pods until the context ends.
 func (w *waitingPods) run(ctx context.Context) {
 	logger := klog.FromContext(ctx)
+	var last time.Time
 	for ctx.Err() == nil {
-		more := w.judgeBatch()
-		next := w.activateScheduled(logger)
-		if more {
+		// Of many pods, first those are found that go first.
+		if more := w.judgeBatch(); more && time.Since(last) < activationInterval {
 			continue
+		} else if more {
+			w.notifyRun()
 		}
+		next := w.activateScheduled(logger)
+		last = time.Now()
 		var due <-chan time.Time
 		if !next.IsZero() {
 			due = time.After(time.Until(next))
@@ -275,10 +280,11 @@ func rest[T any](list []T) []T {
 	return list[1:]
 }
 
-// judge decides about a pod anew, without the lock.
+// judge decides about a pod anew, without the lock. Storage is not asked about what the
+// index does not know: PreFilter has done that.
 func (w *waitingPods) judge(c *comparison) {
 	found := w.decider.claims.Of(c.pod)
-	c.decision = w.decider.decide(c.pod, found, w.request)
+	c.decision = w.decider.decide(c.pod, found, w.decider.index.Lookup)
 	c.improved = c.improves()
 	c.next = newBaseline(found, c.decision, c.since)
 }
@@ -289,8 +295,13 @@ func (w *waitingPods) judge(c *comparison) {
 func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
 	p := c.waitingPod
 	if p.baseline != c.baseline || !w.waits(p) {
-		w.release(c.decision.handles)
 		return false, false
+	}
+	if handles := c.decision.handles; !slices.Equal(p.handles, handles) {
+		for _, handle := range handles {
+			w.request(handle)
+		}
+		w.release(p.handles)
 	}
 	w.rebase(p, c.next, c.decision.handles)
 	rejected := p.baseline.rejected()
@@ -298,7 +309,8 @@ func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
 	case !rejected && (c.improved || p.queue == &w.helped.podHeap):
 		w.schedule(p, &w.helped.podHeap)
 		return true, true
-	case rejected && p.told.Reason != "" && p.told != p.baseline.rejection:
+	// At the end of the grace period the pod is tried anyway.
+	case rejected && p.baseline.heldUntil.IsZero() && p.told.Reason != "" && p.told != p.baseline.rejection:
 		w.schedule(p, &w.outdated.podHeap)
 		return true, true
 	}
@@ -426,14 +438,14 @@ func (w *waitingPods) schedule(p *waitingPod, to *podHeap) {
 		return
 	case p.queue == to:
 		heap.Fix(to, p.rank)
-		w.wakeRun()
+		w.notifyRun()
 		return
 	case p.queue != nil:
 		heap.Remove(p.queue, p.rank)
 	}
 	if p.queue = to; to != nil {
 		heap.Push(to, p)
-		w.wakeRun()
+		w.notifyRun()
 	}
 }
 

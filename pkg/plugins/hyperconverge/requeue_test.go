@@ -2,13 +2,16 @@ package hyperconverge
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -272,7 +275,7 @@ func TestActivation(t *testing.T) {
 			s.pending(makePod("db", "data").Obj())
 			s.nodeState(1, placement.Online)
 			same(s, "activated", []string{"shop/db"}, s.queue.taken())
-			s.pass(time.Hour)
+			s.pass(time.Minute)
 			s.nodeState(3, placement.Degraded)
 			s.replicas("1001", 1, 2, 3)
 			same(s, "activated by what helps no more than before", nil, s.queue.taken())
@@ -408,22 +411,20 @@ func TestChangeDuringPreFilter(t *testing.T) {
 			s.data("b", 2)
 			pod := strict(makePod("db", "a", "b"))
 			s.create(pod)
-			// The lock is held while the annotation goes, by somebody who lets PreFilter
-			// come to the lock before.
-			s.pl.waiting.mu.Lock()
-			entered := make(chan struct{})
-			go func() {
-				defer close(entered)
-				s.preFilter(pod)
-			}()
-			time.Sleep(time.Millisecond)
-			bare := pod.DeepCopy()
-			bare.Annotations, bare.ResourceVersion = nil, "1"
-			s.must(s.client.Tracker().Update(resourceOf(bare), bare, bare.Namespace))
-			time.Sleep(time.Millisecond) // the handler waits for the lock, too
-			s.pl.waiting.mu.Unlock()
-			<-entered
-			s.settle()
+			// The annotation goes when the list has just asked for the pod. The handlers
+			// are told when the informer has it, whether anybody listens to them yet.
+			lister := s.pl.waiting.lister
+			s.pl.waiting.lister = &hookedLister{PodLister: lister, then: sync.OnceFunc(func() {
+				bare := pod.DeepCopy()
+				bare.Annotations, bare.ResourceVersion = nil, "1"
+				s.must(s.client.Tracker().Update(resourceOf(bare), bare, bare.Namespace))
+				for present := pod; present.Annotations != nil; runtime.Gosched() {
+					var err error
+					present, err = lister.Pods(namespace).Get("db")
+					s.must(err)
+				}
+			})}
+			s.attempt(pod)
 			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 		})
 	})
@@ -439,6 +440,26 @@ func TestChangeDuringPreFilter(t *testing.T) {
 			same(s, "valid", false, valid)
 		})
 	})
+}
+
+// hookedLister does something after it was asked for a pod, before it answers.
+type hookedLister struct {
+	corelisters.PodLister
+	then func()
+}
+
+func (l *hookedLister) Pods(namespace string) corelisters.PodNamespaceLister {
+	return &hookedNamespace{PodNamespaceLister: l.PodLister.Pods(namespace), then: l.then}
+}
+
+type hookedNamespace struct {
+	corelisters.PodNamespaceLister
+	then func()
+}
+
+func (l *hookedNamespace) Get(name string) (*v1.Pod, error) {
+	defer l.then()
+	return l.PodNamespaceLister.Get(name)
 }
 
 // beginAttempt does what PreFilter does before it enters the pod, and returns the rest.

@@ -52,8 +52,8 @@ type waitingPod struct {
 	pod *v1.Pod
 	// baseline is what was decided last, by PreFilter or since.
 	baseline *baseline
-	// handles are the volumes that baseline depends on. The index is asked to keep
-	// them in mind until the pod leaves; the slice is not changed.
+	// handles are the volumes that baseline depends on, each requested once until the
+	// pod leaves. The slice is not changed.
 	handles []string
 	// links are the pod's places in byHandle, one for each handle.
 	links []podLink
@@ -82,9 +82,8 @@ func newWaitingPods(decider *decider, lister corelisters.PodLister, activate fun
 	}
 }
 
-// request looks a volume up for a pod that may come to wait for it, and has the index
-// ask storage about one that it does not know. Each request is followed by one
-// release.
+// request looks a volume up for a pod that comes to wait for it, and has the index ask
+// storage about one that it does not know. Each request is followed by one release.
 func (w *waitingPods) request(handle string) volumes.Entry {
 	entry := w.decider.index.Lookup(handle)
 	if entry.Volume == nil || entry.Freshness == volumes.Stale {
@@ -119,6 +118,7 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 		w.list = append(w.list, p)
 	}
 	p.pod = present
+	w.release(p.handles) // PreFilter has requested all of its own
 	w.rebase(p, newBaseline(found, d, since), d.handles)
 	p.told = p.baseline.rejection
 	w.count(p, p.told.Reason)
@@ -202,21 +202,17 @@ func (w *waitingPods) remove(p *waitingPod) {
 // waits reports whether a pod is still in the list.
 func (w *waitingPods) waits(p *waitingPod) bool { return w.pods[p.pod.UID] == p }
 
-// rebase makes a decision the one that later ones are compared with. The handles have
-// been requested for it.
+// rebase makes a decision the one that later ones are compared with.
 func (w *waitingPods) rebase(p *waitingPod, b *baseline, handles []string) {
 	if p.baseline != nil && p.baseline.rejection != b.rejection {
 		w.count(p, "") // what it was counted for is no longer true
 	}
 	p.baseline = b
-	if slices.Equal(p.handles, handles) {
-		w.release(handles)
-		return
+	if !slices.Equal(p.handles, handles) {
+		w.unlink(p)
+		p.handles = handles
+		w.link(p)
 	}
-	w.unlink(p)
-	w.release(p.handles)
-	p.handles = handles
-	w.link(p)
 }
 
 // count keeps the metric of the pods that storage holds back on all nodes: those that
