@@ -2,6 +2,10 @@ package hyperconverge
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +24,13 @@ import (
 // it.
 func benchScene(b *testing.B, volumes int, finish func(*st.PodWrapper) *v1.Pod) (*scene, *v1.Pod) {
 	b.Helper()
-	set := online(1000)
+	return clusterOf(b, 1000, volumes, finish)
+}
+
+// clusterOf is a benchScene of any size.
+func clusterOf(b testing.TB, nodes, volumes int, finish func(*st.PodWrapper) *v1.Pod) (*scene, *v1.Pod) {
+	b.Helper()
+	set := online(nodes)
 	for i := range set.nodes {
 		set.nodes[i] = fmt.Sprintf("px/rack=r%d topology.kubernetes.io/zone=z%d topology.kubernetes.io/region=eu", i/20, i/200)
 	}
@@ -117,6 +127,114 @@ func (s *scene) waitFor(pods ...*v1.Pod) {
 	for _, pod := range pods {
 		s.must(indexer.Add(pod))
 		s.pl.PreFilter(s.ctx, framework.NewCycleState(), pod, nil)
+	}
+}
+
+// manyVolumes adds volumes with claims of their own and waits until all are known.
+func (s *scene) manyVolumes(n int, replicas ...int) {
+	settle := s.settle
+	s.settle = func() {}
+	for i := range n {
+		s.data(fmt.Sprintf("own-%d", i), replicas...)
+	}
+	s.settle = settle
+	s.settle()
+}
+
+// heapOfWaitingPods is what a waiting pod keeps beside itself, in bytes, when the nodes
+// change all the time while pods come to wait. Each is strict, with two volumes.
+func heapOfWaitingPods(tb testing.TB, nodes, pods int) float64 {
+	s, _ := clusterOf(tb, nodes, 1, (*st.PodWrapper).Obj)
+	s.manyVolumes(pods, 1, 2, 3)
+	all := make([]*v1.Pod, pods)
+	for i := range all {
+		all[i] = strict(makePod(fmt.Sprintf("waits-%d", i), fmt.Sprintf("own-%d", i), "data-0"))
+		s.must(s.informers.Core().V1().Pods().Informer().GetIndexer().Add(all[i]))
+	}
+	heap := func() uint64 {
+		var stats runtime.MemStats
+		for range 3 {
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	s.settle = func() {}
+	before := heap()
+	for i, pod := range all {
+		if i%10 == 0 {
+			generation := s.pl.decider.index.View()
+			s.nodeState(1+i%nodes, []placement.StorageState{placement.Degraded, placement.Online}[i/10%2])
+			for s.pl.decider.index.View() == generation {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+		s.pl.PreFilter(s.ctx, framework.NewCycleState(), pod, nil)
+	}
+	perPod := (float64(heap()) - float64(before)) / float64(pods)
+	runtime.KeepAlive(all)
+	if waits := len(s.pl.waiting.pods); waits != pods {
+		tb.Errorf("%d pods wait, want %d", waits, pods)
+	}
+	return perPod
+}
+
+func BenchmarkHeapOfWaitingPods(b *testing.B) {
+	for _, nodes := range []int{1000, 5000} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			for b.Loop() {
+				b.ReportMetric(heapOfWaitingPods(b, nodes, 3000), "B/pod")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// PreFilter while 100 000 pods wait and 1000 volumes a second change.
+func BenchmarkPreFilterWith100000PodsWaiting(b *testing.B) {
+	const waiting, perVolume, perSecond = 100_000, 10, 1000
+	s, _ := clusterOf(b, 1000, 1, (*st.PodWrapper).Obj)
+	s.manyVolumes(waiting/perVolume, 1, 2, 3)
+	pods := make([]*v1.Pod, waiting)
+	for i := range pods {
+		pods[i] = strict(makePod(fmt.Sprintf("waits-%d", i), fmt.Sprintf("own-%d", i/perVolume)))
+		s.waitFor(pods[i])
+	}
+	ended := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		ticker := time.NewTicker(10 * time.Millisecond)
+		defer ticker.Stop()
+		for change := 0; ; {
+			for range perSecond / 100 {
+				// Attached, detached and moved in turn; the handles begin at 1002.
+				volume := change % (waiting / perVolume)
+				o := observation(strconv.Itoa(1002+volume), on(1+change%997, 2, 3))
+				if change%2 == 0 {
+					o.Attached = storageID(2)
+				}
+				s.storage.tellOf(o)
+				change++
+			}
+			select {
+			case <-ended:
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		pod := pods[i*7919%waiting]
+		start := time.Now()
+		s.pl.PreFilter(s.ctx, framework.NewCycleState(), pod, nil)
+		took = append(took, time.Since(start))
+	}
+	close(ended)
+	group.Wait()
+	slices.Sort(took)
+	for _, p := range []int{50, 99} {
+		b.ReportMetric(float64(took[len(took)*p/100].Nanoseconds())/1000, fmt.Sprintf("p%d-µs", p))
 	}
 }
 
