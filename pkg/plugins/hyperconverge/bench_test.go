@@ -2,6 +2,10 @@ package hyperconverge
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +24,13 @@ import (
 // it.
 func benchScene(b *testing.B, volumes int, finish func(*st.PodWrapper) *v1.Pod) (*scene, *v1.Pod) {
 	b.Helper()
-	set := online(1000)
+	return clusterOf(b, 1000, volumes, finish)
+}
+
+// clusterOf is a benchScene of any size.
+func clusterOf(b testing.TB, nodes, volumes int, finish func(*st.PodWrapper) *v1.Pod) (*scene, *v1.Pod) {
+	b.Helper()
+	set := online(nodes)
 	for i := range set.nodes {
 		set.nodes[i] = fmt.Sprintf("px/rack=r%d topology.kubernetes.io/zone=z%d topology.kubernetes.io/region=eu", i/20, i/200)
 	}
@@ -110,6 +120,142 @@ func BenchmarkScore(b *testing.B) {
 	}
 }
 
+// waitFor enters pods into the list as PreFilter does, without an API server that has
+// them.
+func (s *scene) waitFor(pods ...*v1.Pod) {
+	indexer := s.informers.Core().V1().Pods().Informer().GetIndexer()
+	for _, pod := range pods {
+		s.must(indexer.Add(pod))
+		s.pl.PreFilter(s.ctx, framework.NewCycleState(), pod, nil)
+	}
+}
+
+// manyVolumes adds volumes with claims of their own and waits until all are known.
+func (s *scene) manyVolumes(n int, replicas ...int) {
+	settle := s.settle
+	defer func() { s.settle = settle }()
+	s.settle = func() {}
+	for i := range n {
+		s.data(fmt.Sprintf("own-%d", i), replicas...)
+		if i%32 == 0 || i == n-1 { // a watch of the simulated API server holds 100 events
+			settle()
+		}
+	}
+}
+
+// heapOfWaitingPods is what a waiting pod keeps beside itself, in bytes, when the nodes
+// change all the time while pods come to wait. Each is strict, with two volumes.
+func heapOfWaitingPods(tb testing.TB, nodes, pods int) float64 {
+	s, _ := clusterOf(tb, nodes, 1, (*st.PodWrapper).Obj)
+	s.manyVolumes(pods, 1, 2, 3)
+	all := make([]*v1.Pod, pods)
+	for i := range all {
+		all[i] = strict(makePod(fmt.Sprintf("waits-%d", i), fmt.Sprintf("own-%d", i), "data-0"))
+		s.must(s.informers.Core().V1().Pods().Informer().GetIndexer().Add(all[i]))
+	}
+	heap := func() uint64 {
+		var stats runtime.MemStats
+		for range 3 {
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	s.settle = func() {}
+	before := heap()
+	for i, pod := range all {
+		if i%10 == 0 {
+			view, change := s.pl.decider.index.View(), i/10
+			state := []placement.StorageState{placement.Degraded, placement.Online}[change/(nodes-4)%2]
+			s.nodeState(4+change%(nodes-4), state)
+			for s.pl.decider.index.View() == view {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+		s.pl.PreFilter(s.ctx, framework.NewCycleState(), pod, nil)
+	}
+	perPod := (float64(heap()) - float64(before)) / float64(pods)
+	runtime.KeepAlive(all)
+	if waits := len(s.pl.waiting.pods); waits != pods {
+		tb.Errorf("%d pods wait, want %d", waits, pods)
+	}
+	return perPod
+}
+
+func TestHeapOfWaitingPods(t *testing.T) {
+	if perPod := heapOfWaitingPods(t, 500, 1000); perPod > 2000 {
+		t.Errorf("a waiting pod keeps %.0f bytes, want 2000 at most", perPod)
+	}
+}
+
+func BenchmarkHeapOfWaitingPods(b *testing.B) {
+	for _, nodes := range []int{1000, 5000} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			b.ReportMetric(heapOfWaitingPods(b, nodes, 3000), "B/pod")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// PreFilter while many pods wait and many volumes change. What the machine adds by
+// itself shows where nobody waits and nothing changes.
+func BenchmarkPreFilterBesideWaitingPods(b *testing.B) {
+	for _, bm := range []struct{ waiting, perSecond int }{{0, 0}, {100_000, 0}, {100_000, 1000}} {
+		b.Run(fmt.Sprintf("waiting=%d/changes=%d", bm.waiting, bm.perSecond), func(b *testing.B) {
+			const perVolume = 10
+			s, tried := clusterOf(b, 1000, 1, strict)
+			s.manyVolumes(bm.waiting/perVolume, 1, 2, 3)
+			pods := []*v1.Pod{tried}
+			for i := range bm.waiting {
+				pods = append(pods, strict(makePod(fmt.Sprintf("waits-%d", i), fmt.Sprintf("own-%d", i/perVolume))))
+			}
+			s.waitFor(pods...)
+			ended := make(chan struct{})
+			var group sync.WaitGroup
+			if bm.perSecond > 0 {
+				group.Go(func() { s.changeVolumes(bm.waiting/perVolume, bm.perSecond, ended) })
+			}
+			runtime.GC()
+			took := make([]time.Duration, 0, 1<<20)
+			for i := 0; b.Loop(); i++ {
+				pod := pods[i*7919%len(pods)]
+				start := time.Now()
+				s.pl.PreFilter(s.ctx, framework.NewCycleState(), pod, nil)
+				took = append(took, time.Since(start))
+			}
+			close(ended)
+			group.Wait()
+			slices.Sort(took)
+			for _, p := range []int{50, 99} {
+				b.ReportMetric(float64(took[len(took)*p/100].Nanoseconds())/1000, fmt.Sprintf("p%d-µs", p))
+			}
+		})
+	}
+}
+
+// changeVolumes attaches, detaches and moves the volumes of manyVolumes in turn, each of
+// which is no news to the pods that wait for them.
+func (s *scene) changeVolumes(volumes, perSecond int, ended chan struct{}) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for change := 0; ; {
+		for range perSecond / 100 {
+			// The first handle is that of the volume of benchScene's pod.
+			o := observation(strconv.Itoa(1002+change%volumes), on(1+change%997, 2, 3))
+			if change/volumes%2 == 0 {
+				o.Attached = storageID(2)
+			}
+			s.storage.tellOf(o)
+			change++
+		}
+		select {
+		case <-ended:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
 // What a change of the index costs while 1000 pods wait.
 func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
 	for _, bm := range []struct {
@@ -122,18 +268,19 @@ func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			s, _ := benchScene(b, 8, (*st.PodWrapper).Obj)
-			waiting := newWaitingPods(s.pl.decider, s.pl.waiting.lister, nil)
+			s.pl.waiting = newWaitingPods(s.pl.decider, s.pl.waiting.lister, nil) // nobody else works on it
 			for i := range 1000 {
 				pod := makePod(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", 1+i%7)).Obj()
 				if i == 0 {
 					pod = makePod("db-0", "data-0").Obj()
 				}
-				waiting.pods[pod.UID] = &waitingPod{pod: pod, decision: waiting.decider.again(pod)}
+				s.waitFor(pod)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				waiting.changed(bm.change)
-				waiting.answerQuestions()
+				s.pl.waiting.changed(bm.change)
+				for s.pl.waiting.judgeBatch() {
+				}
 			}
 		})
 	}

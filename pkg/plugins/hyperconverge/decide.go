@@ -108,11 +108,6 @@ func ours(pod *v1.Pod, found []claims.Claim) bool {
 // lookup is how the index is asked about a volume.
 type lookup func(handle string) volumes.Entry
 
-// again decides about a pod that has been decided about before.
-func (dec *decider) again(pod *v1.Pod) *decision {
-	return dec.decide(pod, dec.claimsOf(pod), dec.index.Lookup)
-}
-
 // claimsOf are the claims of a pod, and of all disks of its machine (S8).
 func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
 	return dec.claims.Of(pod, dec.machines.disks(pod)...)

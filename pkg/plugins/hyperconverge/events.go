@@ -7,6 +7,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
@@ -16,60 +17,60 @@ import (
 )
 
 // EventsToRegister names the changes in Kubernetes that can help a pod which this
-// plugin has rejected. Changes in storage are no cluster events; waitingPods
-// brings those, and it also brings those of nodes whose news reach the scheduler
-// before they reach the index.
+// plugin has rejected, or change what it is told. Changes in storage are no cluster
+// events; waitingPods brings those, and those of nodes: what an annotation of the
+// operator or the CSINode says of a node is known when the index knows it.
+//
+// A hint is asked for every pod that this plugin has rejected, under the lock of the
+// scheduling queue. So it first finds out whether the event is about the pod.
 func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
-		// A claim may appear, be bound, be given to the pod, or lose the mark of a
-		// restore (F2, F3); an annotation may change what its volume wishes.
+		// A claim may appear, be bound, be given to the pod, lose the mark of a restore,
+		// or be gone (F2, F3); an annotation may change what its volume wishes.
 		{
-			Event:          fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Add | fwk.Update},
+			Event:          fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Add | fwk.Update | fwk.Delete},
 			QueueingHintFn: pl.isSchedulableAfterPersistentVolumeClaimChange,
 		},
-		// A PV may appear behind a claim that names it (F3).
+		// A PV may appear behind a claim that names it, or be gone (F3).
 		{
-			Event:          fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Add | fwk.Update},
+			Event:          fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Add | fwk.Update | fwk.Delete},
 			QueueingHintFn: pl.isSchedulableAfterPersistentVolumeChange,
 		},
 		// A class that was missing may say that a volume is neutral. The parameters
 		// of an existing class never change.
 		{
 			Event:          fwk.ClusterEvent{Resource: fwk.StorageClass, ActionType: fwk.Add},
-			QueueingHintFn: pl.isSchedulableAfterStorageClassChange,
+			QueueingHintFn: pl.isSchedulableAfterStorageClassAdd,
 		},
-		// A replica node may join, get another identity, or be opened by the storage
-		// operator (F4, F5, F6).
+		// A replica node may join the cluster (F4, F5, F6).
 		{
-			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeAnnotation},
-			QueueingHintFn: pl.isSchedulableAfterNodeChange,
-		},
-		// The driver may come up on a node (F5, F6).
-		{
-			Event:          fwk.ClusterEvent{Resource: fwk.CSINode, ActionType: fwk.Add | fwk.Update},
-			QueueingHintFn: pl.isSchedulableAfterCSINodeChange,
+			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add},
+			QueueingHintFn: pl.isSchedulableAfterNodeAdd,
 		},
 	}, nil
 }
 
-// isSchedulableAfterPersistentVolumeClaimChange says yes to claims of the pod
-// whose binding has changed, an annotation that a verdict depends on, or whether
+// isSchedulableAfterPersistentVolumeClaimChange judges the pod anew for claims of the
+// pod whose binding has changed, an annotation that a verdict depends on, or whether
 // the claim was made for the pod.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	old, now, err := util.As[*v1.PersistentVolumeClaim](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if now.Namespace != pod.Namespace || !claims.Uses(pod, now.Name) && !slices.Contains(pl.decider.machines.disks(pod), now.Name) {
+	claim := now
+	if claim == nil {
+		claim = old
+	}
+	if claim.Namespace != pod.Namespace || !pl.uses(pod, claim.Name) || old != nil && now != nil && sameClaim(old, now, pod) {
 		return fwk.QueueSkip, nil
 	}
-	if old != nil && old.UID == now.UID && old.Spec.VolumeName == now.Spec.VolumeName &&
-		old.Status.Phase == now.Status.Phase && sameWishes(old.Annotations, now.Annotations) &&
-		metav1.IsControlledBy(old, pod) == metav1.IsControlledBy(now, pod) {
-		return fwk.QueueSkip, nil
-	}
-	logger.V(5).Info("A claim of the pod has changed", "pod", klog.KObj(pod), "claim", klog.KObj(now))
-	return fwk.Queue, nil
+	return pl.reconsider(logger, pod, "A claim of the pod has changed", claim), nil
+}
+
+func sameClaim(a, b *v1.PersistentVolumeClaim, pod *v1.Pod) bool {
+	return a.UID == b.UID && a.Spec.VolumeName == b.Spec.VolumeName && a.Status.Phase == b.Status.Phase &&
+		sameWishes(a.Annotations, b.Annotations) && metav1.IsControlledBy(a, pod) == metav1.IsControlledBy(b, pod)
 }
 
 // wishes are the annotations of a claim that a verdict depends on.
@@ -86,24 +87,34 @@ func sameWishes(a, b map[string]string) bool {
 	return true
 }
 
-// isSchedulableAfterPersistentVolumeChange says yes to PVs that a claim of the
-// pod is bound to, if their source or their claim has changed.
+// isSchedulableAfterPersistentVolumeChange judges the pod anew for PVs whose claim is
+// or was the pod's, if their source or their claim has changed.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	old, now, err := util.As[*v1.PersistentVolume](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if old != nil && old.Status.Phase == now.Status.Phase && sameClaimRef(old, now) && sameHandle(old, now) {
+	// A PV without a claim is given to the claim that names it before anybody can use
+	// it, which is an event of its own.
+	if old != nil && now != nil && old.Status.Phase == now.Status.Phase && sameClaimRef(old, now) && sameHandle(old, now) ||
+		!pl.claimed(old, pod) && !pl.claimed(now, pod) {
 		return fwk.QueueSkip, nil
 	}
-	found := pl.decider.claimsOf(pod)
-	for i := range found {
-		if pvc := found[i].PVC; pvc != nil && pvc.Spec.VolumeName == now.Name {
-			logger.V(5).Info("A volume of the pod has changed", "pod", klog.KObj(pod), "volume", klog.KObj(now))
-			return fwk.Queue, nil
-		}
+	pv := now
+	if pv == nil {
+		pv = old
 	}
-	return fwk.QueueSkip, nil
+	return pl.reconsider(logger, pod, "A volume of the pod has changed", pv), nil
+}
+
+// claimed reports whether a PV is claimed for a volume of the pod.
+func (pl *Hyperconverge) claimed(pv *v1.PersistentVolume, pod *v1.Pod) bool {
+	return pv != nil && pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.Namespace == pod.Namespace && pl.uses(pod, pv.Spec.ClaimRef.Name)
+}
+
+// uses reports whether a claim is one of the pod, or a disk of its machine (S8).
+func (pl *Hyperconverge) uses(pod *v1.Pod, claim string) bool {
+	return claims.Uses(pod, claim) || slices.Contains(pl.decider.machines.disks(pod), claim)
 }
 
 func sameClaimRef(a, b *v1.PersistentVolume) bool {
@@ -118,44 +129,50 @@ func sameClaimRef(a, b *v1.PersistentVolume) bool {
 // unless the PV was made anew between the two.
 func sameHandle(a, b *v1.PersistentVolume) bool { return a.UID == b.UID }
 
-// isSchedulableAfterStorageClassChange says yes to the class of one of the pod's
-// claims.
-func (pl *Hyperconverge) isSchedulableAfterStorageClassChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
-	_, now, err := util.As[*storagev1.StorageClass](oldObj, newObj)
+// isSchedulableAfterStorageClassAdd judges those pods anew of which a claim names a
+// class that was not there.
+func (pl *Hyperconverge) isSchedulableAfterStorageClassAdd(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	_, class, err := util.As[*storagev1.StorageClass](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	found := pl.decider.claimsOf(pod)
+	if b := pl.waiting.baselineOf(pod.UID); b != nil && !b.lacksClass {
+		return fwk.QueueSkip, nil
+	}
+	return pl.reconsider(logger, pod, "A class that claims of the pod may name has appeared", class), nil
+}
+
+// lacksClass reports whether one of the claims names a class that does not exist.
+func lacksClass(found []claims.Claim) bool {
 	for i := range found {
-		if found[i].Class != nil && found[i].Class.Name == now.Name {
-			return fwk.Queue, nil
+		c := &found[i]
+		if c.PVC != nil && c.Class == nil && storagehelpers.GetPersistentVolumeClaimClass(c.PVC) != "" {
+			return true
 		}
+	}
+	return false
+}
+
+// isSchedulableAfterNodeAdd says yes if the pod may run on the node. The index may
+// have had the node before the scheduler, so that a decision counted on it which the
+// scheduler could not follow. The other way round, the index brings the node.
+func (pl *Hyperconverge) isSchedulableAfterNodeAdd(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	_, node, err := util.As[*v1.Node](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	b := pl.waiting.baselineOf(pod.UID)
+	if b == nil || b.admits(node.Name, pl.decider.index.View().Node(node.Name)) {
+		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil
 }
 
-// isSchedulableAfterNodeChange judges the pod anew for that node. If the index
-// has not heard of the change yet, the answer is no, and the index brings it.
-func (pl *Hyperconverge) isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
-	old, now, err := util.As[*v1.Node](oldObj, newObj)
-	if err != nil {
-		return fwk.Queue, err
+// reconsider judges a pod anew because of an object.
+func (pl *Hyperconverge) reconsider(logger klog.Logger, pod *v1.Pod, why string, object klog.KMetadata) fwk.QueueingHint {
+	if !pl.waiting.reconsider(pod.UID) {
+		return fwk.QueueSkip
 	}
-	return pl.queueIf(pl.waiting.helps(pod, now.Name, old == nil)), nil
-}
-
-// isSchedulableAfterCSINodeChange does the same for the node's driver.
-func (pl *Hyperconverge) isSchedulableAfterCSINodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
-	_, now, err := util.As[*storagev1.CSINode](oldObj, newObj)
-	if err != nil {
-		return fwk.Queue, err
-	}
-	return pl.queueIf(pl.waiting.helps(pod, now.Name, false)), nil
-}
-
-func (pl *Hyperconverge) queueIf(helps bool) fwk.QueueingHint {
-	if helps {
-		return fwk.Queue
-	}
-	return fwk.QueueSkip
+	logger.V(5).Info(why, "pod", klog.KObj(pod), "object", klog.KObj(object))
+	return fwk.Queue
 }

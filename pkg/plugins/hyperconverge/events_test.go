@@ -1,11 +1,11 @@
 package hyperconverge
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -13,6 +13,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 // changed returns a changed copy of an object.
@@ -115,113 +116,85 @@ func TestHintsOfPVs(t *testing.T) {
 func TestHintsOfStorageClasses(t *testing.T) {
 	play(t, online(1), func(s *scene) {
 		class := st.MakeStorageClass().Name("fast").Provisioner(driver).Obj()
-		other := st.MakeStorageClass().Name("slow").Provisioner(driver).Obj()
 		claim := makeClaim("data", "pv-data")
 		className("fast")(claim)
-		s.create(class, other, claim)
-		runHints(s, s.pl.isSchedulableAfterStorageClassChange, makePod("db", "data").Obj(), []hint{
-			{name: "the class of the pod's claim appears", now: class, want: fwk.Queue},
-			{name: "another class appears", now: other},
+		s.create(claim)
+		pod := s.pending(makePod("db", "data").Obj())
+		runHints(s, s.pl.isSchedulableAfterStorageClassAdd, pod, []hint{
+			{name: "another class appears", now: st.MakeStorageClass().Name("slow").Provisioner(driver).Obj()},
 		})
-		runHints(s, s.pl.isSchedulableAfterStorageClassChange, makePod("web").Obj(), []hint{
-			{name: "a class appears for a pod without claims", now: class},
+		s.create(class)
+		runHints(s, s.pl.isSchedulableAfterStorageClassAdd, pod, []hint{
+			{name: "F3: the class of a claim without a PV says that it is ours, which tells nothing new", now: class},
+		})
+		s.attempt(pod)
+		runHints(s, s.pl.isSchedulableAfterStorageClassAdd, pod, []hint{
+			{name: "a class appears for a pod that lacks none", now: class},
+		})
+	})
+	play(t, online(1), func(s *scene) {
+		class := st.MakeStorageClass().Name("fast").Provisioner(driver).Obj()
+		class.Parameters = map[string]string{placement.VolumeSkipScoring: "true"}
+		s.add(volume{name: "data", sets: on(), silent: true, claim: className("fast")})
+		pod := s.pending(strict(makePod("db", "data")))
+		s.create(class)
+		runHints(s, s.pl.isSchedulableAfterStorageClassAdd, pod, []hint{
+			{name: "F6: a class says that a volume whose replicas are not known is neutral", now: class, want: fwk.Queue},
+			{name: "a class appears that has helped before", now: class},
 		})
 	})
 }
 
 func TestHintsOfNodes(t *testing.T) {
-	set := setting{nodes: []string{"closed", "closed", ""}}
-	opened := func(s *scene, n int) *v1.Node {
-		node, _, _ := makeNode(n, "closed")
-		update(s, node, func(n *v1.Node) { n.Annotations = nil })
-		return node
-	}
-	ask := func(s *scene, name string, pod *v1.Pod, node *v1.Node, want fwk.QueueingHint) {
-		s.Helper()
-		runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{{name: name, old: node, now: node, want: want}})
-	}
-	t.Run("F4: a node that has been opened helps those who may run there", func(t *testing.T) {
-		play(t, set, func(s *scene) {
-			s.data("data", 1)
-			here, elsewhere := s.pending(strict(makePod("here", "data"))), s.pending(makePod("soft", "data").Obj())
-			one, three := opened(s, 1), opened(s, 3)
-			ask(s, "strict pod with a replica there", here, one, fwk.Queue)
-			ask(s, "soft pod", elsewhere, one, fwk.Queue)
-			ask(s, "a node that was open before", elsewhere, three, fwk.QueueSkip)
-		})
+	play(t, setting{nodes: []string{"", "", "closed", "Offline"}}, func(s *scene) {
+		s.data("data", 1)
+		s.service("share", map[string]string{placement.VolumePreferRemoteOnly: "true"}, 2)
+		s.data("lost", 4)
+		s.add(volume{name: "windows", sets: on(4), stored: func(o *volumes.Observation) { o.Winshare = true }})
+		soft, local := s.pending(makePod("soft", "data").Obj()), s.pending(strict(makePod("strict", "data")))
+		remote, held := s.pending(makePod("remote", "share").Obj()), s.pending(makePod("held", "lost").Obj())
+		windows := s.pending(makePod("windows", "windows").Obj())
+		stranger, _, _ := makeNode(9, "")
+		node := func(n int) *v1.Node {
+			node, _, _ := makeNode(n, "")
+			return node
+		}
+		for _, tc := range []struct {
+			pod  *v1.Pod
+			want [4]fwk.QueueingHint
+		}{
+			{soft, [4]fwk.QueueingHint{fwk.Queue, fwk.Queue, fwk.QueueSkip, fwk.QueueSkip}},
+			{local, [4]fwk.QueueingHint{fwk.Queue, fwk.QueueSkip, fwk.QueueSkip, fwk.QueueSkip}},
+			{remote, [4]fwk.QueueingHint{fwk.Queue, fwk.QueueSkip, fwk.QueueSkip, fwk.QueueSkip}},
+			{held, [4]fwk.QueueingHint{}},
+			{windows, [4]fwk.QueueingHint{fwk.Queue, fwk.Queue, fwk.Queue, fwk.Queue}},
+			{makePod("stranger", "data").Obj(), [4]fwk.QueueingHint{fwk.Queue, fwk.Queue, fwk.Queue, fwk.Queue}},
+		} {
+			hints := []hint{{name: "a node that the index does not have", now: stranger}}
+			if tc.pod == windows || tc.pod.Name == "stranger" {
+				hints[0].want = fwk.Queue
+			}
+			for i, want := range tc.want {
+				hints = append(hints, hint{name: fmt.Sprintf("pod %s, node %d", tc.pod.Name, i+1), now: node(i + 1), want: want})
+			}
+			runHints(s, s.pl.isSchedulableAfterNodeAdd, tc.pod, hints)
+		}
 	})
-	t.Run("F6: a node that has been opened does not help a strict pod without a replica there", func(t *testing.T) {
-		play(t, set, func(s *scene) {
-			s.data("data", 1)
-			pod := s.pending(strict(makePod("db", "data")))
-			ask(s, "node 2", pod, opened(s, 2), fwk.QueueSkip)
-		})
-	})
-	t.Run("a change that the index has not heard of is left to the index", func(t *testing.T) {
-		play(t, set, func(s *scene) {
-			s.data("data", 1)
-			pod := s.pending(makePod("db", "data").Obj())
-			node, _, _ := makeNode(1, "")
-			ask(s, "node 1", pod, node, fwk.QueueSkip)
-			opened(s, 1)
-			same(s, "woken by the index", []string{"shop/db"}, s.queue.taken())
-		})
-	})
-	t.Run("a pod that is not known is queued", func(t *testing.T) {
-		play(t, set, func(s *scene) {
-			node, _, _ := makeNode(1, "")
-			ask(s, "node 1", makePod("stranger", "data").Obj(), node, fwk.Queue)
-		})
-	})
-	t.Run("a pod that is in PreFilter is queued", func(t *testing.T) {
-		play(t, set, func(s *scene) {
-			pod := makePod("db", "data").Obj()
-			s.pl.waiting.enter(pod)
-			node, _, _ := makeNode(1, "")
-			ask(s, "node 1", pod, node, fwk.Queue)
-		})
-	})
-	t.Run("F8: a new node with a replica helps the pod that had nowhere to go", func(t *testing.T) {
+	t.Run("F6: a node that the index has before the scheduler, or after it", func(t *testing.T) {
 		play(t, online(1), func(s *scene) {
 			s.data("data", 2)
 			pod := s.pending(strict(makePod("db", "data")))
 			node, csiNode, _ := makeNode(2, "")
-			s.create(node)
+			hints := func(want fwk.QueueingHint) {
+				runHints(s, s.pl.isSchedulableAfterNodeAdd, pod, []hint{{name: "node 2", now: node, want: want}})
+			}
+			hints(fwk.QueueSkip)
+			s.create(node, csiNode)
 			s.nodeState(2, placement.Online)
-			s.create(csiNode)
-			runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{{name: "node 2", now: node, want: fwk.Queue}})
-		})
-	})
-	t.Run("F6: a new node that the index has had before the scheduler helps a strict pod with a replica there", func(t *testing.T) {
-		play(t, online(2), func(s *scene) {
-			s.data("data", 1)
-			pod := s.pending(strict(makePod("db", "data")))
-			one, _, _ := makeNode(1, "")
-			two, _, _ := makeNode(2, "")
-			runHints(s, s.pl.isSchedulableAfterNodeChange, pod, []hint{
-				{name: "a node with a replica", now: one, want: fwk.Queue},
-				{name: "a node without", now: two},
-			})
-		})
-	})
-}
-
-func TestHintsOfCSINodes(t *testing.T) {
-	play(t, setting{nodes: []string{"", "NoDriver", "NoDriver"}}, func(s *scene) {
-		s.data("data", 1)
-		soft := s.pending(makePod("soft", "data").Obj())
-		local := s.pending(strict(makePod("strict", "data")))
-		s.create(makeCSINode(2))
-		two, three := makeCSINode(2), makeCSINode(3)
-		bare := changed(two, func(n *storagev1.CSINode) { n.Spec.Drivers = nil })
-		runHints(s, s.pl.isSchedulableAfterCSINodeChange, soft, []hint{
-			{name: "F5: the driver comes up on a node", old: bare, now: two, want: fwk.Queue},
-			{name: "F5: the CSINode of a node with the driver appears", now: two, want: fwk.Queue},
-			{name: "a change that the index has not heard of", now: three},
-			{name: "a node that was as feasible before", now: makeCSINode(1)},
-		})
-		runHints(s, s.pl.isSchedulableAfterCSINodeChange, local, []hint{
-			{name: "F6: the driver comes up on a node without a replica", old: bare, now: two},
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
+			hints(fwk.Queue)
+			s.attempt(pod)
+			hints(fwk.Queue)
 		})
 	})
 }
@@ -239,18 +212,19 @@ func TestEventsToRegister(t *testing.T) {
 		}{
 			{"a claim is added", fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Add}, true},
 			{"a claim is updated", fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Update}, true},
-			{"a claim is deleted", fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Delete}, false},
+			{"a claim is deleted", fwk.ClusterEvent{Resource: fwk.PersistentVolumeClaim, ActionType: fwk.Delete}, true},
 			{"a PV is added", fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Add}, true},
 			{"a PV is updated", fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Update}, true},
+			{"a PV is deleted", fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Delete}, true},
 			{"a class is added", fwk.ClusterEvent{Resource: fwk.StorageClass, ActionType: fwk.Add}, true},
 			{"a class is updated", fwk.ClusterEvent{Resource: fwk.StorageClass, ActionType: fwk.Update}, false},
 			{"a node is added", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add}, true},
-			{"a node is labelled", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeLabel}, true},
-			{"a node is annotated", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeAnnotation}, true},
+			{"a node is labelled", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeLabel}, false},
+			{"a node is annotated", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeAnnotation}, false},
 			{"a node has more to allocate", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeAllocatable}, false},
 			{"a node sends a heartbeat", fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeCondition}, false},
-			{"a CSINode is added", fwk.ClusterEvent{Resource: fwk.CSINode, ActionType: fwk.Add}, true},
-			{"a CSINode is updated", fwk.ClusterEvent{Resource: fwk.CSINode, ActionType: fwk.Update}, true},
+			{"a CSINode is added", fwk.ClusterEvent{Resource: fwk.CSINode, ActionType: fwk.Add}, false},
+			{"a CSINode is updated", fwk.ClusterEvent{Resource: fwk.CSINode, ActionType: fwk.Update}, false},
 			{"a pod is deleted", fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, false},
 		} {
 			got := slices.ContainsFunc(registered, func(r fwk.ClusterEventWithHint) bool {

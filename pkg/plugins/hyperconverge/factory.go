@@ -3,7 +3,6 @@ package hyperconverge
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -150,15 +149,9 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 func followPods(factory informers.SharedInformerFactory, waiting *waitingPods, avoid *avoidance) (remove func() error, err error) {
 	informer := factory.Core().V1().Pods().Informer()
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		UpdateFunc: func(oldObj, newObj any) {
-			old, isPod := oldObj.(*v1.Pod)
-			pod, isPodToo := newObj.(*v1.Pod)
-			switch {
-			case !isPod || !isPodToo || !pending(old):
-			case !pending(pod) || old.UID != pod.UID:
-				waiting.leave(old.UID)
-			case !maps.Equal(old.Annotations, pod.Annotations):
-				waiting.refresh(pod)
+		UpdateFunc: func(oldObj, _ any) {
+			if old, isPod := oldObj.(*v1.Pod); isPod && pending(old) {
+				waiting.observe(old.UID)
 			}
 		},
 		DeleteFunc: func(obj any) {
@@ -166,7 +159,7 @@ func followPods(factory informers.SharedInformerFactory, waiting *waitingPods, a
 				obj = gone.Obj
 			}
 			if pod, isPod := obj.(*v1.Pod); isPod {
-				waiting.leave(pod.UID)
+				waiting.observe(pod.UID)
 				avoid.forget(pod.UID)
 			}
 		},

@@ -229,7 +229,7 @@ func TestClose(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a plugin that is closed wakes nobody, the other does", func(t *testing.T) {
+	t.Run("a plugin that is closed activates nobody, the other does", func(t *testing.T) {
 		node, csiNode, _ := makeNode(1, "closed")
 		pod := strict(makePod("db", "data"))
 		inProcess(t, func(p *process) {
@@ -241,11 +241,12 @@ func TestClose(t *testing.T) {
 				pl.PreFilter(p.ctx, framework.NewCycleState(), pod, nil)
 			}
 			p.close(first)
+			heard := first.waiting.received.Load()
 			p.storage.put(observation("1001", on(1)))
 			synctest.Wait()
-			same(t, "the closed one has heard of nothing", true, first.waiting.change.empty())
-			same(t, "woken by the closed one", nil, first.handle.(*profileHandle).queue.taken())
-			same(t, "woken by the other", []string{"shop/db"}, second.handle.(*profileHandle).queue.taken())
+			same(t, "what the closed one has heard of", heard, first.waiting.received.Load())
+			same(t, "activated by the closed one", nil, first.handle.(*profileHandle).queue.taken())
+			same(t, "activated by the other", []string{"shop/db"}, second.handle.(*profileHandle).queue.taken())
 			p.close(second)
 		}, node, csiNode, makePV("data", "1001"), makeClaim("data", "pv-data"), pod)
 	})

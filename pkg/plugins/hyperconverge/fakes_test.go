@@ -72,6 +72,14 @@ func (s *storageTable) put(o volumes.Observation) {
 	s.tell(o.Name)
 }
 
+// tellOf tells the index of a volume by its id.
+func (s *storageTable) tellOf(o volumes.Observation) {
+	s.mu.Lock()
+	s.volumes[o.ID] = o
+	s.mu.Unlock()
+	s.tell(o.ID)
+}
+
 // tellNodes sends the list of nodes.
 func (s *storageTable) tellNodes() {
 	s.mu.Lock()

@@ -11,7 +11,6 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/placement"
-	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 // PreFilter decides all that can be decided without looking at a node, and
@@ -22,14 +21,14 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	if len(found) == 0 && !placement.IsStoragePod(pod.Name) {
 		return nil, skip
 	}
-	// The pod is entered before the index is read, so that no change of the index
-	// can fall between the reading and the entry.
-	pl.waiting.enter(pod)
-	d := pl.decider.decide(pod, found, func(handle string) volumes.Entry { return pl.waiting.request(pod, handle) })
+	// Read before the index: a change that comes between this and the entry is looked
+	// at afterwards.
+	since := pl.waiting.received.Load()
+	d := pl.decider.decide(pod, found, pl.waiting.request)
 	d.avoided = pl.avoid.nodes(pod.UID, time.Now())
 	d.localFirst = pl.localFirst
 	d.seed = maphash.String(seed, string(pod.UID))
-	pl.waiting.settle(pod, d)
+	pl.waiting.enter(pod, found, d, since)
 	pl.notices.tell(pod, d)
 
 	if d.Rejection != nil {

@@ -48,16 +48,16 @@ const (
 func TestVolumeBoundAMomentAgo(t *testing.T) {
 	const notKnown = placement.ReasonVolumeUnknown + ": shop/data"
 
-	t.Run("section 7: a soft pod is held back, woken at the end of the grace period, and scheduled with one event", func(t *testing.T) {
+	t.Run("section 7: a soft pod is held back, activated at the end of the grace period, and scheduled with one event", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			s.unknown("data")
 			pod := s.pending(makePod("db", "data").Obj())
 			same(s, "rejection", notKnown, s.rejection(pod))
 			s.pass(grace - time.Millisecond)
-			same(s, "woken early", nil, s.queue.taken())
+			same(s, "activated early", nil, s.queue.taken())
 			same(s, "rejection at the last moment", notKnown, s.rejection(pod))
 			s.pass(time.Millisecond)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 			same(s, "verdicts", everywhere, s.verdicts(pod))
 			same(s, "scores", nil, s.scores(pod))
 			same(s, "events", []string{
@@ -65,25 +65,25 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			}, s.events.taken())
 		})
 	})
-	t.Run("section 7: a soft pod is woken the moment the answer is in", func(t *testing.T) {
+	t.Run("section 7: a soft pod is activated the moment the answer is in", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			handle := s.unknown("data")
 			pod := s.pending(makePod("db", "data").Obj())
 			s.pass(time.Second)
 			s.replicas(handle, 2)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 			same(s, "scores", []int64{0, 100, 0}, s.scores(pod))
 			same(s, "events", nil, s.events.taken())
 		})
 	})
-	t.Run("section 7: a pod with two unknown volumes is woken by the second answer", func(t *testing.T) {
+	t.Run("section 7: a pod with two unknown volumes is activated by the second answer", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			a, b := s.unknown("a"), s.unknown("b")
 			s.pending(makePod("db", "a", "b").Obj())
 			s.replicas(a, 1)
-			same(s, "woken by the first", nil, s.queue.taken())
+			same(s, "activated by the first", nil, s.queue.taken())
 			s.replicas(b, 1)
-			same(s, "woken by the second", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated by the second", []string{"shop/db"}, s.queue.taken())
 		})
 	})
 	t.Run("section 7: the grace period of a volume that is still unknown ends when it would without the others", func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			s.pending(makePod("db", "old", "young").Obj())
 			s.replicas(young, 1)
 			s.pass(grace - time.Second)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 		})
 	})
 	t.Run("section 7: the grace period begins with the PV, not with the pod", func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			pod := s.pending(makePod("db").Volume(inTree("accounts")).Obj())
 			same(s, "rejection", placement.ReasonVolumeUnknown+": accounts", s.rejection(pod))
 			s.pass(grace)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 			same(s, "verdicts", everywhere, s.verdicts(pod))
 		})
 	})
@@ -119,10 +119,10 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			pod := s.pending(strict(makePod("db", "data")))
 			same(s, "rejection", placement.ReasonStrictUnknown+": shop/data", s.rejection(pod))
 			s.pass(time.Hour)
-			same(s, "woken early", nil, s.queue.taken())
+			same(s, "activated early", nil, s.queue.taken())
 			same(s, "events", nil, s.events.taken())
 			s.replicas(handle, 2)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(pod))
 		})
 	})
@@ -134,7 +134,7 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			s.storage.volumes[handle] = volumes.Observation{ID: handle, ReplicaSets: [][]string{{storageID(2)}}}
 			s.storage.mu.Unlock()
 			pod := s.pending(strict(makePod("db", "data")))
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(pod))
 		})
 	})
@@ -147,7 +147,7 @@ func TestVolumeBoundAMomentAgo(t *testing.T) {
 			s.pass(time.Minute - time.Millisecond)
 			same(s, "rejection", notKnown, s.rejection(pod))
 			s.pass(time.Millisecond)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 		})
 	})
 	t.Run("section 7: replicas that have no say are not waited for", func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestStorageAPIDown(t *testing.T) {
 			same(s, "rejection", placement.ReasonStrictStale+": shop/data", s.rejection(strict(makePod("db", "data"))))
 		})
 	})
-	t.Run("section 7: with older data a strict pod is held back with a reason that says so, and woken when storage is back", func(t *testing.T) {
+	t.Run("section 7: with older data a strict pod is held back with a reason that says so, and activated when storage is back", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			handle := s.data("data", 1)
 			s.outage()
@@ -242,9 +242,9 @@ func TestStorageAPIDown(t *testing.T) {
 			s.settle() // nobody answers what PreFilter has asked for
 			s.storage.tellNodes()
 			s.settle()
-			same(s, "woken by contact alone", nil, s.queue.taken())
+			same(s, "activated by contact alone", nil, s.queue.taken())
 			s.replicas(handle, 1)
-			same(s, "woken", []string{"shop/db"}, s.queue.taken())
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 		})
 	})
 	t.Run("section 7: what kind of volume it is does not grow old", func(t *testing.T) {

@@ -2,152 +2,138 @@ package hyperconverge
 
 import (
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-// waitingPods are the pods that have been through PreFilter and are not placed
-// yet, each with the decision that it got. A change in storage is no cluster
-// event, so it is compared here with the decisions: the pods that it helps go
-// back into the active queue at once, and no others. This file keeps the list,
-// waking.go works on it.
+// waitingPods are the pods that have been through PreFilter and are not placed yet,
+// each with what was decided about it last. This file is about what is kept,
+// requeue.go about how a change activates the pods that it helps.
+//
+// Nothing holds the lock for longer than it takes to look at a batch of pods, however
+// many wait: PreFilter takes it, too.
 type waitingPods struct {
 	decider  *decider
 	lister   corelisters.PodLister
 	activate func(klog.Logger, map[string]*v1.Pod)
 
-	mu sync.Mutex
-	// pods: UID of a pod → what it waits with.
-	pods map[types.UID]*waitingPod
-	// change collects what the index has told since run looked last.
-	change indexChange
-	// questions are about single pods, and for run to answer.
-	questions []question
+	// received counts the changes of the index. It is written under the lock, and read
+	// before anything is decided: a decision that is put down when the count has moved
+	// may lack a change, and is made again.
+	received atomic.Uint64
 	// signal holds one token while there is something for run to look at.
 	signal chan struct{}
+
+	mu   sync.Mutex
+	pods map[types.UID]*waitingPod
+	// list has the same pods in no order, for walks that let go of the lock.
+	list []*waitingPod
+	// byHandle: volume handle → the pods that use it.
+	byHandle map[string]*podRing
+	backlog
+	agenda
 }
 
-// waitingPod is one pod between two scheduling attempts, or in one.
+// waitingPod is one pod and all that is kept of it. It is small, and of the same size
+// in every cluster: no node, no view of nodes and no decision is reachable from it.
 type waitingPod struct {
 	pod *v1.Pod
-	// decision is nil while PreFilter is at work.
-	decision *decision
-	// missed collects the changes that come in that time.
-	missed indexChange
-	// wakeAt is when to wake the pod (again); zero if nothing has helped it.
-	wakeAt time.Time
-	// nudge is the time from that to the next waking.
-	nudge time.Duration
-	// woken is set from the first waking to the last nudge.
-	woken bool
-	// requested are the handles that the index follows for the pod's sake.
-	requested sets.Set[string]
-}
-
-// question is whether a pod would fare better now than by its decision.
-type question struct {
-	pod      *v1.Pod
-	decision *decision
-	// nodes are the Kubernetes nodes that have changed. The map is shared.
-	nodes changedNodes
+	// baseline is what was decided last, by PreFilter or since.
+	baseline *baseline
+	// handles are the volumes that baseline depends on, each requested once until the
+	// pod leaves. The slice is not changed.
+	handles []string
+	// links are the pod's places in byHandle, one for each handle.
+	links []podLink
+	// told is the rejection that stands in the pod's condition, or will when the pod
+	// has been tried; zero if this plugin has not turned it down.
+	told placement.Rejection
+	// counted is the reason under which the pod counts as held; empty if it does not.
+	counted string
+	// place is where the pod stands in the list.
+	place int
+	// queue is the part of the agenda that the pod is in, nil if it is in none, and
+	// rank its place there.
+	queue *podHeap
+	rank  int
+	// asked is set while the pod is to be judged anew.
+	asked bool
 }
 
 func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
 	return &waitingPods{
 		decider: decider, lister: lister, activate: activate,
-		pods:   make(map[types.UID]*waitingPod),
-		signal: make(chan struct{}, 1),
+		pods:     make(map[types.UID]*waitingPod),
+		byHandle: make(map[string]*podRing),
+		agenda:   newAgenda(),
+		signal:   make(chan struct{}, 1),
 	}
 }
 
-// enter begins a scheduling attempt: from now on no change of the index is lost
-// on the pod.
-func (w *waitingPods) enter(pod *v1.Pod) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p, found := w.pods[pod.UID]
-	if !found {
-		p = &waitingPod{}
-		w.pods[pod.UID] = p
-	}
-	held(p.decision, -1)
-	*p = waitingPod{pod: pod, requested: p.requested}
-}
+// request looks a volume up for a pod that may come to wait for it, and has the index
+// follow it for the pod's sake. Each request is followed by one release.
+func (w *waitingPods) request(handle string) volumes.Entry { return w.decider.index.Request(handle) }
 
-// settle notes the decision of the attempt. Pods that the decision does not
-// concern wait for nothing.
-//
-// The scheduler and this list have event handlers of their own, and either may be
-// ahead. The pod of the attempt may have got its annotations before, or be gone;
-// the lister is ahead of all handlers.
-func (w *waitingPods) settle(pod *v1.Pod, d *decision) {
-	present, err := w.lister.Pods(pod.Namespace).Get(pod.Name)
-	gone := err != nil || present.UID != pod.UID || !pending(present)
-
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p, found := w.pods[pod.UID]
-	if !found {
-		return
-	}
-	if gone || (d.Rejection == nil && !d.Concerned) {
-		w.release(p)
-		delete(w.pods, pod.UID)
-		return
-	}
-	p.decision = d
-	held(d, +1)
-	if !d.HeldUntil.IsZero() {
-		p.wakeAt, p.nudge = d.HeldUntil, firstNudge
-		w.wakeRun()
-	}
-	annotated := !maps.Equal(present.Annotations, pod.Annotations)
-	if annotated {
-		p.pod = present
-	}
-	if annotated || p.missed.concerns(d) {
-		w.ask(question{pod: p.pod, decision: d, nodes: p.missed.nodes})
-	}
-	p.missed = indexChange{}
-}
-
-// request looks a volume up for a pod that has been entered. One that the index does
-// not know it is to follow for the pod's sake, once for each handle.
-func (w *waitingPods) request(pod *v1.Pod, handle string) volumes.Entry {
-	entry := w.decider.index.Lookup(handle)
-	if entry.Volume != nil && entry.Freshness != volumes.Stale {
-		return entry
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p, found := w.pods[pod.UID]
-	if !found || p.requested.Has(handle) {
-		return entry
-	}
-	entry = w.decider.index.Request(handle)
-	if !entry.FirstSeen.IsZero() {
-		if p.requested == nil {
-			p.requested = sets.New[string]()
-		}
-		p.requested.Insert(handle)
-	}
-	return entry
-}
-
-// release takes the requests of a pod back.
-func (w *waitingPods) release(p *waitingPod) {
-	for handle := range p.requested {
+// release takes requests back.
+func (w *waitingPods) release(handles []string) {
+	for _, handle := range handles {
 		w.decider.index.Release(handle)
 	}
+}
+
+// enter notes what PreFilter has decided about a pod; since is what received was
+// before. Pods that the decision does not concern wait for nothing.
+func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, since uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, waits := w.pods[pod.UID]
+	// The lister is asked under the lock. What it does not know yet reaches observe
+	// afterwards, and finds the pod here.
+	present := w.present(pod)
+	if present == nil || d.Rejection == nil && !d.Concerned {
+		if waits {
+			w.remove(p)
+		}
+		w.release(d.handles)
+		return
+	}
+	if !waits {
+		p = &waitingPod{place: len(w.list)}
+		w.pods[pod.UID] = p
+		w.list = append(w.list, p)
+	}
+	p.pod = present
+	w.release(p.handles) // PreFilter has requested all of its own
+	w.rebase(p, newBaseline(found, d, since), d.handles)
+	p.told = p.baseline.rejection
+	w.count(p, p.told.Reason)
+	w.schedule(p, w.grace(p))
+	if since != w.received.Load() || !maps.Equal(present.Annotations, pod.Annotations) {
+		w.ask(p)
+	}
+}
+
+// present is the pod as the API server has it, nil if it is gone or needs no node any
+// more. The lister is ahead of all event handlers, those of the scheduler included, so
+// that it does not matter which of them comes first.
+func (w *waitingPods) present(pod *v1.Pod) *v1.Pod {
+	present, err := w.lister.Pods(pod.Namespace).Get(pod.Name)
+	if err != nil || present.UID != pod.UID || !pending(present) {
+		return nil
+	}
+	return present
 }
 
 // pending reports whether a pod still wants a node. One that is evicted before it
@@ -157,139 +143,198 @@ func pending(pod *v1.Pod) bool {
 		pod.Status.Phase != v1.PodFailed && pod.Status.Phase != v1.PodSucceeded
 }
 
-// leave takes a pod out that is placed or gone.
+// observe takes over what has become of a pod outside of this scheduler. One that is
+// gone leaves; one with other annotations is judged anew, because the scheduling queue
+// does not retry a pod for those.
+func (w *waitingPods) observe(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, waits := w.pods[uid]
+	if !waits {
+		return
+	}
+	present := w.present(p.pod)
+	if present == nil {
+		w.remove(p)
+		return
+	}
+	if !maps.Equal(present.Annotations, p.pod.Annotations) {
+		w.ask(p)
+	}
+	p.pod = present // in any case, to let go of the version before
+}
+
+// leave takes a pod out that gets a node.
 func (w *waitingPods) leave(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p, found := w.pods[uid]; found {
-		held(p.decision, -1)
-		w.release(p)
-		delete(w.pods, uid)
+	if p, waits := w.pods[uid]; waits {
+		w.remove(p)
 	}
 }
 
-// leaveAll takes all pods out, so that the metric does not count them any more.
+// leaveAll takes all pods out.
 func (w *waitingPods) leaveAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, p := range w.pods {
-		held(p.decision, -1)
-		w.release(p)
-	}
-	clear(w.pods)
-}
-
-// refresh takes over a pod with changed annotations, and asks whether they help
-// it: the queue does not retry a pod because of an annotation.
-func (w *waitingPods) refresh(pod *v1.Pod) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p, found := w.pods[pod.UID]
-	if !found || p.decision == nil {
-		return // settle will see it
-	}
-	p.pod = pod
-	w.ask(question{pod: pod, decision: p.decision})
-}
-
-// changed takes a change of the index. It is called by the index and returns at
-// once.
-func (w *waitingPods) changed(change volumes.Change) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.pods) == 0 {
-		return
-	}
-	w.change.note(change)
-	w.wakeRun()
-}
-
-// ask leaves a question to run. The caller holds the lock.
-func (w *waitingPods) ask(q question) {
-	w.questions = append(w.questions, q)
-	w.wakeRun()
-}
-
-// wakeRun has run look at the list again.
-func (w *waitingPods) wakeRun() {
-	select {
-	case w.signal <- struct{}{}:
-	default: // run will look anyway
+	for len(w.list) > 0 {
+		w.remove(w.list[len(w.list)-1])
 	}
 }
 
-// held keeps the metric of the pods that storage holds back on all nodes.
-func held(d *decision, by float64) {
-	if d != nil && d.Rejection != nil {
-		metrics.HeldPods.WithLabelValues(d.Rejection.Reason).Add(by)
+// remove takes a pod out. The caller holds the lock, as for all that follows.
+func (w *waitingPods) remove(p *waitingPod) {
+	w.count(p, "")
+	w.schedule(p, nil)
+	w.unlink(p)
+	w.release(p.handles)
+	delete(w.pods, p.pod.UID)
+	end := len(w.list) - 1
+	last := w.list[end]
+	w.list[p.place], last.place = last, p.place
+	w.list[end] = nil
+	w.list = w.list[:end]
+}
+
+// waits reports whether a pod is still in the list.
+func (w *waitingPods) waits(p *waitingPod) bool { return w.pods[p.pod.UID] == p }
+
+// rebase makes a decision the one that later ones are compared with.
+func (w *waitingPods) rebase(p *waitingPod, b *baseline, handles []string) {
+	if p.baseline != nil && p.baseline.rejection != b.rejection {
+		w.count(p, "") // what it was counted for is no longer true
+	}
+	p.baseline = b
+	if !slices.Equal(p.handles, handles) {
+		w.unlink(p)
+		p.handles = handles
+		w.link(p)
 	}
 }
 
-// indexChange is a set of changes of the index.
-type indexChange struct {
-	// volumes are handles.
-	volumes map[string]struct{}
-	nodes   changedNodes
-	// cluster is set when the age of all data has changed its meaning.
-	cluster bool
+// count keeps the metric of the pods that storage holds back on all nodes: those that
+// were told so, as long as it is true.
+func (w *waitingPods) count(p *waitingPod, reason string) {
+	if p.counted != "" {
+		metrics.HeldPods.WithLabelValues(p.counted).Dec()
+	}
+	if p.counted = reason; reason != "" {
+		metrics.HeldPods.WithLabelValues(reason).Inc()
+	}
 }
 
-func (c *indexChange) empty() bool { return len(c.volumes) == 0 && len(c.nodes) == 0 && !c.cluster }
+// podRing are the pods that use a volume.
+type podRing struct {
+	// next is the pod whose turn it is when the volume changes. New pods come in
+	// behind all others.
+	next *podLink
+	size int
+}
 
-// note adds what the index tells. Nodes that are gone help nobody.
-func (c *indexChange) note(change volumes.Change) {
-	for _, handle := range change.Volumes {
-		c.putVolume(handle)
+type podLink struct {
+	pod            *waitingPod
+	previous, next *podLink
+}
+
+func (w *waitingPods) link(p *waitingPod) {
+	p.links = make([]podLink, len(p.handles))
+	for i, handle := range p.handles {
+		l := &p.links[i]
+		l.pod = p
+		ring := w.byHandle[handle]
+		if ring == nil {
+			ring = &podRing{next: l}
+			l.previous, l.next = l, l
+			w.byHandle[handle] = ring
+		}
+		before := ring.next.previous
+		l.previous, l.next = before, ring.next
+		before.next, ring.next.previous = l, l
+		ring.size++
 	}
-	for _, n := range change.Nodes {
-		if n.New != nil {
-			c.nodes.put(n.New.Name, n.Old == nil)
+}
+
+func (w *waitingPods) unlink(p *waitingPod) {
+	for i, handle := range p.handles {
+		l, ring := &p.links[i], w.byHandle[handle]
+		if ring.next == l {
+			ring.next = l.next
+		}
+		l.previous.next, l.next.previous = l.next, l.previous
+		if ring.size--; ring.size == 0 {
+			delete(w.byHandle, handle)
 		}
 	}
-	c.cluster = c.cluster || change.Cluster
+	p.links = nil
 }
 
-// add adds another set of changes, and keeps nothing of it.
-func (c *indexChange) add(other *indexChange) {
-	for handle := range other.volumes {
-		c.putVolume(handle)
-	}
-	for node, isNew := range other.nodes {
-		c.nodes.put(node, isNew)
-	}
-	c.cluster = c.cluster || other.cluster
+// baseline is what remains of a decision to compare a later one with. It is immutable.
+type baseline struct {
+	// since counts the changes of the index that the decision has surely seen.
+	since uint64
+	// rejection is zero if the pod was not turned down on all nodes.
+	rejection placement.Rejection
+	// heldUntil is when the rejection ends by itself; zero if it does not.
+	heldUntil time.Time
+	// concerned pods have a volume of the driver.
+	concerned bool
+	// anywhere says that storage rules out no node, whether it runs the driver or not
+	// (F1, F9, F11).
+	anywhere bool
+	// confined pods have the nodes of open, and no others (F6).
+	confined bool
+	// lacksClass says that a claim names a StorageClass that does not exist.
+	lacksClass bool
+	// open are the names of the nodes that a confined pod could take, sorted.
+	open []string
+	// forbidden are the names of the nodes that F7 rules out, sorted.
+	forbidden []string
 }
 
-func (c *indexChange) putVolume(handle string) {
-	if c.volumes == nil {
-		c.volumes = make(map[string]struct{})
+func newBaseline(found []claims.Claim, d *decision, since uint64) *baseline {
+	b := &baseline{since: since, heldUntil: d.HeldUntil, concerned: d.Concerned, lacksClass: lacksClass(found)}
+	if d.Rejection != nil {
+		b.rejection = *d.Rejection
+		return b
 	}
-	c.volumes[handle] = struct{}{}
+	if d.Plan == nil {
+		b.anywhere = true
+		return b
+	}
+	b.anywhere = d.Plan.Verdict(nil) == placement.Feasible
+	nodes, confined := d.Plan.Confined()
+	b.confined = confined
+	for _, n := range nodes {
+		if d.Plan.Verdict(n) == placement.Feasible {
+			b.open = append(b.open, n.Name)
+		}
+	}
+	for _, n := range d.Plan.Forbidden() {
+		b.forbidden = append(b.forbidden, n.Name)
+	}
+	slices.Sort(b.open)
+	slices.Sort(b.forbidden)
+	return b
 }
 
-// changedNodes: name of a Kubernetes node → whether it is new.
-type changedNodes map[string]bool
+func (b *baseline) rejected() bool { return b.rejection.Reason != "" }
 
-func (c *changedNodes) put(node string, isNew bool) {
-	if *c == nil {
-		*c = make(changedNodes)
-	}
-	(*c)[node] = isNew || (*c)[node]
-}
-
-// concerns reports whether the change can matter to a decision at all: volumes
-// matter to the pods that use them, nodes to all.
-func (c *indexChange) concerns(d *decision) bool {
-	if c.cluster || len(c.nodes) > 0 {
-		return true
-	}
-	if len(c.volumes) == 0 {
+// admits reports whether a node that the scheduler has just got was feasible by the
+// baseline, given what the index knows of the node.
+func (b *baseline) admits(name string, n *placement.Node) bool {
+	switch {
+	case b.rejected():
 		return false
+	case b.anywhere:
+		return true
+	case b.confined:
+		return contains(b.open, name)
 	}
-	for _, handle := range d.handles {
-		if _, found := c.volumes[handle]; found {
-			return true
-		}
-	}
-	return false
+	var soft placement.Plan
+	return soft.Verdict(n) == placement.Feasible && !contains(b.forbidden, name)
+}
+
+func contains(sorted []string, name string) bool {
+	_, found := slices.BinarySearch(sorted, name)
+	return found
 }

@@ -1,0 +1,539 @@
+package hyperconverge
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/klog/v2"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+// How a change comes to a pod that waits:
+//
+//	changed, observe, hints  put down what may have changed for whom   (backlog)
+//	judge                    decides anew, compares with the baseline
+//	conclude                 makes that the baseline, and schedules the pod if it
+//	                         fares better or would be told something else (agenda)
+//	activateScheduled        activates, at a limited rate
+//
+// Whatever was judged is the next baseline, be the answer yes or no, so that a pod is
+// activated once for each improvement, and not again by every change if another plugin
+// keeps it from coming through PreFilter.
+//
+// A pod that is in a scheduling cycle when it is activated is not lost: the scheduling
+// queue notes that for the pod, tries it again when it comes back, and lets it wait out
+// its backoff only while other pods are there to be tried.
+
+const (
+	// helpedPerSecond is how many pods are activated for having been helped.
+	// Activation ignores the backoff of a pod, so that all pods at once, when storage
+	// comes back, would stand before every new pod. The rate is what kube-scheduler
+	// places in a second, and lets 100 000 pods through before the scheduling queue
+	// would flush them by itself, after five minutes.
+	helpedPerSecond = 500
+	// helpedAtOnce is how many of them are activated without delay.
+	helpedAtOnce = 100
+	// outdatedPerSecond is how many pods are activated for the sake of what their
+	// condition says. Nothing else depends on it.
+	outdatedPerSecond = 20
+	outdatedAtOnce    = 20
+	// activationInterval is the time between two activations while pods are left.
+	activationInterval = 20 * time.Millisecond
+
+	// batchSize bounds what is looked at in one go under the lock.
+	batchSize = 64
+	// openingsKept bounds the memory of nodes that have opened.
+	openingsKept = 1024
+)
+
+// backlog is what has to be looked at.
+type backlog struct {
+	// asked are single pods.
+	asked []*waitingPod
+	// changes are volumes that have changed, oldest first.
+	changes []volumeChange
+	// walked is the last change that concerns all pods and that the walk under way
+	// began after; wanted is the last one of all. cursor is how many pods of the list
+	// are left of the walk.
+	walked, wanted uint64
+	cursor         int
+	openings       openings
+}
+
+// volumeChange is a change of the index, as far as it is about volumes.
+type volumeChange struct {
+	number  uint64
+	handles []string
+	// ring has the pods of the volume at work, and left is how many of them are to
+	// come.
+	ring *podRing
+	left int
+}
+
+// openings are the nodes that have become feasible for some pod, by the number of the
+// change. A list is not changed, but it is appended to.
+type openings struct {
+	list []opening
+	// forgotten is the number of the last one that is not there any more.
+	forgotten uint64
+}
+
+type opening struct {
+	number uint64
+	volumes.NodeChange
+}
+
+// changed takes a change of the index. It is called by the index and returns at once.
+func (w *waitingPods) changed(change volumes.Change) {
+	if len(change.Volumes) == 0 && len(change.Nodes) == 0 && !change.Cluster {
+		return // what somebody has asked the index for
+	}
+	opened, matters := opened(change.Nodes)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	number := w.received.Add(1)
+	w.openings.add(number, opened)
+	if len(change.Volumes) > 0 && len(w.pods) > 0 {
+		w.changes = append(w.changes, volumeChange{number: number, handles: change.Volumes})
+	}
+	if matters || change.Cluster {
+		w.wanted = number
+	}
+	w.notifyRun()
+}
+
+// opened returns the changes that may make a node feasible, and whether any of all
+// changes can alter a decision: topology alone cannot.
+func opened(changes []volumes.NodeChange) (opened []volumes.NodeChange, matters bool) {
+	for _, c := range changes {
+		if c.Old != nil && c.New != nil && c.Old.State == c.New.State && c.Old.Unschedulable == c.New.Unschedulable {
+			continue
+		}
+		matters = true
+		if c.New != nil && (c.Old == nil || c.Old.Unschedulable && !c.New.Unschedulable || !c.Old.State.Serves() && c.New.State.Serves()) {
+			opened = append(opened, c)
+		}
+	}
+	return opened, matters
+}
+
+func (o *openings) add(number uint64, changes []volumes.NodeChange) {
+	for _, c := range changes {
+		o.list = append(o.list, opening{number: number, NodeChange: c})
+	}
+	if surplus := len(o.list) - openingsKept; surplus > 0 {
+		surplus += openingsKept / 2 // not at every turn
+		surplus = min(surplus, len(o.list))
+		o.forgotten = o.list[surplus-1].number
+		o.list = append([]opening(nil), o.list[surplus:]...)
+	}
+}
+
+// ask has a pod judged anew. The caller holds the lock.
+func (w *waitingPods) ask(p *waitingPod) {
+	if !p.asked {
+		p.asked = true
+		w.asked = append(w.asked, p)
+		w.notifyRun()
+	}
+}
+
+// notifyRun has run look at everything again.
+func (w *waitingPods) notifyRun() {
+	select {
+	case w.signal <- struct{}{}:
+	default: // run will look anyway
+	}
+}
+
+// run judges and activates pods until the context ends.
+func (w *waitingPods) run(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	var last time.Time
+	for ctx.Err() == nil {
+		// Of many pods, first those are found that go first.
+		if more := w.judgeBatch(); more && time.Since(last) < activationInterval {
+			continue
+		} else if more {
+			w.notifyRun()
+		}
+		next := w.activateScheduled(logger)
+		last = time.Now()
+		var due <-chan time.Time
+		if !next.IsZero() {
+			due = time.After(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
+		case <-w.signal:
+		case <-due:
+		}
+	}
+}
+
+// judgeBatch judges some of the pods that the changes so far may concern, and reports
+// whether there are more. It decides without the lock: PreFilter must not wait.
+func (w *waitingPods) judgeBatch() (more bool) {
+	w.mu.Lock()
+	batch, more := w.take()
+	w.mu.Unlock()
+	for i := range batch {
+		c := &batch[i]
+		w.judge(c)
+		w.mu.Lock()
+		if _, valid := w.conclude(c); !valid && w.waits(c.waitingPod) {
+			w.ask(c.waitingPod) // somebody else was faster, who may have seen less
+		}
+		w.mu.Unlock()
+	}
+	return more
+}
+
+// comparison is one pod whose decision of now is to be compared with its baseline.
+type comparison struct {
+	*waitingPod
+	pod      *v1.Pod
+	baseline *baseline
+	// since and openings are as the list had them when the comparison began.
+	since    uint64
+	openings openings
+
+	// decision is the one of now, improved whether the pod fares better by it, and
+	// next what later decisions are to be compared with.
+	decision *decision
+	improved bool
+	next     *baseline
+}
+
+func (w *waitingPods) compare(p *waitingPod) comparison {
+	return comparison{waitingPod: p, pod: p.pod, baseline: p.baseline, since: w.received.Load(), openings: w.openings}
+}
+
+// take takes a batch off the backlog: single pods first, then those of volumes, then
+// all others. A pod that has seen a change already is left out.
+func (w *waitingPods) take() (batch []comparison, more bool) {
+	w.takeDue(time.Now())
+	for steps := 0; steps < batchSize; steps++ {
+		p, behind, found := w.next()
+		if !found {
+			return batch, false
+		}
+		if p != nil && w.waits(p) && p.baseline.since < behind {
+			batch = append(batch, w.compare(p))
+		}
+	}
+	return batch, true
+}
+
+// next is one step through the backlog: a pod, which may be nil, and the number of the
+// change that it is to be judged for, unless it has seen that.
+func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
+	switch {
+	case len(w.asked) > 0:
+		p, w.asked = w.asked[0], tail(w.asked)
+		p.asked = false
+		return p, ^uint64(0), true
+	case len(w.changes) > 0:
+		c := &w.changes[0]
+		if c.left > 0 && c.ring.size > 0 {
+			c.left--
+			p, c.ring.next = c.ring.next.pod, c.ring.next.next
+			return p, c.number, true
+		}
+		if len(c.handles) == 0 {
+			w.changes = tail(w.changes)
+			return nil, 0, true
+		}
+		c.ring, c.left = w.byHandle[c.handles[0]], 0
+		if c.ring != nil {
+			c.left = c.ring.size
+		}
+		c.handles = c.handles[1:]
+		return nil, 0, true
+	}
+	// From the end to the start: a pod that leaves is replaced by the last one, and
+	// those that come in the meantime have seen the change.
+	if w.cursor = min(w.cursor, len(w.list)); w.cursor == 0 {
+		if w.walked == w.wanted {
+			return nil, 0, false
+		}
+		w.walked, w.cursor = w.wanted, len(w.list)
+		return nil, 0, true
+	}
+	w.cursor--
+	return w.list[w.cursor], w.walked, true
+}
+
+// tail is a list without its first element, and lets go of the array behind it when
+// nothing is left.
+func tail[T any](list []T) []T {
+	if len(list) == 1 {
+		return nil
+	}
+	return list[1:]
+}
+
+// judge decides about a pod anew, without the lock. Storage is not asked about what the
+// index does not know: PreFilter has done that.
+func (w *waitingPods) judge(c *comparison) {
+	found := w.decider.claimsOf(c.pod)
+	c.decision = w.decider.decide(c.pod, found, w.decider.index.Lookup)
+	c.improved = c.improves()
+	c.next = newBaseline(found, c.decision, c.since)
+}
+
+// conclude makes what was judged the baseline and reports whether the pod is to be
+// tried again, for which it is scheduled. It is not valid if the pod has another
+// baseline by now, or waits no more. The caller holds the lock.
+func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
+	p := c.waitingPod
+	if p.baseline != c.baseline || !w.waits(p) {
+		return false, false
+	}
+	if handles := c.decision.handles; !slices.Equal(p.handles, handles) {
+		for _, handle := range handles {
+			w.request(handle)
+		}
+		w.release(p.handles)
+	}
+	w.rebase(p, c.next, c.decision.handles)
+	rejected := p.baseline.rejected()
+	switch {
+	case !rejected && (c.improved || p.queue == &w.helped.podHeap):
+		w.schedule(p, &w.helped.podHeap)
+		return true, true
+	// At the end of the grace period the pod is tried anyway.
+	case rejected && p.baseline.heldUntil.IsZero() && p.told.Reason != "" && p.told != p.baseline.rejection:
+		w.schedule(p, &w.outdated.podHeap)
+		return true, true
+	}
+	w.schedule(p, w.grace(p))
+	return false, true
+}
+
+// improves reports whether the pod fares better than by its baseline: it is no longer
+// rejected everywhere, or may have a node that storage had ruled out.
+func (c *comparison) improves() bool {
+	d, was := c.decision, c.baseline
+	if d.Rejection != nil {
+		return false
+	}
+	if was.rejected() {
+		return true
+	}
+	if !d.Concerned {
+		return was.concerned // PreFilter will see that it waits for nothing
+	}
+	nodes, confined := d.Plan.Confined()
+	if was.confined && !confined || !was.anywhere && d.Plan.Verdict(nil) == placement.Feasible {
+		return true
+	}
+	if was.confined {
+		for _, n := range nodes {
+			if d.Plan.Verdict(n) == placement.Feasible && !contains(was.open, n.Name) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, name := range was.forbidden {
+		if d.verdict(name) == placement.Feasible {
+			return true
+		}
+	}
+	return c.opens()
+}
+
+// opens reports whether a node has opened since the baseline that is feasible now. A
+// new node counts whatever the baseline says of it.
+func (c *comparison) opens() bool {
+	d := c.decision
+	for i := len(c.openings.list) - 1; i >= 0 && c.openings.list[i].number > c.baseline.since; i-- {
+		o := &c.openings.list[i]
+		if d.verdict(o.New.Name) == placement.Feasible && (o.Old == nil || d.Plan.Verdict(o.Old) != placement.Feasible) {
+			return true
+		}
+	}
+	return c.baseline.since < c.openings.forgotten
+}
+
+// reconsider judges a pod at once, and reports whether the scheduling queue is to
+// requeue it; the queue must have done with the pod otherwise. It answers yes for a pod
+// that is not known.
+func (w *waitingPods) reconsider(uid types.UID) (requeue bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		p, waits := w.pods[uid]
+		if !waits {
+			return true
+		}
+		c := w.compare(p)
+		w.mu.Unlock()
+		w.judge(&c)
+		w.mu.Lock()
+		if requeue, valid := w.conclude(&c); valid {
+			if requeue {
+				w.activated(p)
+			}
+			return requeue
+		}
+	}
+}
+
+// baselineOf returns what a pod is compared with, nil for a pod that is not known.
+func (w *waitingPods) baselineOf(uid types.UID) *baseline {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p, waits := w.pods[uid]; waits {
+		return p.baseline
+	}
+	return nil
+}
+
+// agenda says which pods are to be activated, and when. A pod is in one of the three at
+// most.
+type agenda struct {
+	// inGrace are judged anew when their time has come.
+	inGrace podHeap
+	// helped fare better than when they were tried last.
+	helped limitedHeap
+	// outdated would be told something else than their condition says.
+	outdated limitedHeap
+}
+
+// limitedHeap are pods that are activated at a limited rate.
+type limitedHeap struct {
+	podHeap
+	limit *rate.Limiter
+}
+
+func newAgenda() agenda {
+	return agenda{
+		inGrace:  podHeap{less: func(a, b *waitingPod) bool { return a.baseline.heldUntil.Before(b.baseline.heldUntil) }},
+		helped:   limitedHeap{podHeap{less: precedes}, rate.NewLimiter(helpedPerSecond, helpedAtOnce)},
+		outdated: limitedHeap{podHeap{less: precedes}, rate.NewLimiter(outdatedPerSecond, outdatedAtOnce)},
+	}
+}
+
+// precedes orders pods by priority, and those of one priority by age.
+func precedes(a, b *waitingPod) bool {
+	return cmp.Or(
+		cmp.Compare(corev1helpers.PodPriority(b.pod), corev1helpers.PodPriority(a.pod)),
+		a.pod.CreationTimestamp.Compare(b.pod.CreationTimestamp.Time),
+	) < 0
+}
+
+// schedule moves a pod to another part of the agenda, nil for none.
+func (w *waitingPods) schedule(p *waitingPod, to *podHeap) {
+	switch {
+	case p.queue == nil && to == nil:
+		return
+	case p.queue == to:
+		heap.Fix(to, p.rank)
+		w.notifyRun()
+		return
+	case p.queue != nil:
+		heap.Remove(p.queue, p.rank)
+	}
+	if p.queue = to; to != nil {
+		heap.Push(to, p)
+		w.notifyRun()
+	}
+}
+
+// grace is the part of the agenda for a pod that nothing has helped.
+func (w *waitingPods) grace(p *waitingPod) *podHeap {
+	if p.baseline.heldUntil.IsZero() {
+		return nil
+	}
+	return &w.inGrace
+}
+
+// takeDue has the pods judged whose grace period is over.
+func (w *waitingPods) takeDue(now time.Time) {
+	for len(w.inGrace.pods) > 0 && !w.inGrace.pods[0].baseline.heldUntil.After(now) && len(w.asked) < batchSize {
+		p := w.inGrace.pods[0]
+		w.schedule(p, nil)
+		w.ask(p)
+	}
+}
+
+// activateScheduled activates as many pods as the limits allow and returns when there
+// is something to do again, zero if never.
+func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
+	now := time.Now()
+	var pods map[string]*v1.Pod
+	w.mu.Lock()
+	for _, l := range [...]*limitedHeap{&w.helped, &w.outdated} {
+		for len(l.pods) > 0 && l.limit.AllowN(now, 1) {
+			p := l.pods[0]
+			if pods == nil {
+				pods = make(map[string]*v1.Pod)
+			}
+			pods[p.pod.Namespace+"/"+p.pod.Name] = p.pod
+			w.activated(p)
+		}
+		if len(l.pods) > 0 {
+			next = now.Add(activationInterval)
+		}
+	}
+	if len(w.inGrace.pods) > 0 {
+		if due := w.inGrace.pods[0].baseline.heldUntil; next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	w.mu.Unlock()
+	if len(pods) > 0 {
+		logger.V(4).Info("Activating pods that storage has held", "pods", len(pods))
+		metrics.WokenPods.Add(float64(len(pods)))
+		w.activate(logger, pods)
+	}
+	return next
+}
+
+// activated notes that a pod is tried again, by which it learns what its baseline has
+// to say.
+func (w *waitingPods) activated(p *waitingPod) {
+	p.told = p.baseline.rejection
+	w.schedule(p, w.grace(p))
+}
+
+// podHeap is a heap of pods; each knows its rank.
+type podHeap struct {
+	pods []*waitingPod
+	less func(a, b *waitingPod) bool
+}
+
+func (h *podHeap) Len() int           { return len(h.pods) }
+func (h *podHeap) Less(i, k int) bool { return h.less(h.pods[i], h.pods[k]) }
+func (h *podHeap) Swap(i, k int) {
+	h.pods[i], h.pods[k] = h.pods[k], h.pods[i]
+	h.pods[i].rank, h.pods[k].rank = i, k
+}
+
+// Push implements heap.Interface.
+func (h *podHeap) Push(p any) {
+	pod := p.(*waitingPod)
+	pod.rank = len(h.pods)
+	h.pods = append(h.pods, pod)
+}
+
+// Pop implements heap.Interface.
+func (h *podHeap) Pop() any {
+	end := len(h.pods) - 1
+	p := h.pods[end]
+	h.pods[end] = nil
+	h.pods = h.pods[:end]
+	return p
+}
