@@ -12,9 +12,10 @@ CONTROLPLANE_LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)
 
 CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube-scheduler bin/kubectl
 
-# The packages without Kubernetes' own code are small enough to be compiled a
-# second time for the race detector.
-RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./internal/... ./cmd/sandbox
+# The packages with goroutines. Those of the plugin and the prefer-first pass have
+# kube-scheduler compiled a second time for the race detector.
+RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/plugins/... ./pkg/localfirst/... \
+	./internal/... ./cmd/sandbox
 
 .DEFAULT_GOAL := help
 
@@ -39,13 +40,13 @@ test: test-unit test-race test-integration ## Run all tests: unit, race detector
 .PHONY: test-unit
 test-unit: ## Run the unit tests
 	@echo "Unit tests (first time: compiling for some minutes)"
-	go test ./cmd/... ./internal/... ./pkg/...
+	hack/test.sh ./cmd/... ./internal/... ./pkg/...
 
 .PHONY: test-race
 test-race: ## Run the tests of the concurrent packages under the race detector
 	@if command -v $${CC:-gcc} >/dev/null 2>&1; then \
 		echo "Race detector: $(RACE_PACKAGES)"; \
-		CGO_ENABLED=1 go test -race $(RACE_PACKAGES); \
+		CGO_ENABLED=1 hack/test.sh -race $(RACE_PACKAGES); \
 	else \
 		echo "Race detector: left out, it needs a C compiler and there is no $${CC:-gcc} on this machine"; \
 	fi
@@ -53,7 +54,7 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 .PHONY: test-integration
 test-integration: ## Run scheduler, webhook and manifests against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
-	go test -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/...
+	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/...
 
 .PHONY: conformance
 conformance: ## Run our client against the real OpenStorage SDK server code
@@ -74,6 +75,7 @@ verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-docs.sh
 	@hack/verify-modules.sh
 	@hack/verify-monitoring.sh
+	@go -C hack test ./...
 	@hack/verify-lint.sh
 
 .PHONY: generate

@@ -23,7 +23,7 @@ export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p dist
-CGO_ENABLED=0 go -C hack/image build -o "$work/image" .
+CGO_ENABLED=0 go -C hack build -o "$work/image" ./image
 
 if (($# == 0)); then
   set -- scheduler webhook

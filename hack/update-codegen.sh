@@ -15,7 +15,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/bin/tools
 tree=$root
 
-go -C "$root/hack/tools" build -o "$tools/" \
+go -C "$root/hack" build -o "$tools/" \
   k8s.io/code-generator/cmd/{deepcopy,defaulter,conversion}-gen
 
 if [[ $# -gt 0 ]]; then

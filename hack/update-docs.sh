@@ -11,7 +11,7 @@ cd "$root"
 
 fresh=$(mktemp)
 trap 'rm -f "$fresh"' EXIT
-go run ./hack/configreference pkg/apis/config/v1/types.go docs/configure.md >"$fresh"
+go -C hack run ./configreference "$root/pkg/apis/config/v1/types.go" "$root/docs/configure.md" >"$fresh"
 if [[ ${1:-} == --print ]]; then
   cat "$fresh"
 else

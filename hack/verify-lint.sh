@@ -5,15 +5,15 @@
 #   hack/verify-lint.sh                      over the whole module
 #   hack/verify-lint.sh ./pkg/placement/...  over some packages
 #
-# The linter is built from the module in hack/tools/lint, which takes minutes
-# the first time; bin/tools keeps it.
+# The linter is built from the module in hack, which takes minutes the first
+# time; bin/tools keeps it.
 
 set -o errexit -o nounset -o pipefail
 export CGO_ENABLED=0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-go -C "$root/hack/tools/lint" build -o "$root/bin/tools/" \
+go -C "$root/hack" build -o "$root/bin/tools/" \
   github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 cd "$root"

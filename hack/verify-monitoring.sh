@@ -12,9 +12,9 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 # Without the clients of all clouds, which have nothing to do with rules.
-go -C "$root/hack/monitoring" build -tags remove_all_sd -o "$root/bin/tools/" \
+go -C "$root/hack" build -tags remove_all_sd -o "$root/bin/tools/" \
   github.com/prometheus/prometheus/cmd/promtool
-go -C "$root/hack/monitoring" run ./groups.go "$root/manifests/monitoring/rules.yaml" >"$folder/rules.yaml"
+go -C "$root/hack" run ./monitoring "$root/manifests/monitoring/rules.yaml" >"$folder/rules.yaml"
 cp "$root/hack/monitoring/rules_test.yaml" "$folder/"
 
 "$root/bin/tools/promtool" check rules --lint=all --lint-fatal "$folder/rules.yaml"

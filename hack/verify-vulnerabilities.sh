@@ -9,7 +9,7 @@ export CGO_ENABLED=0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-go -C "$root/hack/tools" build -o "$root/bin/tools/" golang.org/x/vuln/cmd/govulncheck
+go -C "$root/hack" build -o "$root/bin/tools/" golang.org/x/vuln/cmd/govulncheck
 
 cd "$root"
 bin/tools/govulncheck "${@:-./...}"

@@ -84,11 +84,11 @@ the storage nodes of a sandbox with the same number of nodes.`,
 			defer cancel()
 			out, palette := console.New(os.Stdout, cancel)
 			return withFolder(ctx, out, "", func(ctx context.Context, dir *workdir.Dir, _ string) error {
-				return sandbox.Serve(ctx, dir, sandbox.SimulationOptions(places, port, controlPort, func(endpoint, control string) {
+				return sandbox.Serve(ctx, dir, places, port, controlPort, func(s *openstoragesim.Simulation) {
 					out.Printf("The storage serves the OpenStorage SDK.\n\n  %s\n  %s\n\nCtrl-C ends it.",
-						palette.Strong("sandbox up --storage-endpoint "+endpoint+" --storage-control "+control),
-						"sandbox storage nodes --control "+control)
-				}))
+						palette.Strong("sandbox up --storage-endpoint "+s.Endpoint+" --storage-control "+s.Control),
+						"sandbox storage nodes --control "+s.Control)
+				})
 			})
 		},
 	}
@@ -162,10 +162,7 @@ func (d *storageDriver) attachCommand() *cobra.Command {
 		Short: "Attach a volume to a node, or to none",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: d.onVolume(func(ctx context.Context, control *openstoragesim.ControlClient, volume string, args []string) error {
-			if len(args) == 0 {
-				return control.Detach(ctx, volume)
-			}
-			return control.Attach(ctx, volume, args[0])
+			return control.Attach(ctx, volume, strings.Join(args, "")) // at most one
 		}),
 	}
 }

@@ -99,6 +99,7 @@ func run(ctx context.Context, o *options) error {
 		Watch:         watch,
 		Read:          read,
 		Certificates:  serving,
+		ClientCAFile:  o.clientCAFile,
 		Host:          o.bindAddress,
 		Port:          o.port,
 		OpsAddress:    o.opsAddress,

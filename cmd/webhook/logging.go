@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/hyperconverge/scheduler/internal/safelog"
 )
 
 // Values of --log-format.
@@ -43,8 +45,9 @@ func setLogger(format, level string) (flush func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the logger: %w", err)
 	}
-	klog.SetLoggerWithOptions(zapr.NewLogger(logger), klog.ContextualLogger(true))
-	ctrllog.SetLogger(zapr.NewLogger(logger))
+	discreet := safelog.WithoutBodies(zapr.NewLogger(logger)) // the Secret of certificates is a body
+	klog.SetLoggerWithOptions(discreet, klog.ContextualLogger(true))
+	ctrllog.SetLogger(discreet)
 	restore := zap.RedirectStdLog(logger)
 	return func() {
 		restore()

@@ -34,6 +34,7 @@ type options struct {
 
 	bindAddress   string
 	port          int
+	clientCAFile  string
 	opsAddress    string
 	shutdownDelay time.Duration
 
@@ -90,6 +91,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 
 	flags.StringVar(&o.bindAddress, "bind-address", o.bindAddress, "Address of the admission endpoint; empty for all addresses.")
 	flags.IntVar(&o.port, "port", o.port, "Port of the admission endpoint.")
+	flags.StringVar(&o.clientCAFile, "client-ca-file", o.clientCAFile, "PEM file of authorities: only clients with a certificate of one of them are answered at the admission endpoint. Empty answers everybody. It may change at any time.")
 	flags.StringVar(&o.opsAddress, "ops-address", o.opsAddress, "Address and port of /livez, /readyz and /metrics.")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", o.shutdownDelay, "How long to serve on after the signal to stop, until nobody sends requests any more.")
 
@@ -102,7 +104,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.configuration, "webhook-configuration", o.configuration, "self-managed: name of the MutatingWebhookConfiguration whose CA bundle is kept.")
 
 	flags.StringVar(&o.logFormat, "log-format", o.logFormat, "Format of the log: json or text.")
-	flags.StringVar(&o.logLevel, "log-level", o.logLevel, "What is logged: error, info, debug, or a verbosity from 0 (info) to 10; debug is 4.")
+	flags.StringVar(&o.logLevel, "log-level", o.logLevel, "What is logged: error, info, debug, or a verbosity from 0 (info) to 10; debug is 4. Bodies of requests to the API server are left out at every verbosity: they hold the private key.")
 }
 
 // validate returns all that is wrong with the flags at once.

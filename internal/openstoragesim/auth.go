@@ -3,7 +3,7 @@ package openstoragesim
 import (
 	"context"
 	"maps"
-	"slices"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -57,13 +57,6 @@ func (t *Tokens) Set(bearer string, token Token) {
 	t.tokens[bearer] = token
 }
 
-// Revoke makes the bearer text unknown.
-func (t *Tokens) Revoke(bearer string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.tokens, bearer)
-}
-
 // Replace makes exactly these bearer texts valid.
 func (t *Tokens) Replace(tokens map[string]Token) {
 	t.mu.Lock()
@@ -78,10 +71,9 @@ func (t *Tokens) authorize(ctx context.Context, method string) (context.Context,
 	if err != nil {
 		return nil, err
 	}
-	service, call, _ := strings.Cut(strings.ToLower(method), ".")
 	for _, role := range user.Claims.Roles {
-		for _, rule := range roleRules[role] {
-			if matchesAny(rule.services, service) && matchesAny(rule.calls, call) {
+		for _, pattern := range allowed[role] {
+			if match, _ := path.Match(pattern, strings.ToLower(method)); match {
 				return auth.ContextSaveUserInfo(ctx, user), nil
 			}
 		}
@@ -120,45 +112,11 @@ func (t *Tokens) authenticate(ctx context.Context) (*auth.UserInfo, error) {
 	}, nil
 }
 
-// roleRule allows calls of services, both in lower case, with * before or after
-// as wildcard.
-type roleRule struct {
-	services, calls []string
-}
-
-// roleRules are the built-in roles of real servers, reduced to the services
-// that are simulated.
-var roleRules = map[string][]roleRule{
-	RoleAdmin: {{services: []string{"*"}, calls: []string{"*"}}},
-	RoleView: {
-		{services: []string{"*"}, calls: []string{"*enumerate*", "inspect*", "watch"}},
-		{services: []string{"identity"}, calls: []string{"*"}},
-	},
-	RoleUser: {
-		{services: []string{"volume"}, calls: []string{"*"}},
-		{services: []string{"cluster", "node"}, calls: []string{"inspect*", "enumerate*"}},
-		{services: []string{"identity"}, calls: []string{"*"}},
-	},
-	roleGuest: {
-		{services: []string{"volume"}, calls: []string{"*"}},
-		{services: []string{"cluster", "node"}, calls: []string{"inspect*", "enumerate*"}},
-		{services: []string{"identity"}, calls: []string{"version"}},
-	},
-}
-
-func matchesAny(patterns []string, name string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		text := strings.Trim(pattern, "*")
-		before, after := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*")
-		switch {
-		case before && after:
-			return strings.Contains(name, text)
-		case before:
-			return strings.HasSuffix(name, text)
-		case after:
-			return strings.HasPrefix(name, text)
-		default:
-			return name == text
-		}
-	})
+// allowed has the calls that the built-in roles of real servers may make, in lower
+// case and reduced to the services that are simulated.
+var allowed = map[string][]string{
+	RoleAdmin: {"*"},
+	RoleView:  {"*.*enumerate*", "*.inspect*", "*.watch", "identity.*"},
+	RoleUser:  {"volume.*", "cluster.inspect*", "cluster.enumerate*", "node.inspect*", "node.enumerate*", "identity.*"},
+	roleGuest: {"volume.*", "cluster.inspect*", "cluster.enumerate*", "node.inspect*", "node.enumerate*", "identity.version"},
 }

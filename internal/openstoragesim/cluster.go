@@ -9,7 +9,6 @@
 package openstoragesim
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -21,23 +20,9 @@ import (
 	"github.com/libopenstorage/openstorage/api"
 )
 
-// Errors of a Cluster wrap exactly one of these.
-var (
-	// ErrNotFound means that the volume or node does not exist.
-	ErrNotFound = errors.New("not found")
-	// ErrInvalid means that the request can never be carried out as written.
-	ErrInvalid = errors.New("invalid")
-	// ErrExhausted means that the cluster has not enough suitable nodes now.
-	ErrExhausted = errors.New("not enough storage nodes")
-	// ErrExists means that the name or id is taken by something different.
-	ErrExists = errors.New("already exists")
-	// ErrConflict means that the present state forbids the change.
-	ErrConflict = errors.New("conflict")
-)
-
-// DefaultOwner owns the volumes that are created in-process. Without an owner a
+// owner owns the volumes that are created in-process. Without an owner a
 // volume would be public, and a token's rights would not matter.
-const DefaultOwner = "storage-admin"
+const owner = "storage-admin"
 
 // Options configure a Cluster. The zero value is ready to use.
 type Options struct {
@@ -46,8 +31,6 @@ type Options struct {
 	// Seed decides all generated ids. Equal seeds and equal calls in equal
 	// order give equal clusters.
 	Seed uint64
-	// Owner of volumes that are created in-process; default DefaultOwner.
-	Owner string
 	// Now gives creation and attach times; default time.Now.
 	Now func() time.Time
 }
@@ -83,9 +66,6 @@ type record struct {
 func NewCluster(options Options) *Cluster {
 	if options.Name == "" {
 		options.Name = "openstorage-sim"
-	}
-	if options.Owner == "" {
-		options.Owner = DefaultOwner
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -126,22 +106,9 @@ func (c *Cluster) Volume(idOrName string) (*api.Volume, error) {
 	return r.volume, nil
 }
 
-// VolumeCount returns the number of volumes.
-func (c *Cluster) VolumeCount() int {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return len(c.volumes)
-}
-
 // Volumes yields every volume as it was when the iteration began.
 func (c *Cluster) Volumes() iter.Seq[*api.Volume] {
-	return func(yield func(*api.Volume) bool) {
-		for _, v := range c.snapshot() {
-			if !yield(v) {
-				return
-			}
-		}
-	}
+	return func(yield func(*api.Volume) bool) { slices.Values(c.snapshot())(yield) }
 }
 
 func (c *Cluster) snapshot() []*api.Volume {

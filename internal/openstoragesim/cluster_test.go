@@ -148,8 +148,8 @@ func TestVolumeIdentity(t *testing.T) {
 			if err == nil && again != v {
 				t.Errorf("got %v, want the volume of before", again)
 			}
-			if c.VolumeCount() != 1 {
-				t.Errorf("%d volumes", c.VolumeCount())
+			if len(c.volumes) != 1 {
+				t.Errorf("%d volumes", len(c.volumes))
 			}
 		})
 	}
@@ -406,8 +406,8 @@ func TestFillMakesProvisionedVolumes(t *testing.T) {
 	if err := c.Fill(3, map[string]string{"repl": "2"}); err != nil {
 		t.Fatal(err)
 	}
-	if c.VolumeCount() != 6 {
-		t.Fatalf("%d volumes", c.VolumeCount())
+	if len(c.volumes) != 6 {
+		t.Fatalf("%d volumes", len(c.volumes))
 	}
 	specs := map[*api.VolumeSpec]bool{}
 	for v := range c.Volumes() {

@@ -30,10 +30,11 @@ func controlled(t testing.TB, options ServerOptions) (*Server, *ControlClient) {
 func TestControlOfNodes(t *testing.T) {
 	s, control := controlled(t, ServerOptions{})
 	ctx := t.Context()
-	added, err := control.AddNode(ctx, Node{SchedulerNodeName: "n004", Status: api.Status_STATUS_STORAGE_DOWN, Zone: "a", Labels: map[string]string{"disk": "nvme"}})
+	var added Node
+	err := control.do(ctx, "POST /v1/nodes", Node{SchedulerNodeName: "n004", Status: api.Status_STATUS_STORAGE_DOWN, Zone: "a", Labels: map[string]string{"disk": "nvme"}}, &added)
 	must(t, err)
 	must(t, control.SetNodeState(ctx, "n001", api.Status_STATUS_OFFLINE))
-	must(t, control.RemoveNode(ctx, "n002"))
+	must(t, control.do(ctx, "DELETE /v1/nodes/{node}", nil, nil, "n002"))
 	nodes, err := control.Nodes(ctx)
 	must(t, err)
 	if diff := cmp.Diff(s.Cluster().Nodes(), nodes); diff != "" {
@@ -47,7 +48,8 @@ func TestControlOfNodes(t *testing.T) {
 func TestControlOfVolumes(t *testing.T) {
 	s, control := controlled(t, ServerOptions{})
 	c, ctx := s.Cluster(), t.Context()
-	made, err := control.CreateVolume(ctx, CreateRequest{Name: "v", Size: 5, Parameters: map[string]string{"repl": "2"}, Labels: map[string]string{"a": "1"}})
+	var made VolumeSummary
+	err := control.do(ctx, "POST /v1/volumes", CreateRequest{Name: "v", Size: 5, Parameters: map[string]string{"repl": "2"}, Labels: map[string]string{"a": "1"}}, &made)
 	must(t, err)
 	must(t, control.SetLabels(ctx, "v", map[string]string{"a": "", "b": "2"}))
 	must(t, control.MoveReplica(ctx, "v", "n001", "n003"))
@@ -71,7 +73,7 @@ func TestControlOfVolumes(t *testing.T) {
 
 	must(t, control.AddReplica(ctx, "v", "n001"))
 	must(t, control.RemoveReplica(ctx, "v", "n002"))
-	must(t, control.Detach(ctx, "v"))
+	must(t, control.Attach(ctx, "v", ""))
 	v, err := c.Volume("v")
 	must(t, err)
 	if diff := cmp.Diff([][]string{{"n003", "n001"}}, placedOn(t, c, v)); diff != "" || v.GetAttachedOn() != "" {
@@ -84,42 +86,39 @@ func TestControlOfVolumes(t *testing.T) {
 		t.Errorf("replicas (-want +got):\n%s", diff)
 	}
 
-	must(t, control.Fill(ctx, 3, map[string]string{"repl": "3"}))
+	must(t, control.do(ctx, "POST /v1/volumes/fill", fillBody{Count: 3, Parameters: map[string]string{"repl": "3"}}, nil))
 	all, err := control.Volumes(ctx)
 	must(t, err)
-	if len(all) != 4 || c.VolumeCount() != 4 {
-		t.Errorf("%d volumes in the list, %d in the cluster", len(all), c.VolumeCount())
+	if len(all) != 4 || len(c.volumes) != 4 {
+		t.Errorf("%d volumes in the list, %d in the cluster", len(all), len(c.volumes))
 	}
-	must(t, control.DeleteVolume(ctx, "v"))
-	if c.VolumeCount() != 3 {
-		t.Errorf("%d volumes after the deletion", c.VolumeCount())
+	must(t, control.do(ctx, "DELETE /v1/volumes/{volume}", nil, nil, "v"))
+	if len(c.volumes) != 3 {
+		t.Errorf("%d volumes after the deletion", len(c.volumes))
 	}
 }
 
 func TestControlErrorsAreThoseOfTheCluster(t *testing.T) {
 	_, control := controlled(t, ServerOptions{})
 	ctx := t.Context()
-	_, err := control.CreateVolume(ctx, CreateRequest{Name: "v"})
-	must(t, err)
-	create := func(request CreateRequest) error {
-		_, err := control.CreateVolume(ctx, request)
-		return err
-	}
+	create := func(request CreateRequest) error { return control.do(ctx, "POST /v1/volumes", request, nil) }
+	remove := func(volume string) error { return control.do(ctx, "DELETE /v1/volumes/{volume}", nil, nil, volume) }
+	must(t, create(CreateRequest{Name: "v"}))
 	tests := []struct {
 		name string
 		err  error
 		want error
 		says string
 	}{
-		{name: "a volume that does not exist", err: control.DeleteVolume(ctx, "w"), want: ErrNotFound, says: `"w"`},
+		{name: "a volume that does not exist", err: remove("w"), want: ErrNotFound, says: `"w"`},
 		{name: "a node that does not exist", err: control.SetNodeState(ctx, "n9", api.Status_STATUS_OK), want: ErrNotFound, says: `"n9"`},
-		{name: "a name with a slash is one name", err: control.DeleteVolume(ctx, "a/b"), want: ErrNotFound, says: `"a/b"`},
+		{name: "a name with a slash is one name", err: remove("a/b"), want: ErrNotFound, says: `"a/b"`},
 		{name: "a parameter that makes no sense", err: create(CreateRequest{Name: "w", Parameters: map[string]string{"repl": "x"}}), want: ErrInvalid, says: "repl"},
 		{name: "too few nodes", err: create(CreateRequest{Name: "w", Parameters: map[string]string{"repl": "2", "nodes": "n001"}}), want: ErrExhausted, says: "n001"},
 		{name: "a name that is taken", err: create(CreateRequest{Name: "v", Size: 5}), want: ErrExists, says: `"v"`},
 		{name: "a replica that cannot go", err: control.RemoveReplica(ctx, "v", "n001"), want: ErrConflict, says: "last replica"},
 		{name: "faults that make no sense", err: control.SetFaults(ctx, Faults{HideNodes: 3}), want: ErrInvalid, says: "hideNodes"},
-		{name: "tokens without authentication", err: control.SetTokens(ctx, nil), want: ErrConflict, says: "without authentication"},
+		{name: "tokens without authentication", err: control.do(ctx, "PUT /v1/tokens", map[string]Token{}, nil), want: ErrConflict, says: "without authentication"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -177,9 +176,9 @@ func TestControlOfTheServer(t *testing.T) {
 	must(t, control.SetFaults(ctx, Faults{}))
 	wantCode(t, version(), codes.OK)
 
-	for _, reset := range []bool{false, true} {
-		calls, err := control.Calls(ctx, reset)
-		must(t, err)
+	for _, method := range []string{"GET", "DELETE"} {
+		var calls map[string]int
+		must(t, control.do(ctx, method+" /v1/calls", nil, &calls))
 		if diff := cmp.Diff(map[string]int{"Identity.Version": 2}, calls); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
 		}
@@ -188,7 +187,7 @@ func TestControlOfTheServer(t *testing.T) {
 		t.Errorf("after the reset: %v", calls)
 	}
 
-	must(t, control.SetTokens(ctx, map[string]Token{"t": {User: "u", Roles: []string{RoleAdmin}, Groups: []string{AdminGroup}}}))
+	must(t, control.do(ctx, "PUT /v1/tokens", map[string]Token{"t": {User: "u", Roles: []string{RoleAdmin}, Groups: []string{AdminGroup}}}, nil))
 	if tokens.tokens["t"].User != "u" {
 		t.Errorf("tokens %v", tokens.tokens)
 	}
@@ -196,12 +195,17 @@ func TestControlOfTheServer(t *testing.T) {
 	must(t, control.Disconnect(ctx))
 	wantCode(t, version(), codes.Unavailable)
 	must(t, control.Reconnect(ctx))
-	open, err := control.OpenWatches(ctx)
-	must(t, err)
-	cut, err := control.CutWatches(ctx)
-	must(t, err)
-	if open != 0 || cut != 0 {
-		t.Errorf("%d watches open, %d cut, there was none", open, cut)
+	wantWatches(t, control, 0)
+}
+
+// wantWatches counts the open watches and cuts them.
+func wantWatches(t *testing.T, control *ControlClient, want int) {
+	t.Helper()
+	var open, cut watchesBody
+	must(t, control.do(t.Context(), "GET /v1/watches", nil, &open))
+	must(t, control.do(t.Context(), "DELETE /v1/watches", nil, &cut))
+	if open.Open != want || cut.Cut != want {
+		t.Errorf("%d watches open, %d cut, want %d of each", open.Open, cut.Cut, want)
 	}
 }
 
@@ -210,14 +214,8 @@ func TestControlCutsWatches(t *testing.T) {
 	must(t, s.Cluster().Fill(1, nil))
 	stream := openWatch(t, dial(t, s.Endpoint()))
 	recv(t, stream, 1)
-	open, err := control.OpenWatches(t.Context())
-	must(t, err)
-	cut, err := control.CutWatches(t.Context())
-	must(t, err)
-	if open != 1 || cut != 1 {
-		t.Errorf("%d watches open, %d cut, want 1 of each", open, cut)
-	}
-	_, err = stream.Recv()
+	wantWatches(t, control, 1)
+	_, err := stream.Recv()
 	wantCode(t, err, codes.Unavailable)
 }
 

@@ -29,149 +29,87 @@ func NewControlClient(address string) *ControlClient {
 func (c *ControlClient) Close() { c.http.CloseIdleConnections() }
 
 // Nodes returns all nodes in the order in which they were added.
-func (c *ControlClient) Nodes(ctx context.Context) ([]Node, error) {
-	var nodes []Node
-	return nodes, c.do(ctx, http.MethodGet, path("nodes"), nil, &nodes)
-}
-
-// AddNode adds a storage node and returns it as it was completed.
-func (c *ControlClient) AddNode(ctx context.Context, n Node) (Node, error) {
-	var added Node
-	return added, c.do(ctx, http.MethodPost, path("nodes"), n, &added)
-}
-
-// RemoveNode takes a node out of the cluster.
-func (c *ControlClient) RemoveNode(ctx context.Context, idOrName string) error {
-	return c.do(ctx, http.MethodDelete, path("nodes", idOrName), nil, nil)
+func (c *ControlClient) Nodes(ctx context.Context) (nodes []Node, err error) {
+	err = c.do(ctx, "GET /v1/nodes", nil, &nodes)
+	return nodes, err
 }
 
 // SetNodeState sets the status that the SDK reports for a node.
 func (c *ControlClient) SetNodeState(ctx context.Context, idOrName string, status Status) error {
-	return c.do(ctx, http.MethodPut, path("nodes", idOrName, "status"), statusBody{Status: status.String()}, nil)
+	return c.do(ctx, "PUT /v1/nodes/{node}/status", statusBody{Status: status.String()}, nil, idOrName)
 }
 
 // Volumes returns all volumes, in no promised order.
-func (c *ControlClient) Volumes(ctx context.Context) ([]VolumeSummary, error) {
-	var volumes []VolumeSummary
-	return volumes, c.do(ctx, http.MethodGet, path("volumes"), nil, &volumes)
+func (c *ControlClient) Volumes(ctx context.Context) (volumes []VolumeSummary, err error) {
+	err = c.do(ctx, "GET /v1/volumes", nil, &volumes)
+	return volumes, err
 }
 
 // Volume returns the volume with this id, or else with this name.
-func (c *ControlClient) Volume(ctx context.Context, idOrName string) (VolumeSummary, error) {
-	var v VolumeSummary
-	return v, c.do(ctx, http.MethodGet, path("volumes", idOrName), nil, &v)
-}
-
-// CreateVolume makes a volume and places its replicas.
-func (c *ControlClient) CreateVolume(ctx context.Context, request CreateRequest) (VolumeSummary, error) {
-	var v VolumeSummary
-	return v, c.do(ctx, http.MethodPost, path("volumes"), request, &v)
-}
-
-// Fill makes that many volumes with these StorageClass parameters.
-func (c *ControlClient) Fill(ctx context.Context, count int, parameters map[string]string) error {
-	return c.do(ctx, http.MethodPost, path("volumes", "fill"), fillBody{Count: count, Parameters: parameters}, nil)
-}
-
-// DeleteVolume forgets a volume that is not attached.
-func (c *ControlClient) DeleteVolume(ctx context.Context, idOrName string) error {
-	return c.do(ctx, http.MethodDelete, path("volumes", idOrName), nil, nil)
+func (c *ControlClient) Volume(ctx context.Context, idOrName string) (v VolumeSummary, err error) {
+	err = c.do(ctx, "GET /v1/volumes/{volume}", nil, &v, idOrName)
+	return v, err
 }
 
 // SetLabels adds labels to a volume; an empty value removes the label.
 func (c *ControlClient) SetLabels(ctx context.Context, volume string, labels map[string]string) error {
-	return c.do(ctx, http.MethodPut, path("volumes", volume, "labels"), labels, nil)
+	return c.do(ctx, "PUT /v1/volumes/{volume}/labels", labels, nil, volume)
 }
 
 // SetReplicaSets puts the replicas exactly there, one list of nodes per set.
 func (c *ControlClient) SetReplicaSets(ctx context.Context, volume string, nodes ...[]string) error {
-	return c.do(ctx, http.MethodPut, path("volumes", volume, "replicas"), nodes, nil)
+	return c.do(ctx, "PUT /v1/volumes/{volume}/replicas", nodes, nil, volume)
 }
 
 // MoveReplica moves every replica that the volume has on one node to another.
 func (c *ControlClient) MoveReplica(ctx context.Context, volume, from, to string) error {
-	return c.do(ctx, http.MethodPost, path("volumes", volume, "move"), moveBody{From: from, To: to}, nil)
+	return c.do(ctx, "POST /v1/volumes/{volume}/move", moveBody{From: from, To: to}, nil, volume)
 }
 
 // AddReplica puts a replica of every replica set on the node.
 func (c *ControlClient) AddReplica(ctx context.Context, volume, onto string) error {
-	return c.do(ctx, http.MethodPost, path("volumes", volume, "replicas", onto), nil, nil)
+	return c.do(ctx, "POST /v1/volumes/{volume}/replicas/{node}", nil, nil, volume, onto)
 }
 
 // RemoveReplica takes the volume's replicas off a node.
 func (c *ControlClient) RemoveReplica(ctx context.Context, volume, from string) error {
-	return c.do(ctx, http.MethodDelete, path("volumes", volume, "replicas", from), nil, nil)
+	return c.do(ctx, "DELETE /v1/volumes/{volume}/replicas/{node}", nil, nil, volume, from)
 }
 
-// Attach attaches the volume to a node.
+// Attach attaches the volume to a node, or to none if it is empty.
 func (c *ControlClient) Attach(ctx context.Context, volume, to string) error {
-	return c.do(ctx, http.MethodPut, path("volumes", volume, "attached"), attachBody{Node: to}, nil)
-}
-
-// Detach detaches the volume.
-func (c *ControlClient) Detach(ctx context.Context, volume string) error {
-	return c.do(ctx, http.MethodPut, path("volumes", volume, "attached"), attachBody{}, nil)
+	return c.do(ctx, "PUT /v1/volumes/{volume}/attached", attachBody{Node: to}, nil, volume)
 }
 
 // Faults returns what is wrong at the moment.
-func (c *ControlClient) Faults(ctx context.Context) (Faults, error) {
-	var faults Faults
-	return faults, c.do(ctx, http.MethodGet, path("faults"), nil, &faults)
+func (c *ControlClient) Faults(ctx context.Context) (faults Faults, err error) {
+	err = c.do(ctx, "GET /v1/faults", nil, &faults)
+	return faults, err
 }
 
 // SetFaults replaces the faults.
 func (c *ControlClient) SetFaults(ctx context.Context, faults Faults) error {
-	return c.do(ctx, http.MethodPut, path("faults"), faults, nil)
-}
-
-// Calls returns how often each SDK method was called, and starts to count anew
-// if reset is true.
-func (c *ControlClient) Calls(ctx context.Context, reset bool) (map[string]int, error) {
-	method := http.MethodGet
-	if reset {
-		method = http.MethodDelete
-	}
-	var calls map[string]int
-	return calls, c.do(ctx, method, path("calls"), nil, &calls)
-}
-
-// OpenWatches returns the number of open watch streams.
-func (c *ControlClient) OpenWatches(ctx context.Context) (int, error) {
-	var body watchesBody
-	err := c.do(ctx, http.MethodGet, path("watches"), nil, &body)
-	return body.Open, err
-}
-
-// CutWatches ends all open watch streams and returns how many there were.
-func (c *ControlClient) CutWatches(ctx context.Context) (int, error) {
-	var body watchesBody
-	err := c.do(ctx, http.MethodDelete, path("watches"), nil, &body)
-	return body.Cut, err
+	return c.do(ctx, "PUT /v1/faults", faults, nil)
 }
 
 // Disconnect closes the SDK's listener and all its connections.
 func (c *ControlClient) Disconnect(ctx context.Context) error {
-	return c.do(ctx, http.MethodPut, path("connected"), false, nil)
+	return c.do(ctx, "PUT /v1/connected", false, nil)
 }
 
 // Reconnect listens again on the address of before.
 func (c *ControlClient) Reconnect(ctx context.Context) error {
-	return c.do(ctx, http.MethodPut, path("connected"), true, nil)
+	return c.do(ctx, "PUT /v1/connected", true, nil)
 }
 
-// SetTokens replaces all tokens of the server.
-func (c *ControlClient) SetTokens(ctx context.Context, tokens map[string]Token) error {
-	return c.do(ctx, http.MethodPut, path("tokens"), tokens, nil)
-}
-
-func path(elements ...string) string {
-	for i, element := range elements {
-		elements[i] = url.PathEscape(element)
+// do sends a request of the table controls, with these names in its path.
+func (c *ControlClient) do(ctx context.Context, pattern string, body, answer any, names ...string) error {
+	method, path, _ := strings.Cut(pattern, " ")
+	for _, name := range names {
+		before, after, _ := strings.Cut(path, "{")
+		_, after, _ = strings.Cut(after, "}")
+		path = before + url.PathEscape(name) + after
 	}
-	return "/v1/" + strings.Join(elements, "/")
-}
-
-func (c *ControlClient) do(ctx context.Context, method, path string, body, answer any) error {
 	var sent io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -220,9 +158,9 @@ func controlError(status string, data []byte) error {
 		return fmt.Errorf("storage simulator: %s: %s", status, bytes.TrimSpace(data))
 	}
 	remote := &remoteError{message: body.Error}
-	for _, reason := range reasons {
-		if reason.name == body.Reason {
-			remote.cause = reason.err
+	for _, kind := range errorKinds {
+		if kind.name == body.Reason {
+			remote.cause = kind.err
 		}
 	}
 	return remote

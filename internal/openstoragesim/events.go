@@ -1,10 +1,6 @@
 package openstoragesim
 
-import (
-	"sync/atomic"
-
-	"github.com/libopenstorage/openstorage/api"
-)
+import "github.com/libopenstorage/openstorage/api"
 
 // Subscription receives every volume that is created, changed or deleted (then
 // with VOLUME_STATE_DELETED). It never holds the cluster up: what does not fit
@@ -12,26 +8,15 @@ import (
 type Subscription struct {
 	cluster *Cluster
 	events  chan *api.Volume
-	filter  filter // nil lets everything pass
-	lost    atomic.Int64
-}
-
-// filter stands between the cluster and a subscription. Its methods are called
-// with the cluster locked, so that the faults of the moment in which a volume
-// changes decide, and not those of a later moment in which somebody reads.
-type filter interface {
-	// pass takes a changed volume and returns what the subscriber gets now.
-	pass(*api.Volume) []*api.Volume
-	// release returns what pass held back.
-	release() []*api.Volume
+	faults  *disturbance // nil lets everything pass
 }
 
 // Subscribe starts a subscription with a buffer of that many events, at least
 // one. It must be closed.
 func (c *Cluster) Subscribe(buffer int) *Subscription { return c.subscribe(buffer, nil) }
 
-func (c *Cluster) subscribe(buffer int, filter filter) *Subscription {
-	s := &Subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1)), filter: filter}
+func (c *Cluster) subscribe(buffer int, faults *disturbance) *Subscription {
+	s := &Subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1)), faults: faults}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.watchers[s] = struct{}{}
@@ -40,9 +25,6 @@ func (c *Cluster) subscribe(buffer int, filter filter) *Subscription {
 
 // Events returns the channel of changed volumes. It is never closed.
 func (s *Subscription) Events() <-chan *api.Volume { return s.events }
-
-// Lost returns how many events did not fit into the buffer.
-func (s *Subscription) Lost() int64 { return s.lost.Load() }
 
 // Close ends the subscription. Events that are in the buffer stay there.
 func (s *Subscription) Close() {
@@ -55,8 +37,7 @@ func (s *Subscription) deliver(volumes ...*api.Volume) {
 	for _, v := range volumes {
 		select {
 		case s.events <- v:
-		default:
-			s.lost.Add(1)
+		default: // lost
 		}
 	}
 }
@@ -64,21 +45,21 @@ func (s *Subscription) deliver(volumes ...*api.Volume) {
 // publish needs c.mu for writing, so that subscribers see changes in order.
 func (c *Cluster) publish(v *api.Volume) {
 	for s := range c.watchers {
-		if s.filter == nil {
+		if s.faults == nil {
 			s.deliver(v)
 		} else {
-			s.deliver(s.filter.pass(v)...)
+			s.deliver(s.faults.pass(v)...)
 		}
 	}
 }
 
-// releaseHeld delivers what filters hold back.
+// releaseHeld delivers what faults hold back.
 func (c *Cluster) releaseHeld() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.watchers {
-		if s.filter != nil {
-			s.deliver(s.filter.release()...)
+		if s.faults != nil {
+			s.deliver(s.faults.release()...)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package openstoragesim
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,7 +180,7 @@ func (f CallFault) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON writes.
 func (f *CallFault) UnmarshalJSON(data []byte) error {
 	var text callFaultJSON
-	if err := strictJSON(data, &text); err != nil {
+	if err := strictJSON(bytes.NewReader(data), &text); err != nil {
 		return err
 	}
 	parsed := CallFault{Hang: text.Hang}

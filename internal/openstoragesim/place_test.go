@@ -157,7 +157,7 @@ func TestPlacement(t *testing.T) {
 				t.Fatalf("got error %v, want %v that says %q", err, test.err, test.says)
 			}
 			if err != nil {
-				if v != nil || c.VolumeCount() != 0 {
+				if v != nil || len(c.volumes) != 0 {
 					t.Fatalf("the failed creation left %v", v)
 				}
 				return

@@ -2,6 +2,7 @@ package openstoragesim
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/libopenstorage/openstorage/api"
@@ -12,8 +13,8 @@ import (
 // which must have pools but may be in any state: tests want what an operator
 // would avoid.
 func (c *Cluster) MoveReplica(volume, from, to string) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
-		source, err := c.replicaHolder(v, from)
+	return c.changeReplicas(volume, func(sets [][]string) error {
+		source, err := c.replicaHolder(sets, from)
 		if err != nil {
 			return err
 		}
@@ -21,68 +22,58 @@ func (c *Cluster) MoveReplica(volume, from, to string) error {
 		if err != nil {
 			return err
 		}
-		return editSets(v, func(set *api.ReplicaSet) error {
-			i := slices.Index(set.Nodes, source)
+		for _, nodes := range sets {
+			i := slices.Index(nodes, source)
 			if i < 0 {
-				return nil
+				continue
 			}
-			if slices.Contains(set.Nodes, target.ID) {
+			if slices.Contains(nodes, target) {
 				return fmt.Errorf("node %s has a replica of the same set already: %w", to, ErrConflict)
 			}
-			set.Nodes[i], set.PoolUuids[i] = target.ID, target.emptiestPool()
-			return nil
-		})
+			nodes[i] = target
+		}
+		return nil
 	})
 }
 
 // AddReplica puts a replica of every replica set on the node, where it has none
 // yet, and adjusts the volume's ha_level.
 func (c *Cluster) AddReplica(volume, onto string) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
+	return c.changeReplicas(volume, func(sets [][]string) error {
 		target, err := c.replicaTarget(onto)
 		if err != nil {
 			return err
 		}
-		if len(v.GetReplicaSets()) == 0 {
+		if len(sets) == 0 {
 			return fmt.Errorf("it has no replica sets: %w", ErrConflict)
 		}
-		if holdsAll(v, target.ID) {
+		added := false
+		for i, nodes := range sets {
+			if !slices.Contains(nodes, target) {
+				sets[i], added = append(nodes, target), true
+			}
+		}
+		if !added {
 			return fmt.Errorf("node %s has its replicas already: %w", onto, ErrConflict)
 		}
-		err = editSets(v, func(set *api.ReplicaSet) error {
-			if !slices.Contains(set.Nodes, target.ID) {
-				set.Nodes = append(set.Nodes, target.ID)
-				set.PoolUuids = append(set.PoolUuids, target.emptiestPool())
-			}
-			return nil
-		})
-		c.adjustLevel(v)
-		return err
+		return nil
 	})
 }
 
 // RemoveReplica takes the volume's replicas off a node, which may have left the
 // cluster, and adjusts ha_level. The last replica of a set stays.
 func (c *Cluster) RemoveReplica(volume, from string) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
-		holder, err := c.replicaHolder(v, from)
+	return c.changeReplicas(volume, func(sets [][]string) error {
+		holder, err := c.replicaHolder(sets, from)
 		if err != nil {
 			return err
 		}
-		err = editSets(v, func(set *api.ReplicaSet) error {
-			i := slices.Index(set.Nodes, holder)
-			if i < 0 {
-				return nil
+		for i, nodes := range sets {
+			if sets[i] = slices.DeleteFunc(nodes, func(id string) bool { return id == holder }); len(sets[i]) == 0 {
+				return fmt.Errorf("node %s has the last replica of set %d: %w", from, i, ErrConflict)
 			}
-			if len(set.Nodes) == 1 {
-				return fmt.Errorf("node %s has the last replica of set %d: %w", from, set.GetId(), ErrConflict)
-			}
-			set.Nodes = slices.Delete(set.Nodes, i, i+1)
-			set.PoolUuids = slices.Delete(set.PoolUuids, i, i+1)
-			return nil
-		})
-		c.adjustLevel(v)
-		return err
+		}
+		return nil
 	})
 }
 
@@ -91,25 +82,62 @@ func (c *Cluster) RemoveReplica(volume, from string) error {
 // reports of a volume that is just being made.
 func (c *Cluster) SetReplicaSets(volume string, nodes ...[]string) error {
 	return c.ChangeVolume(volume, func(v *api.Volume) error {
-		sets := make([]*api.ReplicaSet, len(nodes))
+		sets := make([][]string, len(nodes))
 		for i, names := range nodes {
-			sets[i] = &api.ReplicaSet{Id: uint32(i)}
 			for _, name := range names {
 				target, err := c.replicaTarget(name)
 				if err != nil {
 					return err
 				}
-				if slices.Contains(sets[i].Nodes, target.ID) {
+				if slices.Contains(sets[i], target) {
 					return fmt.Errorf("node %s is named twice in one set: %w", name, ErrInvalid)
 				}
-				sets[i].Nodes = append(sets[i].Nodes, target.ID)
-				sets[i].PoolUuids = append(sets[i].PoolUuids, target.emptiestPool())
+				sets[i] = append(sets[i], target)
 			}
 		}
-		v.ReplicaSets = sets
-		c.adjustLevel(v)
+		c.putReplicas(v, sets)
 		return nil
 	})
+}
+
+// changeReplicas lets edit change the node ids of the volume's replica sets.
+func (c *Cluster) changeReplicas(volume string, edit func(sets [][]string) error) error {
+	return c.ChangeVolume(volume, func(v *api.Volume) error {
+		sets := make([][]string, len(v.GetReplicaSets()))
+		for i, set := range v.GetReplicaSets() {
+			sets[i] = slices.Clone(set.GetNodes())
+		}
+		if err := edit(sets); err != nil {
+			return err
+		}
+		c.putReplicas(v, sets)
+		return nil
+	})
+}
+
+// putReplicas gives v these replica sets, and the ha_level that every set reaches.
+// A replica that stays on its node stays in its pool. It needs c.mu for writing.
+func (c *Cluster) putReplicas(v *api.Volume, sets [][]string) {
+	before := v.GetReplicaSets()
+	v.ReplicaSets = make([]*api.ReplicaSet, len(sets))
+	level := math.MaxInt
+	for i, nodes := range sets {
+		set := &api.ReplicaSet{Id: uint32(i), Nodes: nodes, PoolUuids: make([]string, len(nodes))}
+		for j, id := range nodes {
+			if i < len(before) && slices.Contains(before[i].GetNodes(), id) {
+				set.PoolUuids[j] = poolOf(before[i], slices.Index(before[i].GetNodes(), id))
+			} else if n, ok := c.nodesByID[id]; ok {
+				set.PoolUuids[j] = n.emptiestPool()
+			}
+		}
+		v.ReplicaSets[i] = set
+		level = min(level, len(nodes))
+	}
+	if len(sets) > 0 && level > 0 && v.GetSpec().GetHaLevel() != int64(level) {
+		spec := shallow(v.GetSpec())
+		spec.HaLevel = int64(level)
+		v.Spec = c.shared(spec)
+	}
 }
 
 // Attach attaches the volume to a node. A volume is attached to one node at a
@@ -142,73 +170,29 @@ func (c *Cluster) Detach(volume string) error {
 	})
 }
 
-// replicaTarget needs c.mu.
-func (c *Cluster) replicaTarget(idOrName string) (*node, error) {
+// replicaTarget returns the id of a node that can hold replicas. It needs c.mu.
+func (c *Cluster) replicaTarget(idOrName string) (string, error) {
 	n, err := c.findNode(idOrName)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if len(n.Pools) == 0 {
-		return nil, fmt.Errorf("storage node %q has no pools: %w", idOrName, ErrInvalid)
+		return "", fmt.Errorf("storage node %q has no pools: %w", idOrName, ErrInvalid)
 	}
-	return n, nil
+	return n.ID, nil
 }
 
-// replicaHolder returns the id of a node that has a replica of the volume. It
+// replicaHolder returns the id of a node that has a replica in one of the sets. It
 // needs c.mu.
-func (c *Cluster) replicaHolder(v *api.Volume, idOrName string) (string, error) {
+func (c *Cluster) replicaHolder(sets [][]string, idOrName string) (string, error) {
 	id := idOrName
 	if n, err := c.findNode(idOrName); err == nil {
 		id = n.ID
 	}
-	for _, set := range v.GetReplicaSets() {
-		if slices.Contains(set.GetNodes(), id) {
+	for _, nodes := range sets {
+		if slices.Contains(nodes, id) {
 			return id, nil
 		}
 	}
 	return "", fmt.Errorf("no replica on node %q: %w", idOrName, ErrNotFound)
-}
-
-// adjustLevel makes ha_level say how many replicas every set has. It needs c.mu
-// for writing.
-func (c *Cluster) adjustLevel(v *api.Volume) {
-	level := 0
-	for i, set := range v.GetReplicaSets() {
-		if n := len(set.GetNodes()); i == 0 || n < level {
-			level = n
-		}
-	}
-	if level == 0 || v.GetSpec().GetHaLevel() == int64(level) {
-		return
-	}
-	spec := shallow(v.GetSpec())
-	spec.HaLevel = int64(level)
-	v.Spec = c.shared(spec)
-}
-
-// editSets gives v edited copies of its replica sets.
-func editSets(v *api.Volume, edit func(*api.ReplicaSet) error) error {
-	sets := make([]*api.ReplicaSet, len(v.GetReplicaSets()))
-	for i, set := range v.GetReplicaSets() {
-		sets[i] = &api.ReplicaSet{
-			Id:        set.GetId(),
-			Nodes:     slices.Clone(set.GetNodes()),
-			PoolUuids: make([]string, len(set.GetNodes())),
-		}
-		copy(sets[i].PoolUuids, set.GetPoolUuids())
-		if err := edit(sets[i]); err != nil {
-			return err
-		}
-	}
-	v.ReplicaSets = sets
-	return nil
-}
-
-func holdsAll(v *api.Volume, nodeID string) bool {
-	for _, set := range v.GetReplicaSets() {
-		if !slices.Contains(set.GetNodes(), nodeID) {
-			return false
-		}
-	}
-	return true
 }

@@ -208,12 +208,6 @@ func (s *Server) Faults() Faults { return *s.faults.Load() }
 // starts to count anew if reset is true.
 func (s *Server) Calls(reset bool) map[string]int { return s.calls.snapshot(reset) }
 
-// WaitForCalls returns once a method was called that often, or with the
-// context's error.
-func (s *Server) WaitForCalls(ctx context.Context, method string, atLeast int) error {
-	return s.calls.wait(ctx, method, atLeast)
-}
-
 // OpenWatches returns the number of open watch streams.
 func (s *Server) OpenWatches() int { return s.watches.size() }
 
@@ -255,23 +249,3 @@ type streamWithContext struct {
 }
 
 func (s streamWithContext) Context() context.Context { return s.ctx }
-
-// statusOf gives an error of the cluster its gRPC code.
-func statusOf(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrNotFound):
-		return status.Error(codes.NotFound, err.Error())
-	case errors.Is(err, ErrInvalid):
-		return status.Error(codes.InvalidArgument, err.Error())
-	case errors.Is(err, ErrExhausted):
-		return status.Error(codes.ResourceExhausted, err.Error())
-	case errors.Is(err, ErrExists):
-		return status.Error(codes.AlreadyExists, err.Error())
-	case errors.Is(err, ErrConflict):
-		return status.Error(codes.FailedPrecondition, err.Error())
-	default:
-		return status.Error(codes.Internal, err.Error())
-	}
-}

@@ -27,24 +27,6 @@ func (identityService) Version(context.Context, *api.SdkIdentityVersionRequest) 
 	}, nil
 }
 
-// Capabilities do not mention Watch: the protocol has no name for it, so a
-// client can only try.
-func (identityService) Capabilities(context.Context, *api.SdkIdentityCapabilitiesRequest) (*api.SdkIdentityCapabilitiesResponse, error) {
-	response := &api.SdkIdentityCapabilitiesResponse{}
-	for _, service := range []api.SdkServiceCapability_OpenStorageService_Type{
-		api.SdkServiceCapability_OpenStorageService_CLUSTER,
-		api.SdkServiceCapability_OpenStorageService_NODE,
-		api.SdkServiceCapability_OpenStorageService_VOLUME,
-	} {
-		response.Capabilities = append(response.Capabilities, &api.SdkServiceCapability{
-			Type: &api.SdkServiceCapability_Service{
-				Service: &api.SdkServiceCapability_OpenStorageService{Type: service},
-			},
-		})
-	}
-	return response, nil
-}
-
 // clusterService answers for the storage cluster as a whole.
 type clusterService struct {
 	api.UnimplementedOpenStorageClusterServer

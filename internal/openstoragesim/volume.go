@@ -37,7 +37,7 @@ func (c *Cluster) CreateVolume(request CreateRequest) (*api.Volume, error) {
 	}
 	maps.Copy(labels, request.Labels)
 	spec.Size = request.Size
-	spec.Ownership = &api.Ownership{Owner: c.options.Owner}
+	spec.Ownership = &api.Ownership{Owner: owner}
 	return c.create(request.Name, spec, labels)
 }
 

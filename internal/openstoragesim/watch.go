@@ -60,13 +60,16 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 	}
 }
 
-// disturbance is the filter that makes WatchFaults happen to one stream.
+// disturbance makes WatchFaults happen to one stream. Its methods are called with
+// the cluster locked, so that the faults of the moment in which a volume changes
+// decide, and not those of a later moment in which somebody reads.
 type disturbance struct {
 	faults *atomic.Pointer[Faults]
 	random *rand.Rand
 	held   []*api.Volume
 }
 
+// pass takes a changed volume and returns what the subscriber gets now.
 func (d *disturbance) pass(v *api.Volume) []*api.Volume {
 	faults := d.faults.Load().Watch
 	// Both numbers are drawn always, so that what one fault chooses does not
@@ -90,6 +93,7 @@ func (d *disturbance) pass(v *api.Volume) []*api.Volume {
 	return passed
 }
 
+// release returns what pass held back.
 func (d *disturbance) release() []*api.Volume {
 	held := d.held
 	d.held = nil

@@ -89,7 +89,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
-	storage, err := openStorage(ctx, options.Storage, places, fail)
+	storage, err := openStorage(ctx, options.Storage, places)
 	if err != nil {
 		return err
 	}

@@ -39,78 +39,50 @@ const (
 
 // storage is storage that answers.
 type storage struct {
-	endpoint string
-	control  string // host:port, or empty
-	driver   *driver.Storage
-	nodes    []driver.StorageNode
-	stop     func() error // of the simulation
+	endpoint   string
+	control    string                     // host:port, or empty
+	simulation *openstoragesim.Simulation // nil if the storage is elsewhere
+	driver     *driver.Storage
+	nodes      []driver.StorageNode
 }
 
-// openStorage connects to the storage, after starting it if it is to be
-// simulated. fail is called if the simulation ends before it is asked to.
-func openStorage(ctx context.Context, options StorageOptions, places []topology.Node, fail context.CancelCauseFunc) (*storage, error) {
-	s := &storage{endpoint: options.Endpoint, control: options.Control, stop: func() error { return nil }}
+// openStorage connects to the storage, after starting it if it is to be simulated.
+func openStorage(ctx context.Context, options StorageOptions, places []topology.Node) (*storage, error) {
+	s := &storage{endpoint: options.Endpoint, control: options.Control}
+	var err error
 	if options.Endpoint == "" {
-		if err := s.simulate(ctx, options, places, fail); err != nil {
+		if err := errors.Join(ports.CheckFree(options.Port, StoragePortFlag), ports.CheckFree(options.ControlPort, StorageControlPortFlag)); err != nil {
 			return nil, err
 		}
+		if s.simulation, err = simulate(places, options.Port, options.ControlPort); err != nil {
+			return nil, err
+		}
+		s.endpoint, s.control = s.simulation.Endpoint, s.simulation.Control
 	}
-	var err error
 	if s.driver, s.nodes, err = driver.Connect(ctx, s.endpoint, options.TokenFile); err != nil {
-		return nil, errors.Join(err, s.stop())
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
 func (s *storage) close() error {
-	return errors.Join(s.driver.Close(), s.stop())
+	var err error
+	if s.driver != nil {
+		err = s.driver.Close()
+	}
+	if s.simulation != nil {
+		err = errors.Join(err, s.simulation.Close())
+	}
+	return err
 }
 
-// simulate runs a storage cluster until stop is called. It does not end with the
-// context: what uses it ends first.
-func (s *storage) simulate(ctx context.Context, options StorageOptions, places []topology.Node, fail context.CancelCauseFunc) error {
-	if err := errors.Join(ports.CheckFree(options.Port, StoragePortFlag), ports.CheckFree(options.ControlPort, StorageControlPortFlag)); err != nil {
-		return err
-	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		ended <- openstoragesim.Run(run, SimulationOptions(places, options.Port, options.ControlPort, func(endpoint, control string) {
-			s.endpoint, s.control = endpoint, control
-			close(ready)
-		}))
-	}()
-	select {
-	case <-ready:
-	case err := <-ended:
-		cancel()
-		return err
-	}
-	// From here on there is one who waits for the end, and one who asks for it.
-	done := make(chan struct{})
-	var failure error
-	go func() {
-		defer close(done)
-		if failure = <-ended; run.Err() == nil {
-			fail(fmt.Errorf("the simulated storage ended: %w", failure))
-		}
-	}()
-	s.stop = func() error {
-		cancel()
-		<-done
-		return failure
-	}
-	return nil
-}
-
-// SimulationOptions are for a storage cluster with one storage node on every
-// node that is meant to have one.
-func SimulationOptions(places []topology.Node, port, controlPort int, ready func(endpoint, control string)) openstoragesim.RunOptions {
-	options := openstoragesim.RunOptions{
+// simulate runs a storage cluster with one storage node on every node that is
+// meant to have one.
+func simulate(places []topology.Node, port, controlPort int) (*openstoragesim.Simulation, error) {
+	options := openstoragesim.SimulationOptions{
 		Cluster:        openstoragesim.Options{Name: "sandbox"},
 		Address:        net.JoinHostPort(ports.Loopback, strconv.Itoa(port)),
 		ControlAddress: net.JoinHostPort(ports.Loopback, strconv.Itoa(controlPort)),
-		Ready:          ready,
 	}
 	for _, place := range places {
 		if place.Storage {
@@ -124,7 +96,7 @@ func SimulationOptions(places []topology.Node, port, controlPort int, ready func
 			})
 		}
 	}
-	return options
+	return openstoragesim.Start(options)
 }
 
 // joinStorage finds the storage node of every Kubernetes node by its name.
@@ -193,19 +165,19 @@ func FindControl(parent string) (string, error) {
 }
 
 // Serve runs simulated storage on its own until the context ends, announces it
-// to other processes of the user, and removes the folder in the end.
-func Serve(ctx context.Context, dir *workdir.Dir, options openstoragesim.RunOptions) (err error) {
+// to other processes of the user, and removes the folder in the end. ready is called
+// when it can be used.
+func Serve(ctx context.Context, dir *workdir.Dir, places []topology.Node, port, controlPort int, ready func(*openstoragesim.Simulation)) (err error) {
 	defer func() { err = errors.Join(err, dir.Remove()) }()
-	ready := options.Ready
-	var announced error
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	options.Ready = func(endpoint, control string) {
-		if announced = announceControl(dir, control); announced != nil {
-			cancel()
-			return
-		}
-		ready(endpoint, control)
+	simulation, err := simulate(places, port, controlPort)
+	if err != nil {
+		return err
 	}
-	return errors.Join(openstoragesim.Run(ctx, options), announced)
+	defer func() { err = errors.Join(err, simulation.Close()) }()
+	if err := announceControl(dir, simulation.Control); err != nil {
+		return err
+	}
+	ready(simulation)
+	<-ctx.Done()
+	return nil
 }

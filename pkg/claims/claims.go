@@ -20,6 +20,10 @@ const InTreeDriver = "kubernetes.io/portworx-volume"
 // stands in a pod (F13). Kubernetes bounds names at 253; ids are shorter.
 const MaxHandle = 256
 
+// MigratedDriver is the CSI driver that mounts volumes of the in-tree plugin
+// (PortworxDriverName of k8s.io/csi-translation-lib).
+const MigratedDriver = "pxd.portworx.com"
+
 // Claim is one volume of a pod on the way pod → PVC → PV → handle.
 type Claim struct {
 	State placement.ClaimState
@@ -118,26 +122,37 @@ func NewFinder(objects Objects, drivers []string) *Finder {
 // drivers included, each of them once; two claims may have the same handle. Behind
 // placement.MaxVolumes volumes of the driver it returns one more and stops. It returns nil,
 // without allocating, for a pod that has none.
-func (f *Finder) Of(pod *v1.Pod) []Claim {
+//
+// More names PVCs in the pod's namespace that the pod does not mount, but that
+// count as its own. They come last, and only those that are bound and of the driver:
+// the pod can run without the others.
+func (f *Finder) Of(pod *v1.Pod, more ...string) []Claim {
 	var claims []Claim
 	var seen seen
 	ours := 0
+	add := func(claim *Claim) (full bool) {
+		if claims == nil {
+			claims = make([]Claim, 0, min(len(pod.Spec.Volumes)+len(more), placement.MaxVolumes+1))
+		}
+		if seen.before(claims, claim) {
+			return false
+		}
+		claims = append(claims, *claim)
+		if claim.Driver != "" {
+			ours++
+		}
+		return ours > placement.MaxVolumes
+	}
 	for i := range pod.Spec.Volumes {
 		claim, found := f.of(pod, &pod.Spec.Volumes[i], f.ofPVC, f.ofEphemeral)
-		if !found {
-			continue
+		if found && add(&claim) {
+			return claims
 		}
-		if claims == nil {
-			claims = make([]Claim, 0, min(len(pod.Spec.Volumes)-i, placement.MaxVolumes+1))
-		}
-		if seen.before(claims, &claim) {
-			continue
-		}
-		claims = append(claims, claim)
-		if claim.Driver != "" {
-			if ours++; ours > placement.MaxVolumes {
-				break
-			}
+	}
+	for _, name := range more {
+		claim := f.ofPVC(pod, name)
+		if claim.State == placement.ClaimBound && claim.Driver != "" && add(&claim) {
+			return claims
 		}
 	}
 	return claims

@@ -40,8 +40,8 @@ type cycleAnswers struct {
 	against map[string]string
 	// extenders: extender → node → what it said. An extender that has failed is not
 	// asked again.
-	extenders map[string]map[string]extenderAnswer
-	failed    map[string]error
+	extenders map[*remembering]map[string]extenderAnswer
+	failed    map[*remembering]error
 }
 
 type extenderAnswer struct {
@@ -85,16 +85,16 @@ func (r *remembering) Filter(pod *v1.Pod, nodes []fwk.NodeInfo) (passed []fwk.No
 	a := r.answers.current
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.failed[r.Name()]; err != nil {
+	if err := a.failed[r]; err != nil {
 		return nil, nil, nil, err
 	}
-	known := a.extenders[r.Name()]
+	known := a.extenders[r]
 	if known == nil {
 		known = make(map[string]extenderAnswer, len(nodes))
 		if a.extenders == nil {
-			a.extenders = map[string]map[string]extenderAnswer{}
+			a.extenders = map[*remembering]map[string]extenderAnswer{}
 		}
-		a.extenders[r.Name()] = known
+		a.extenders[r] = known
 	}
 	var open []fwk.NodeInfo
 	for _, node := range nodes {
@@ -128,9 +128,9 @@ func (r *remembering) ask(pod *v1.Pod, nodes []fwk.NodeInfo, known map[string]ex
 	passed, failed, unresolvable, err := r.Extender.Filter(pod, nodes)
 	if err != nil {
 		if a.failed == nil {
-			a.failed = map[string]error{}
+			a.failed = map[*remembering]error{}
 		}
-		a.failed[r.Name()] = err
+		a.failed[r] = err
 		return err
 	}
 	for _, node := range nodes {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 type groups [][]string
 
 func (g groups) Groups() iter.Seq[[]string] { return slices.Values(g) }
-func (g groups) Avoids(node string) bool    { return false }
+func (g groups) Avoids(node string) bool    { return node == "n5" }
 func (g groups) Clone() fwk.StateData       { return g }
 
 // notAnOffer is something else under the key.
@@ -141,7 +142,7 @@ func newProfile(t testing.TB, plugins []*plugin, options ...frameworkruntime.Opt
 		t.Fatal(err)
 	}
 	profiles := profile.Map{"test-scheduler": inner}
-	Wrap(profiles, nil)
+	Wrap(profiles, inner.Extenders())
 	return ctx, profiles["test-scheduler"]
 }
 
@@ -416,6 +417,96 @@ func TestACycleForgetsTheLastOne(t *testing.T) {
 	wrapped.RunFilterPluginsWithNominatedPods(ctx, framework.NewCycleState(), pod, nodeOf(wrapped.SnapshotSharedLister().NodeInfos(), "n1"))
 	if diff := cmp.Diff([]string{"n1"}, pl.asked); diff != "" {
 		t.Errorf("nodes that Filter was asked about (-want +got):\n%s", diff)
+	}
+}
+
+// counting counts how often an extender is asked about each node.
+type counting struct {
+	*tf.FakeExtender
+	asked map[string]int
+}
+
+func (c *counting) Filter(pod *v1.Pod, nodes []fwk.NodeInfo) ([]fwk.NodeInfo, extenderv1.FailedNodesMap, extenderv1.FailedNodesMap, error) {
+	for _, node := range nodes {
+		c.asked[node.Node().Name]++
+	}
+	return c.FakeExtender.Filter(pod, nodes)
+}
+
+// The pass asks, kube-scheduler asks about the nominated node, and again about all
+// that is feasible.
+func TestExtendersAreAskedOncePerNodeAndCycle(t *testing.T) {
+	asked := &counting{FakeExtender: extender("n1"), asked: map[string]int{}}
+	broken := &counting{FakeExtender: brokenExtender(), asked: map[string]int{}}
+	pl := &plugin{name: "A", offer: groups{{"n1"}, {"n2", "n3"}}, full: sets.New("n3")}
+	ctx, wrapped := newProfile(t, []*plugin{pl}, frameworkruntime.WithExtenders([]fwk.Extender{asked, ignored(broken)}))
+	pod := st.MakePod().Name("db").UID("db").Obj()
+	for cycle := 1; cycle <= 2; cycle++ {
+		state := framework.NewCycleState()
+		wrapped.RunPreFilterPlugins(ctx, state, pod)
+		lister := wrapped.SnapshotSharedLister().NodeInfos()
+		for range 2 {
+			var passed []string
+			nodes, _, _, err := wrapped.Extenders()[0].Filter(pod, []fwk.NodeInfo{nodeOf(lister, "n1"), nodeOf(lister, "n2"), nodeOf(lister, "n4")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, node := range nodes {
+				passed = append(passed, node.Node().Name)
+			}
+			if diff := cmp.Diff([]string{"n2", "n4"}, passed); diff != "" {
+				t.Errorf("passed (-want +got):\n%s", diff)
+			}
+			if _, _, _, err := wrapped.Extenders()[1].Filter(pod, nodes); err == nil {
+				t.Error("an extender that has failed in this cycle has an answer")
+			}
+		}
+		if diff := cmp.Diff(map[string]int{"n1": cycle, "n2": cycle, "n4": cycle}, asked.asked); diff != "" {
+			t.Errorf("how often the extender was asked (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]int{"n2": cycle}, broken.asked); diff != "" {
+			t.Errorf("how often the broken extender was asked (-want +got):\n%s", diff)
+		}
+		for node, want := range map[string]string{"n1": `FakeExtender: node "n1" failed`, "n2": "", "n3": "full", "n4": "", "n5": ""} {
+			if got := WhyNot(state, node); got != want {
+				t.Errorf("against %s: %q, want %q", node, got, want)
+			}
+		}
+	}
+}
+
+func ignored(e *counting) *counting {
+	e.Ignorable = true
+	return e
+}
+
+// kube-scheduler asks about the node for which a pod is nominated before it looks at
+// the node set, and takes it if it passes.
+func TestNominations(t *testing.T) {
+	refused := fwk.NewStatus(fwk.Unschedulable, nominationRefused)
+	for _, tc := range []struct {
+		name, nominated string
+		offer           groups
+		full            sets.Set[string]
+		// want are the answers about the nominated node: at first, and afterwards.
+		want [2]*fwk.Status
+	}{
+		{name: "a better node is feasible: the nomination is refused", nominated: "n4", offer: groups{{"n1"}}, want: [2]*fwk.Status{refused, nil}},
+		{name: "no offered node is feasible: the nomination stands", nominated: "n4", offer: groups{{"n1"}}, full: sets.New("n1")},
+		{name: "the nominated node is one of the best", nominated: "n2", offer: groups{{"n1", "n2"}}},
+		{name: "the pod has failed on the nominated node: it is one of many", nominated: "n5", offer: groups{{"n1"}}, full: sets.New("n1"), want: [2]*fwk.Status{refused, nil}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, wrapped := newProfile(t, []*plugin{{name: "A", offer: tc.offer, full: tc.full}})
+			pod, state := st.MakePod().Name("db").UID("db").NominatedNodeName(tc.nominated).Obj(), framework.NewCycleState()
+			wrapped.RunPreFilterPlugins(ctx, state, pod)
+			for i, want := range tc.want {
+				got := wrapped.RunFilterPluginsWithNominatedPods(ctx, state, pod, nodeOf(wrapped.SnapshotSharedLister().NodeInfos(), tc.nominated))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("answer %d (-want +got):\n%s", i+1, diff)
+				}
+			}
+		})
 	}
 }
 

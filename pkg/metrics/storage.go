@@ -12,7 +12,7 @@ var (
 	Volumes = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Subsystem:      Subsystem,
 		Name:           "volumes",
-		Help:           "Volumes that Kubernetes has, by how far the index can trust what it knows of their replicas: unknown, fresh, suspect or stale.",
+		Help:           "Volumes that PersistentVolumes name, by how far the index can trust what it knows of their replicas: unknown, fresh, suspect or stale.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"freshness"})
 
@@ -79,7 +79,7 @@ var (
 	StorageWatchMessages = metrics.NewCounterVec(&metrics.CounterOpts{
 		Subsystem:      Subsystem,
 		Name:           "storage_watch_messages_total",
-		Help:           "Messages of the watch by what came of them: foreign (no volume of ours), confirmed or doubted (inspected then).",
+		Help:           "Messages of the watch by what came of them: foreign (no volume of ours), confirmed or dirty (inspected then).",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"outcome"})
 
@@ -95,7 +95,7 @@ var (
 	AuditedVolumes = metrics.NewCounter(&metrics.CounterOpts{
 		Subsystem:      Subsystem,
 		Name:           "audited_volumes_total",
-		Help:           "Volumes of which the index was compared with the storage API, although nothing cast doubt on them.",
+		Help:           "Volumes of which the index was compared with the storage API, although nothing had made them dirty.",
 		StabilityLevel: metrics.ALPHA,
 	})
 

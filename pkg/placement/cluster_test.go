@@ -195,7 +195,8 @@ func (d domains) intern(labels map[string]string, levels ...string) placement.Do
 
 // volume is a volume in the notation of the contract: "A@{1,2}" has its replicas
 // on n1 and n2, "A@{1,2}{1,3}" has two replica sets, and "A@{1,?Online}" has one
-// replica on a storage node that no Kubernetes node is, in the state named. "A"
+// replica on a storage node that no Kubernetes node is, in the state named;
+// "A@{1?Offline}" is under a record of n1 in another state than the node's. "A"
 // has no replica sets, and "A@{}" one that nobody holds.
 type volume struct {
 	notation string
@@ -246,6 +247,7 @@ func (c *cluster) holder(t testing.TB, member string) placement.Holder {
 	if state, outside := strings.CutPrefix(member, "?"); outside {
 		return placement.Holder{State: stateOf[state]}
 	}
+	member, state, other := strings.Cut(member, "?")
 	number, err := strconv.Atoi(member)
 	if err != nil {
 		t.Fatalf("replica %q: %v", member, err)
@@ -253,6 +255,9 @@ func (c *cluster) holder(t testing.TB, member string) placement.Holder {
 	n := c.nodes[number-1]
 	if n == nil {
 		return placement.Holder{State: placement.Offline}
+	}
+	if other {
+		return placement.Holder{Node: n, State: stateOf[state]}
 	}
 	return placement.Holder{Node: n, State: n.State}
 }
@@ -287,4 +292,15 @@ func names(nodes []*placement.Node) string {
 		words = append(words, n.Name)
 	}
 	return strings.Join(words, " ")
+}
+
+// Members implements placement.Topologies.
+func (c *cluster) Members(d placement.Domain) []*placement.Node {
+	var members []*placement.Node
+	for _, n := range c.nodes {
+		if n != nil && (n.Topology.Rack == d || n.Topology.Zone == d || n.Topology.Region == d) {
+			members = append(members, n)
+		}
+	}
+	return members
 }

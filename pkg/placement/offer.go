@@ -7,7 +7,7 @@ import (
 )
 
 // OfferLimit bounds the nodes of an offer on each level: replica nodes, then nodes
-// in their racks, then nodes in their zones.
+// in their racks, in their zones and in their regions.
 const OfferLimit = 64
 
 // Topologies knows the nodes of a topology domain, in the order of their names.
@@ -18,8 +18,8 @@ type Topologies interface{ Members(Domain) []*Node }
 // one is feasible (section 6).
 //
 // Candidates are the nodes that hold replicas and, from the point at which they could
-// be better than what is left of those, the nodes in the racks and zones of the
-// holders. Nodes that the filter rules turn down and nodes whose storage does not
+// be better than what is left of those, the nodes in the racks, zones and regions of
+// the holders. Nodes that the filter rules turn down and nodes whose storage does not
 // serve are left out, and so is what any node of the cluster scores. Which of many
 // nodes in a rack are candidates depends on seed.
 //
@@ -91,11 +91,12 @@ func (o *offer) next() []*Node {
 	return group
 }
 
-// addNeighbours adds nodes in the racks of replicas, then in their zones.
+// addNeighbours adds nodes in the racks of replicas, then in their zones and regions.
 func (o *offer) addNeighbours(racks Topologies, seed uint64, atLeast int64) {
 	for _, level := range [...]func(*Topology) Domain{
 		func(t *Topology) Domain { return t.Rack },
 		func(t *Topology) Domain { return t.Zone },
+		func(t *Topology) Domain { return t.Region },
 	} {
 		domains := o.plan.domains(level)
 		for _, d := range domains {

@@ -41,7 +41,7 @@ func (v worldVolume) wants(key string, fallback bool) bool {
 	return boolean(value, fallback)
 }
 
-func (v worldVolume) isWindows() bool { return v.wants("winshare", v.Windows) }
+func (v worldVolume) isWindows() bool { return !v.Foreign && v.wants("winshare", v.Windows) }
 
 func (v worldVolume) isNeutral() bool {
 	return v.Direct || v.isWindows() || v.wants("stork.libopenstorage.org/skipSchedulerScoring", false)
@@ -71,9 +71,11 @@ func (v worldVolume) isKnown() bool {
 	return v.Knowledge == "known" && slices.ContainsFunc(v.Sets, func(set []worldReplica) bool { return len(set) > 0 })
 }
 
-func setHas(set []worldReplica, node string) bool {
+// holds: a replica counts on a node if its own record serves, or if the node has no
+// record that does.
+func (w world) holds(set []worldReplica, node string) bool {
 	for _, r := range set {
-		if r.Node == node {
+		if r.Node == node && (serving(w.stateOf(r)) || !serving(w.node(node).State)) {
 			return true
 		}
 	}
@@ -81,9 +83,9 @@ func setHas(set []worldReplica, node string) bool {
 }
 
 // isReplicaNode: a replica of every replica set (section 1).
-func (v worldVolume) isReplicaNode(node string) bool {
+func (w world) isReplicaNode(v worldVolume, node string) bool {
 	for _, set := range v.Sets {
-		if !setHas(set, node) {
+		if !w.holds(set, node) {
 			return false
 		}
 	}
@@ -91,13 +93,23 @@ func (v worldVolume) isReplicaNode(node string) bool {
 }
 
 // hasPart: a replica of any replica set.
-func (v worldVolume) hasPart(node string) bool {
+func (w world) hasPart(v worldVolume, node string) bool {
 	for _, set := range v.Sets {
-		if setHas(set, node) {
+		if w.holds(set, node) {
 			return v.isKnown()
 		}
 	}
 	return false
+}
+
+// isOnData: an Online replica of every replica set.
+func (w world) isOnData(v worldVolume, node string) bool {
+	for _, set := range v.Sets {
+		if !slices.ContainsFunc(set, func(r worldReplica) bool { return r.Node == node && w.stateOf(r) == "Online" }) {
+			return false
+		}
+	}
+	return v.isKnown()
 }
 
 func (w world) node(name string) worldNode {
@@ -134,7 +146,7 @@ func (w world) strictNodes(count int) (map[string]bool, bool) {
 		}
 		applies = true
 		for name := range nodes {
-			if !v.isReplicaNode(name) {
+			if !w.isReplicaNode(v, name) {
 				delete(nodes, name)
 			}
 		}
@@ -153,9 +165,8 @@ func (w world) objections() []objection {
 	}
 	var all []objection
 	for _, v := range w.Pod.Volumes { // F8
-		// Open: "no holder" is no holder of any replica set, and a storage node
-		// without a Kubernetes node is a holder.
-		if v.isKnown() && !w.hasOnlineHolder(v) {
+		// Open: a storage node without a Kubernetes node is a holder.
+		if v.isKnown() && !w.hasOnlineHolders(v) {
 			all = append(all, objection{"F8", v.Name})
 		}
 	}
@@ -194,7 +205,7 @@ func (w world) objections() []objection {
 	for _, v := range w.Pod.Volumes {
 		forbids := false
 		for name := range local {
-			if v.isRemoteOnly() && v.isReplicaNode(name) {
+			if v.isRemoteOnly() && w.isReplicaNode(v, name) {
 				forbids = true
 				delete(left, name)
 			}
@@ -209,15 +220,15 @@ func (w world) objections() []objection {
 	return all
 }
 
-func (w world) hasOnlineHolder(v worldVolume) bool {
+// hasOnlineHolders: each stripe of which storage names a holder has one that is
+// Online.
+func (w world) hasOnlineHolders(v worldVolume) bool {
 	for _, set := range v.Sets {
-		for _, r := range set {
-			if r.Node == "" && r.State == "Online" || r.Node != "" && w.node(r.Node).State == "Online" {
-				return true
-			}
+		if len(set) > 0 && !slices.ContainsFunc(set, func(r worldReplica) bool { return w.stateOf(r) == "Online" }) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // objectionTo is what the filter rules say against one node, "" if nothing. The
@@ -243,7 +254,7 @@ func (w world) objectionTo(n worldNode) string {
 		return "F6"
 	}
 	for _, v := range w.Pod.Volumes {
-		if !w.isOff() && v.isRemoteOnly() && v.isReplicaNode(n.Name) {
+		if !w.isOff() && v.isRemoteOnly() && w.isReplicaNode(v, n.Name) {
 			return "F7"
 		}
 	}
@@ -285,7 +296,7 @@ func (w world) score(n worldNode) *big.Rat {
 	sum, weights := new(big.Rat), new(big.Rat)
 	if len(away) > 0 { // S5
 		for _, v := range away {
-			if v.hasPart(n.Name) {
+			if w.hasPart(v, n.Name) {
 				return new(big.Rat)
 			}
 		}
@@ -302,7 +313,9 @@ func (w world) score(n worldNode) *big.Rat {
 	return sum.Quo(sum, weights)
 }
 
-func serves(n worldNode) bool { return n.State == "Online" || n.State == "StorageDown" }
+func serves(n worldNode) bool { return serving(n.State) }
+
+func serving(state string) bool { return state == "Online" || state == "StorageDown" }
 
 // nearScore is one near volume on one node: S2, or S8 for virtual machines.
 func (w world) nearScore(v worldVolume, n worldNode) *big.Rat {
@@ -311,14 +324,14 @@ func (w world) nearScore(v worldVolume, n worldNode) *big.Rat {
 	// partial holders too. At the start all but the node with the
 	// attachment score half of S2, if there is such a node. The halving of
 	// StorageDown nodes (S2) holds here as well.
-	onAttachment := v.Attached == n.Name && v.isReplicaNode(n.Name)
+	onAttachment := v.Attached == n.Name && w.isReplicaNode(v, n.Name)
 	var score *big.Rat
 	switch w.Pod.Machine {
 	case "migrating":
 		switch {
 		case onAttachment:
 			score = big.NewRat(100, 1)
-		case v.isReplicaNode(n.Name):
+		case w.isReplicaNode(v, n.Name):
 			score = new(big.Rat)
 		default:
 			score = big.NewRat(50, 1)
@@ -327,7 +340,7 @@ func (w world) nearScore(v worldVolume, n worldNode) *big.Rat {
 		switch {
 		case onAttachment:
 			score = big.NewRat(100, 1)
-		case v.Attached != "" && v.isReplicaNode(v.Attached):
+		case v.Attached != "" && w.isReplicaNode(v, v.Attached):
 			score = half(w.tierScore(v, n))
 		default:
 			score = w.tierScore(v, n)
@@ -349,13 +362,14 @@ func (w world) tierScore(v worldVolume, n worldNode) *big.Rat {
 	for _, set := range v.Sets {
 		best := remote
 		for _, r := range set {
-			if r.Node == "" || !serves(w.node(r.Node)) {
+			if r.Node == "" || !serving(w.stateOf(r)) {
 				continue
 			}
-			best = min(best, relation(n, w.node(r.Node)))
-		}
-		if best == local && n.State == "StorageDown" {
-			best = rack
+			found := relation(n, w.node(r.Node))
+			if found == local && w.stateOf(r) != "Online" {
+				found = rack
+			}
+			best = min(best, found)
 		}
 		sum.Add(sum, big.NewRat(w.Tiers[best], 1))
 	}
@@ -405,25 +419,74 @@ func matches(n, m worldNode, level string, higher ...string) bool {
 	return true
 }
 
-// preferred are the nodes of section 6 that the filter rules accept and whose
-// storage serves, by whether they hold a whole near volume or a part of one.
-func (w world) preferred() (whole, part map[string]bool) {
-	whole, part = map[string]bool{}, map[string]bool{}
+// claimObjection is what F2, F3 and F13 say: of the first claim, in the order of the
+// pod, against which one of them speaks.
+func (w world) claimObjection() (reason, claim string, found bool) {
+	for _, v := range w.Pod.Volumes {
+		switch {
+		case v.Progress == "missing":
+			return "F3 missing", v.Name, true
+		case v.Progress == "not owned":
+			return "F3 not owned", v.Name, true
+		case v.Progress == "lost" && (!v.Foreign || v.Classless):
+			return "F3 lost", v.Name, true
+		case v.Progress == "invalid":
+			return "F13", v.Name, true
+		case boolean(v.Restore, false):
+			return "F2", v.Name, true
+		}
+	}
+	return "", "", false
+}
+
+// isConcerned is F1.
+func (w world) isConcerned() bool {
+	return w.Pod.StoragePod || slices.ContainsFunc(w.Pod.Volumes, func(v worldVolume) bool { return !v.Foreign })
+}
+
+// unlocated are the volumes that should have a say and whose replicas are not known
+// (section 7), by whether they hold the pod back.
+func (w world) unlocated() (holding, ignored []worldVolume) {
+	if w.isOff() && !w.isStrict() {
+		return nil, nil
+	}
+	for _, v := range w.Pod.Volumes {
+		switch {
+		case v.Knowledge == "known", v.isNeutral():
+		case !w.isStrict() && v.Knowledge == "unknown" && v.Age >= 0 && v.Age < 5000:
+			holding = append(holding, v)
+		default:
+			ignored = append(ignored, v)
+		}
+	}
+	return holding, ignored
+}
+
+// hasOffer: who is offered nodes at all (section 6).
+func (w world) hasOffer() bool {
 	near, _ := w.scoring()
 	_, confined := w.strictNodes(len(w.Pod.Volumes))
-	if w.Pod.StoragePod || w.Pod.Machine == "migrating" || w.isStrict() && confined && !w.hasWindows() {
-		return whole, part
-	}
-	for _, n := range w.Nodes {
-		if w.objectionTo(n) != "" || !serves(n) {
-			continue
+	return len(near) > 0 && !w.Pod.StoragePod && w.Pod.Machine != "migrating" && (!w.isStrict() || !confined || w.hasWindows())
+}
+
+// isNearReplica: the node holds, or stands in the rack, zone or region of a node that holds,
+// a replica that serves.
+func (w world) isNearReplica(n worldNode) bool {
+	near, _ := w.scoring()
+	for _, v := range near {
+		for _, set := range v.Sets {
+			for _, r := range set {
+				if r.Node != "" && serving(w.stateOf(r)) && relation(n, w.node(r.Node)) <= region {
+					return true
+				}
+			}
 		}
-		switch {
-		case slices.ContainsFunc(near, func(v worldVolume) bool { return v.isReplicaNode(n.Name) }):
-			whole[n.Name] = true
-		case slices.ContainsFunc(near, func(v worldVolume) bool { return v.hasPart(n.Name) }):
-			part[n.Name] = true
-		}
 	}
-	return whole, part
+	return false
+}
+
+// holdsAny: the node holds a replica of some near volume.
+func (w world) holdsAny(n worldNode) bool {
+	near, _ := w.scoring()
+	return slices.ContainsFunc(near, func(v worldVolume) bool { return w.hasPart(v, n.Name) })
 }

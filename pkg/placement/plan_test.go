@@ -75,7 +75,8 @@ func TestConfined(t *testing.T) {
 	}
 }
 
-func TestPreferred(t *testing.T) {
+func TestOffer(t *testing.T) {
+	racks := []string{"rack=r1 zone=a", "rack=r2 zone=a", "rack=r1 zone=a", "zone=b", "rack=r3 zone=b"}
 	tests := []struct {
 		scenario
 		want []string
@@ -86,36 +87,61 @@ func TestPreferred(t *testing.T) {
 		},
 		{
 			scenario: scenario{
-				name: "the replica nodes of all near volumes are one group", nodes: online(4),
+				name: "of two volumes, the node that holds both comes before one that holds one", nodes: online(4),
 				volumes: []volume{near("A@{2}"), near("B@{2,3}")},
 			},
-			want: []string{"n2 n3"},
+			want: []string{"n2", "n3"},
 		},
 		{
 			scenario: scenario{
-				name: "nodes that hold a part of a volume come after those that hold a whole one, each once", nodes: online(5),
+				name: "nodes that hold a part of a volume come in the order of their parts, each once", nodes: online(5),
 				volumes: []volume{near("A@{1,2}{1,3}{1,2}")},
 			},
-			want: []string{"n1", "n2 n3"},
-		},
-		{
-			scenario: scenario{
-				name: "a part of one volume does not hide the whole of another", nodes: online(3),
-				volumes: []volume{near("A@{1}{2}"), near("B@{2}")},
-			},
-			want: []string{"n2", "n1"},
+			want: []string{"n1", "n2", "n3"},
 		},
 		{
 			scenario: scenario{name: "parts alone are one group", nodes: online(3), volumes: []volume{near("A@{1}{2}")}},
 			want:     []string{"n1 n2"},
 		},
 		{
+			scenario: scenario{name: "nodes in the rack, then in the zone of a replica follow", nodes: racks, volumes: []volume{near("A@{1}")}},
+			want:     []string{"n1", "n3", "n2"},
+		},
+		{
+			scenario: scenario{
+				name:  "a StorageDown node of the whole volume comes after nodes in the racks of its other replica",
+				nodes: []string{"StorageDown rack=r1", "rack=r2", "rack=r2", "rack=r3"}, volumes: []volume{near("A@{1,2}")},
+			},
+			want: []string{"n2", "n3", "n1"},
+		},
+		{
+			scenario: scenario{
+				name: "a node in the rack of a heavy volume comes before the replica node of a light one", nodes: racks,
+				volumes: []volume{near("heavy@{1}").weighing(100), near("light@{5}")},
+			},
+			want: []string{"n1", "n3", "n2", "n5"},
+		},
+		{
+			scenario: scenario{
+				name: "the replica node of a light volume is offered though it scores no better than any node", nodes: online(3),
+				volumes: []volume{near("heavy@{1}").weighing(100), near("light@{2}")},
+			},
+			want: []string{"n1", "n2"},
+		},
+		{
+			scenario: scenario{
+				name: "S5: a replica node that is worse than any other node is not offered", nodes: online(4),
+				volumes: []volume{near("A@{1,2}"), away("B@{2}")},
+			},
+			want: []string{"n1"},
+		},
+		{
 			scenario: scenario{
 				name:    "nodes that F4, F5 and F7 reject are left out",
 				nodes:   []string{"unschedulable", "Offline", "Degraded", "NoDriver", "", "StorageDown", ""},
-				volumes: []volume{near("A@{1,2,3,4,5,6,7}"), remoteOnly("B@{5}")},
+				volumes: []volume{near("A@{1,2,3,4,5,6,7}")},
 			},
-			want: []string{"n6 n7"},
+			want: []string{"n5 n7", "n6"},
 		},
 		{
 			scenario: scenario{
@@ -148,17 +174,10 @@ func TestPreferred(t *testing.T) {
 		},
 		{
 			scenario: scenario{
-				name: "S8: a virtual machine that starts is tried on its replica nodes first", nodes: online(3),
-				machine: placement.MachineStarting, volumes: []volume{near("A@{2}")},
+				name: "S8: a virtual machine that starts is tried first where most of its disks are, shared ones included", nodes: online(4),
+				machine: placement.MachineStarting, volumes: []volume{near("A@{2}"), away("B@{2,3}"), remoteOnly("C@{4}")},
 			},
-			want: []string{"n2"},
-		},
-		{
-			scenario: scenario{
-				name: "S8: a virtual machine that starts is tried on the replica nodes of its shared disks, too", nodes: online(4),
-				machine: placement.MachineStarting, volumes: []volume{near("A@{2}"), away("B@{3}"), remoteOnly("C@{4}")},
-			},
-			want: []string{"n2 n3"},
+			want: []string{"n2", "n3"},
 		},
 		{
 			scenario: scenario{
@@ -174,7 +193,7 @@ func TestPreferred(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCluster(t, tc.nodes)
 			var got []string
-			for _, group := range c.mustPlan(t, tc.scenario).Preferred() {
+			for group := range c.mustPlan(t, tc.scenario).Offer(c, 0) {
 				got = append(got, names(group))
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -184,10 +203,39 @@ func TestPreferred(t *testing.T) {
 	}
 }
 
+// An offer does not grow with what a tenant can stretch.
+func TestOfferIsBounded(t *testing.T) {
+	const nodes = 1000
+	racks := make([]string, nodes)
+	for i := range racks {
+		racks[i] = fmt.Sprintf("zone=z%d rack=r%d", i%2, i%10)
+	}
+	c := newCluster(t, racks)
+	var s scenario
+	for i := range 500 {
+		s.volumes = append(s.volumes, near(fmt.Sprintf("v%d@{%d}", i, i+1)))
+	}
+	plan := c.mustPlan(t, s)
+	offered := func(seed uint64) (all []*placement.Node) {
+		for group := range plan.Offer(c, seed) {
+			all = append(all, group...)
+		}
+		return all
+	}
+	if got := len(offered(0)); got < placement.OfferLimit || got > 4*placement.OfferLimit {
+		t.Errorf("%d nodes are offered, want %d at most", got, 4*placement.OfferLimit)
+	}
+	if slices.Equal(offered(0), offered(7)) {
+		t.Error("two pods are offered the same nodes of large racks")
+	}
+}
+
 func TestReplicaNodes(t *testing.T) {
 	tests := []struct {
 		scenario
 		replicaNodes string
+		// onData is given where it differs from replicaNodes.
+		onData string
 	}{
 		{
 			scenario:     scenario{name: "the replica nodes of all near volumes, each once", nodes: online(5), volumes: []volume{near("A@{2,1}"), near("B@{1,3}")}},
@@ -198,8 +246,8 @@ func TestReplicaNodes(t *testing.T) {
 			replicaNodes: "n1",
 		},
 		{
-			scenario:     scenario{name: "an Offline replica node is still one", nodes: []string{"Offline", ""}, volumes: []volume{near("A@{1,2}")}},
-			replicaNodes: "n1 n2",
+			scenario:     scenario{name: "an Offline replica node is still one, but serves no data", nodes: []string{"Offline", ""}, volumes: []volume{near("A@{1,2}")}},
+			replicaNodes: "n1 n2", onData: "n2",
 		},
 		{
 			scenario: scenario{
@@ -231,7 +279,7 @@ func TestReplicaNodes(t *testing.T) {
 					onData = append(onData, n)
 				}
 			}
-			inNodeOrder := strings.Join(slices.Sorted(slices.Values(strings.Fields(tc.replicaNodes))), " ")
+			inNodeOrder := strings.Join(slices.Sorted(slices.Values(strings.Fields(orDefault(tc.onData, tc.replicaNodes)))), " ")
 			if diff := cmp.Diff(inNodeOrder, names(onData)); diff != "" {
 				t.Errorf("OnData() (-want +got):\n%s", diff)
 			}
@@ -335,4 +383,11 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+func orDefault(text, fallback string) string {
+	if text == "" {
+		return fallback
+	}
+	return text
 }

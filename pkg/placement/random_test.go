@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -47,7 +48,9 @@ type sightings map[string]int
 var corners = []string{
 	"ok", "F4", "F5 Degraded", "F5 Offline", "F5 NoDriver", "F6", "F7",
 	"rejected by F6 nowhere", "rejected by F6 unknown", "rejected by F6 stale", "rejected by F8", "rejected by F10",
-	"indifferent", "score 0", "score 100", "score cut", "whole group", "whole and part group", "part group",
+	"indifferent", "score 0", "score 100", "score cut", "taken from the offer", "taken beside the offer", "no offer",
+	"held back", "ignored", "not concerned", "rejected by F2", "rejected by F3 missing", "rejected by F3 not owned", "rejected by F3 lost", "rejected by F13",
+	"another record",
 	"F9", "F11", "S5 with S4", "S8 starting", "S8 migrating", "S8 for an away volume",
 }
 
@@ -63,6 +66,8 @@ var reasonOf = map[string]string{
 	"F4": placement.ReasonNodeUnschedulable, "F5 NoDriver": placement.ReasonNoDriver, "F5 Degraded": placement.ReasonDegraded,
 	"F5 Offline": placement.ReasonOffline, "F6": placement.ReasonNotLocal, "F7": placement.ReasonRemoteOnly,
 	"F6 nowhere": placement.ReasonStrictNowhere, "F6 unknown": placement.ReasonStrictUnknown, "F6 stale": placement.ReasonStrictStale,
+	"F2": placement.ReasonRestoring, "F3 missing": placement.ReasonClaimMissing, "F3 not owned": placement.ReasonClaimNotOwned,
+	"F3 lost": placement.ReasonClaimLost, "F13": placement.ReasonHandleInvalid,
 	"F8": placement.ReasonNoOnlineReplica, "F10": placement.ReasonStrictRemoteOnly,
 }
 
@@ -70,7 +75,11 @@ var reasonOf = map[string]string{
 // where an invariant does not hold.
 func compare(w world, rng *rand.Rand, seen sightings) error {
 	pod, nodes, tiers := w.build()
-	plan, rejection := placement.NewPlan(pod, tiers)
+	decision := placement.Decide(&pod, &placement.Settings{Tiers: tiers, Grace: worldGrace}, worldNow)
+	if decided, err := compareClaims(w, &decision, seen); err != nil || decided {
+		return err
+	}
+	plan, rejection := decision.Plan, decision.Rejection
 	if err := compareRejection(w, rejection, seen); err != nil {
 		return err
 	}
@@ -129,7 +138,58 @@ func compare(w world, rng *rand.Rand, seen sightings) error {
 			seen[fmt.Sprintf("score %d", score)]++
 		}
 	}
-	return comparePlaces(w, plan, nodes, near, seen)
+	return comparePlaces(w, plan, nodes, near, rng, seen)
+}
+
+// compareClaims compares what is decided without looking at replicas: F1 to F3, F13
+// and section 7. It reports whether that decides all.
+func compareClaims(w world, d *placement.Decision, seen sightings) (decided bool, err error) {
+	if w.Pod.StoragePod {
+		return false, nil // F11
+	}
+	if rule, claim, found := w.claimObjection(); found {
+		seen["rejected by "+rule]++
+		want := placement.Rejection{Reason: reasonOf[rule], Blame: claim}
+		if d.Rejection == nil || *d.Rejection != want || d.Plan != nil {
+			return true, fmt.Errorf("%s: rejection %v, want %v", rule, d.Rejection, want)
+		}
+		return true, nil
+	}
+	if concerned := w.isConcerned(); d.Concerned != concerned {
+		return true, fmt.Errorf("F1: concerned is %t, want %t", d.Concerned, concerned)
+	} else if !concerned {
+		seen["not concerned"]++
+		if d.Plan != nil || d.Rejection != nil {
+			return true, fmt.Errorf("F1: plan %v, rejection %v for a pod that is none of our business", d.Plan, d.Rejection)
+		}
+		return true, nil
+	}
+	holding, ignored := w.unlocated()
+	if len(holding) > 0 {
+		seen["held back"]++
+		last := slices.MinFunc(holding, func(a, b worldVolume) int { return a.Age - b.Age })
+		want := placement.Rejection{Reason: placement.ReasonVolumeUnknown, Blame: last.Name}
+		until := worldNow.Add(worldGrace - time.Duration(last.Age)*time.Millisecond)
+		if d.Rejection == nil || *d.Rejection != want || !d.HeldUntil.Equal(until) {
+			return true, fmt.Errorf("section 7: rejection %v until %v, want %v until %v", d.Rejection, d.HeldUntil, want, until)
+		}
+		return true, nil
+	}
+	if !d.HeldUntil.IsZero() {
+		return true, fmt.Errorf("section 7: held until %v though nothing holds the pod back", d.HeldUntil)
+	}
+	var got, want []string
+	for _, v := range d.Ignored {
+		got = append(got, v.Name)
+	}
+	for _, v := range ignored {
+		seen["ignored"]++
+		want = append(want, v.Name)
+	}
+	if !slices.Equal(got, want) {
+		return true, fmt.Errorf("section 7: ignored %v, want %v", got, want)
+	}
+	return false, nil
 }
 
 func compareRejection(w world, rejection *placement.Rejection, seen sightings) error {
@@ -149,45 +209,79 @@ func compareRejection(w world, rejection *placement.Rejection, seen sightings) e
 	return fmt.Errorf("rejected by %q, want one of %v", rejection.Message(), objections)
 }
 
-// comparePlaces compares the lists of nodes that a plan names.
-func comparePlaces(w world, plan *placement.Plan, nodes map[string]*placement.Node, near []worldVolume, seen sightings) error {
-	whole, part := w.preferred()
-	var want []map[string]bool
-	for _, group := range []map[string]bool{whole, part} {
-		if len(group) > 0 {
-			want = append(want, group)
+// compareOffer lets other plugins turn down nodes at random, and looks at what the
+// prefer-first pass would take: the node with the highest score of all that are left,
+// as far as the offer reaches.
+func compareOffer(w world, plan *placement.Plan, nodes map[string]*placement.Node, rng *rand.Rand, seen sightings) error {
+	left, best := map[*placement.Node]bool{}, int64(-1)
+	var c cluster
+	for _, described := range w.Nodes {
+		n := nodes[described.Name]
+		c.nodes = append(c.nodes, n)
+		if n == nil || rng.IntN(2) == 0 || plan.Verdict(n) != placement.Feasible || !n.State.Serves() {
+			continue
 		}
+		left[n] = true
+		best = max(best, plan.Score(n))
 	}
-	got := plan.Preferred()
-	if len(got) != len(want) {
-		return fmt.Errorf("section 6: %d preferred groups, want %v", len(got), want)
-	}
-	for i := range got {
-		if err := sameNodes(got[i], want[i]); err != nil {
-			return fmt.Errorf("section 6: preferred group %d: %w", i, err)
+	offered := false
+	before := int64(placement.MaxScore + 1)
+	for group := range plan.Offer(&c, rng.Uint64()) {
+		offered = true
+		score := plan.Score(group[0])
+		if score >= before {
+			return fmt.Errorf("section 6: a group of score %d after one of %d", score, before)
 		}
-		for _, n := range got[i] {
-			if plan.Verdict(n) != placement.Feasible {
-				return fmt.Errorf("section 6: %s is preferred and rejected", n.Name)
+		before = score
+		for _, n := range group {
+			if plan.Score(n) != score || plan.Verdict(n) != placement.Feasible {
+				return fmt.Errorf("section 6: %s is in a group of score %d", n.Name, score)
 			}
 		}
+		if !slices.ContainsFunc(group, func(n *placement.Node) bool { return left[n] }) {
+			continue
+		}
+		if score != best {
+			return fmt.Errorf("section 6: a node of score %d is taken, and one of %d is feasible", score, best)
+		}
+		seen["taken from the offer"]++
+		return nil
 	}
-	switch {
-	case len(whole) > 0 && len(part) > 0:
-		seen["whole and part group"]++
-	case len(whole) > 0:
-		seen["whole group"]++
-	case len(part) > 0:
-		seen["part group"]++
+	if offered != w.hasOffer() && offered {
+		return fmt.Errorf("section 6: there is an offer")
 	}
+	if !w.hasOffer() {
+		seen["no offer"]++
+		return nil
+	}
+	anywhere := plan.Score(&placement.Node{State: placement.Online})
+	for _, described := range w.Nodes {
+		n := nodes[described.Name]
+		if !left[n] {
+			continue
+		}
+		seen["taken beside the offer"]++
+		if score := plan.Score(n); w.isNearReplica(described) && score > anywhere || w.holdsAny(described) && score >= anywhere {
+			return fmt.Errorf("section 6: %s is feasible and near, scores %d, and is not offered", n.Name, score)
+		}
+	}
+	return nil
+}
 
+// comparePlaces compares the lists of nodes that a plan names.
+func comparePlaces(w world, plan *placement.Plan, nodes map[string]*placement.Node, near []worldVolume, rng *rand.Rand, seen sightings) error {
+	if err := compareOffer(w, plan, nodes, rng, seen); err != nil {
+		return err
+	}
+	onData := func(n worldNode) bool {
+		return !w.Pod.StoragePod && slices.ContainsFunc(near, func(v worldVolume) bool { return w.isOnData(v, n.Name) })
+	}
 	replicaNodes := map[string]bool{}
 	for _, n := range w.Nodes {
-		onData := !w.Pod.StoragePod && slices.ContainsFunc(near, func(v worldVolume) bool { return v.isReplicaNode(n.Name) })
-		if got := plan.OnData(nodes[n.Name]); got != onData {
-			return fmt.Errorf("%s: OnData is %t, want %t", n.Name, got, onData)
+		if got := plan.OnData(nodes[n.Name]); got != onData(n) {
+			return fmt.Errorf("%s: OnData is %t, want %t", n.Name, got, onData(n))
 		}
-		if onData {
+		if !w.Pod.StoragePod && slices.ContainsFunc(near, func(v worldVolume) bool { return w.isReplicaNode(v, n.Name) }) {
 			replicaNodes[n.Name] = true
 		}
 	}
@@ -224,9 +318,14 @@ func sameNodes(got []*placement.Node, want map[string]bool) error {
 
 func (s sightings) note(w world, near, away []worldVolume, indifferent bool) {
 	for corner, met := range map[string]bool{
-		"indifferent":           indifferent,
-		"F9":                    w.hasWindows(),
-		"F11":                   w.Pod.StoragePod,
+		"indifferent": indifferent,
+		"F9":          w.hasWindows(),
+		"F11":         w.Pod.StoragePod,
+		"another record": slices.ContainsFunc(near, func(v worldVolume) bool {
+			return slices.ContainsFunc(v.Sets, func(set []worldReplica) bool {
+				return slices.ContainsFunc(set, func(r worldReplica) bool { return r.Node != "" && r.State != "" && r.State != w.node(r.Node).State })
+			})
+		}),
 		"S5 with S4":            len(near) > 0 && len(away) > 0,
 		"S8 starting":           len(near) > 0 && w.Pod.Machine == "starting",
 		"S8 migrating":          len(near) > 0 && w.Pod.Machine == "migrating",

@@ -2,6 +2,9 @@ package placement_test
 
 import (
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -27,9 +30,15 @@ func TestVolumesWithoutOnlineReplica(t *testing.T) {
 			verdicts: "Offline ok ok",
 		},
 		{
-			name:     "F8: one Online holder of any stripe is enough",
+			name:     "F8: each stripe needs an Online holder",
 			nodes:    []string{"Offline", "", ""},
 			volumes:  []volume{near("A@{1}{2}")},
+			rejected: placement.ReasonNoOnlineReplica + ": A",
+		},
+		{
+			name:     "F8: one Online holder of each stripe is enough",
+			nodes:    []string{"Offline", "", ""},
+			volumes:  []volume{near("A@{1,2}{2,3}{1,3}")},
 			verdicts: "Offline ok ok",
 		},
 		{
@@ -79,20 +88,43 @@ func TestVolumesWithoutOnlineReplica(t *testing.T) {
 	})
 }
 
-func TestHolderIsJudgedByItsNode(t *testing.T) {
-	c := newCluster(t, online(2))
-	pod := placement.Pod{Volumes: []placement.Volume{{
-		Name:   "A",
-		Policy: placement.Policy{Kind: placement.Near, Weight: 1},
-		Sets:   []placement.ReplicaSet{{{Node: c.nodes[0], State: placement.Offline}}},
-	}}}
-	plan, rejection := placement.NewPlan(pod, placement.DefaultTierScores)
-	if rejection != nil {
-		t.Fatalf("F8: an Offline record beside the node's Online one rejects the pod: %s", rejection.Message())
-	}
-	if got := plan.Score(c.nodes[0]); got != 100 {
-		t.Errorf("S2: the replica node scores %d, want 100", got)
-	}
+// A node that was rebuilt has an old record, which is Offline, and a new one. What
+// lies under the old one is not there.
+func TestReplicaCountsByItsOwnRecord(t *testing.T) {
+	runScenarios(t, []scenario{
+		{
+			name:     "F8: an Offline record of a node that is Online is no Online holder",
+			nodes:    online(2),
+			volumes:  []volume{near("A@{1?Offline}")},
+			rejected: placement.ReasonNoOnlineReplica + ": A",
+		},
+		{
+			name:     "F6: a strict pod is not confined to a node whose record is an old one",
+			nodes:    online(3),
+			pod:      strict,
+			volumes:  []volume{near("A@{1?Offline,2}")},
+			verdicts: "NotLocal ok NotLocal",
+		},
+		{
+			name:     "F7: the node of an old record is not forbidden",
+			nodes:    online(3),
+			volumes:  []volume{remoteOnly("A@{1?Offline,2}")},
+			verdicts: "ok RemoteOnly ok",
+			scores:   "100 0 100",
+		},
+		{
+			name:    "S2: an old record gives no tiers",
+			nodes:   []string{"rack=a", "rack=b", "rack=a"},
+			volumes: []volume{near("A@{1?Offline,2}")},
+			scores:  "0 100 0",
+		},
+		{
+			name:    "S2: a record that is StorageDown counts half on a node that is Online",
+			nodes:   []string{"", ""},
+			volumes: []volume{near("A@{1?StorageDown,?Online}")},
+			scores:  "50 0",
+		},
+	})
 }
 
 func TestStrictAndRemoteOnly(t *testing.T) {
@@ -154,4 +186,24 @@ func TestStrictAndRemoteOnly(t *testing.T) {
 			verdicts: "RemoteOnly ok",
 		},
 	})
+}
+
+func TestTooManyVolumes(t *testing.T) {
+	decide := func(count int, ours bool) placement.Decision {
+		pod := placement.Pod{Claims: make([]placement.Claim, count)}
+		for i := range pod.Claims {
+			pod.Claims[i] = placement.Claim{State: placement.ClaimUnbound, Ours: ours}
+		}
+		return placement.Decide(&pod, &placement.Settings{Tiers: placement.DefaultTierScores}, time.Now())
+	}
+	if d := decide(placement.MaxVolumes, true); d.Rejection != nil {
+		t.Errorf("F12: %d volumes are rejected: %s", placement.MaxVolumes, d.Rejection.Message())
+	}
+	want := &placement.Rejection{Reason: placement.ReasonTooManyVolumes, Blame: "1024 at most"}
+	if diff := cmp.Diff(want, decide(placement.MaxVolumes+1, true).Rejection); diff != "" {
+		t.Errorf("F12: rejection (-want +got):\n%s", diff)
+	}
+	if d := decide(2*placement.MaxVolumes, false); d.Concerned || d.Rejection != nil {
+		t.Error("F12: volumes of other drivers are counted")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -45,12 +46,23 @@ type worldVolume struct {
 	Sets      [][]worldReplica
 	// Attached is the name of the node that the volume is attached to, or "".
 	Attached string
+
+	// Claim is how far the claim has come, "bound" for most; only bound volumes have
+	// an id, and with it replicas.
+	Progress string
+	// Foreign is a claim of another driver, Classless one whose class is not known.
+	Foreign, Classless bool
+	// Restore is the value of the annotation restore-in-progress, "" for none.
+	Restore string
+	// Age is for how many milliseconds the index has followed the volume, -1 if it
+	// does not.
+	Age int
 }
 
 type worldReplica struct {
 	// Node is the Kubernetes node's name; "" is a storage node without one.
 	Node string
-	// State is the state of a storage node without a Kubernetes node.
+	// State is the state of the replica's own storage record; "" is that of the node.
 	State string
 }
 
@@ -130,6 +142,16 @@ func randomWorld(rng *rand.Rand) world {
 		if chance(50) {
 			v.Attached = randomReplica(rng, w.Nodes).Node
 		}
+		v.Progress, v.Age = "bound", pick(rng, -1, 10_000, 10_000, 0, 1000, 2000, 4000, 4998)+i
+		if chance(2) {
+			v.Restore = pick(rng, "true", "T", "false", "soon")
+		}
+		v.Classless = chance(30)
+		if chance(5) {
+			v.Progress = pick(rng, "unbound", "unbound", "inline", "missing", "not owned", "lost", "lost", "invalid")
+			v.Foreign = (v.Progress == "lost" || v.Progress == "unbound") && chance(50) || v.Progress == "missing" || v.Progress == "not owned"
+			v.Service, v.Direct, v.Windows, v.Labels, v.Sets, v.Attached, v.Knowledge = false, false, false, nil, nil, "", "known"
+		}
 		pod.Volumes = append(pod.Volumes, v)
 	}
 	return w
@@ -159,6 +181,9 @@ func randomReplica(rng *rand.Rand, nodes []worldNode) worldReplica {
 	if n.State == "" || rng.IntN(100) < 5 {
 		return worldReplica{State: pick(rng, "Online", "StorageDown", "Degraded", "Offline")}
 	}
+	if rng.IntN(100) < 12 {
+		return worldReplica{Node: n.Name, State: pick(rng, "Online", "StorageDown", "Degraded", "Offline")}
+	}
 	return worldReplica{Node: n.Name}
 }
 
@@ -179,17 +204,27 @@ func (w world) build() (placement.Pod, map[string]*placement.Node, placement.Tie
 	policy, _ := placement.PodPolicyOf(w.Pod.Annotations)
 	pod := placement.Pod{PodPolicy: policy, StoragePod: w.Pod.StoragePod, Machine: machineOf[w.Pod.Machine]}
 	for _, v := range w.Pod.Volumes {
+		annotations := map[string]string{}
+		if v.Restore != "" {
+			annotations["stork.libopenstorage.org/restore-in-progress"] = v.Restore
+		}
+		restoring, _ := placement.Restoring(annotations)
+		pod.Claims = append(pod.Claims, placement.Claim{
+			Name: v.Name, State: progress[v.Progress], Ours: !v.Foreign, HasClass: !v.Classless, Restoring: restoring,
+		})
 		policy, _ := placement.PolicyOf(placement.Traits{Service: v.Service, Direct: v.Direct, Windows: v.Windows},
 			placement.Sources{Claim: v.Claim, Volume: volumeLabels(v.Labels), Class: v.Class})
+		if v.Foreign || v.Progress != "bound" && !policy.Windows {
+			continue
+		}
 		volume := placement.Volume{Name: v.Name, Policy: policy, Unknown: v.Knowledge != "known", Stale: v.Knowledge == "stale", Attached: nodes[v.Attached]}
+		if v.Age >= 0 {
+			volume.FirstSeen = worldNow.Add(-time.Duration(v.Age) * time.Millisecond)
+		}
 		for _, set := range v.Sets {
 			var holders placement.ReplicaSet
 			for _, r := range set {
-				holder := placement.Holder{Node: nodes[r.Node], State: stateOf[r.State]}
-				if holder.Node != nil {
-					holder.State = holder.Node.State
-				}
-				holders = append(holders, holder)
+				holders = append(holders, placement.Holder{Node: nodes[r.Node], State: stateOf[w.stateOf(r)]})
 			}
 			volume.Sets = append(volume.Sets, holders)
 		}
@@ -197,6 +232,24 @@ func (w world) build() (placement.Pod, map[string]*placement.Node, placement.Tie
 	}
 	t := w.Tiers
 	return pod, nodes, placement.TierScores{Local: t[0], Rack: t[1], Zone: t[2], Region: t[3], Remote: t[4]}
+}
+
+// worldNow is when all random pods are decided about, worldGrace the grace period.
+var worldNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const worldGrace = 5 * time.Second
+
+var progress = map[string]placement.ClaimState{
+	"bound": placement.ClaimBound, "unbound": placement.ClaimUnbound, "missing": placement.ClaimMissing,
+	"not owned": placement.ClaimNotOwned, "lost": placement.ClaimLost, "inline": placement.ClaimInline, "invalid": placement.ClaimInvalid,
+}
+
+// stateOf is the state of a replica's own record.
+func (w world) stateOf(r worldReplica) string {
+	if r.State == "" && r.Node != "" {
+		return w.node(r.Node).State
+	}
+	return r.State
 }
 
 var machineOf = map[string]placement.Machine{
@@ -214,13 +267,14 @@ func (w world) String() string {
 		for _, set := range v.Sets {
 			var members []string
 			for _, r := range set {
-				if r.Node == "" {
-					r.Node = "?" + r.State
+				if r.State != "" {
+					r.Node += "?" + r.State
 				}
 				members = append(members, r.Node)
 			}
 			fmt.Fprintf(&b, "{%s}", strings.Join(members, ","))
 		}
+		fmt.Fprintf(&b, " %s for %d ms foreign=%t classless=%t restore=%q", v.Progress, v.Age, v.Foreign, v.Classless, v.Restore)
 		fmt.Fprintf(&b, " %s service=%t direct=%t windows=%t attached=%q claim %v labels %v class %v\n",
 			v.Knowledge, v.Service, v.Direct, v.Windows, v.Attached, v.Claim, v.Labels, v.Class)
 	}
@@ -301,11 +355,15 @@ func (w world) simpler() []world {
 
 func (w world) mentions(node string) bool {
 	for _, v := range w.Pod.Volumes {
-		if v.Attached == node || slices.ContainsFunc(v.Sets, func(set []worldReplica) bool { return setHas(set, node) }) {
+		if v.Attached == node || slices.ContainsFunc(v.Sets, func(set []worldReplica) bool { return lists(set, node) }) {
 			return true
 		}
 	}
 	return false
+}
+
+func lists(set []worldReplica, node string) bool {
+	return slices.ContainsFunc(set, func(r worldReplica) bool { return r.Node == node })
 }
 
 func (w world) clone() world {

@@ -20,66 +20,106 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
+	t.dropRecords()
 	who := newIdentity(t.nodes, t.csi)
-	t.dropRecords(who)
-	records := t.assign(who)
+	nodeOf, vain := t.assign(who)
 	v := &View{
 		ids:           ids,
-		generation:    t.generation,
+		generation:    old.generation + 1,
+		table:         t.generation,
 		reached:       contact.reached,
 		fresh:         contact.fresh,
 		stale:         contact.reached && !contact.fresh,
 		nodesFresh:    contact.nodesFresh,
 		verifiedSince: contact.verifiedSince,
 	}
-	v.nodes = t.picture(old, t.states(who, records, contact.nodesFresh))
-	v.problems = t.problems()
-	v.matched, v.unmatched = t.matches(records)
-	v.holders = t.holders(v, who, records)
+	v.nodes = t.picture(old, t.states(who, nodeOf, contact.nodesFresh), contact.nodesFresh)
+	v.problems = t.problems(nodeOf, vain)
+	v.matched, v.unmatched = t.matches(nodeOf)
+	v.holders = t.holders(v, who, nodeOf)
 	return v
 }
 
 // dropRecords forgets the records that neither the last list nor a CSINode has.
-func (t *nodeTable) dropRecords(who *identity) {
+func (t *nodeTable) dropRecords() {
+	missing := map[string]struct{}{}
 	for id, record := range t.records {
-		if !record.listed && !who.claimed(id) {
-			delete(t.records, id)
+		if !record.listed {
+			missing[id] = struct{}{}
 		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	for _, csi := range t.csi {
+		for _, id := range csi.ids {
+			delete(missing, id)
+		}
+	}
+	for id := range missing {
+		delete(t.records, id)
 	}
 }
 
-// assign finds the Kubernetes node of every record that has one: storage node id
-// -> Kubernetes node name.
-func (t *nodeTable) assign(who *identity) map[string]string {
-	nodes := make(map[string]string, len(t.records))
+// assign finds the Kubernetes node of every storage node that is one, be it known
+// by a record or by a CSINode alone: storage node id -> Kubernetes node name. In vain
+// means that some CSINode names an id that is not its node's.
+func (t *nodeTable) assign(who *identity) (nodes map[string]string, vain bool) {
+	nodes = make(map[string]string, len(t.records))
 	for id, record := range t.records {
 		if name := who.nodeOf(&record.StorageNode); name != "" {
 			nodes[id] = name
 		}
 	}
-	return nodes
+	vain = len(who.rivals) > 0
+	for id, claimant := range who.byID {
+		name, found := nodes[id]
+		if _, listed := t.records[id]; !found && !listed {
+			if name = who.onlyClaimant(id); name != "" {
+				nodes[id] = name
+			}
+		}
+		vain = vain || name != claimant
+	}
+	return nodes, vain
 }
 
 // states finds how storage stands on each Kubernetes node. The best state of a
 // node's records counts, so that an Online record wins over a stale duplicate
 // whichever comes first. Without a record, or when the list is too old, the
-// presence of the driver decides.
+// presence of the driver decides. A CSINode without the driver says that it is not
+// there, however well storage is.
 func (t *nodeTable) states(who *identity, nodeOf map[string]string, fresh bool) map[string]placement.StorageState {
 	states := make(map[string]placement.StorageState, len(t.nodes))
 	raise := func(name string, state placement.StorageState) {
-		if best := states[name]; best == placement.NoDriver || state < best {
+		if best, found := states[name]; !found || state < best {
 			states[name] = state
 		}
 	}
 	for id, name := range nodeOf {
-		raise(name, t.state(id, fresh))
-	}
-	for id, names := range who.byID {
-		for _, name := range names {
+		if !who.lacksDriver(name) {
 			raise(name, t.state(id, fresh))
 		}
 	}
 	return states
+}
+
+// presence is the state of a node that no storage node is known to be. The driver
+// may be there all the same, by an id that is another node's as far as can be told,
+// or by none.
+func (t *nodeTable) presence(name string, fresh bool) placement.StorageState {
+	csi := t.csi[name]
+	switch {
+	case !csi.registered:
+		return placement.NoDriver
+	case len(csi.ids) == 0:
+		return placement.Online
+	}
+	best := placement.Offline
+	for _, id := range csi.ids {
+		best = min(best, t.state(id, fresh))
+	}
+	return best
 }
 
 // state is that of a storage node that there is evidence of, be it a record or a
@@ -92,13 +132,17 @@ func (t *nodeTable) state(id string, fresh bool) placement.StorageState {
 	return placement.Online
 }
 
-func (t *nodeTable) picture(old *View, states map[string]placement.StorageState) map[string]*placement.Node {
+func (t *nodeTable) picture(old *View, states map[string]placement.StorageState, fresh bool) map[string]*placement.Node {
 	nodes := make(map[string]*placement.Node, len(t.nodes))
 	t.domains.begin()
 	for name, node := range t.nodes {
+		state, found := states[name]
+		if !found {
+			state = t.presence(name, fresh)
+		}
 		n := placement.Node{
 			Name:          name,
-			State:         states[name],
+			State:         state,
 			Unschedulable: node.unschedulable,
 			Topology:      t.domains.topology(node.place),
 		}
@@ -112,14 +156,32 @@ func (t *nodeTable) picture(old *View, states map[string]placement.StorageState)
 	return nodes
 }
 
-func (t *nodeTable) problems() []NodeProblem {
+// problems are the annotations that cannot be understood and the CSINodes that are
+// not believed.
+func (t *nodeTable) problems(nodeOf map[string]string, vain bool) []NodeProblem {
 	var problems []NodeProblem
 	for name, node := range t.nodes {
 		if node.problem != (placement.Problem{}) {
 			problems = append(problems, NodeProblem{Node: name, Problem: node.problem})
 		}
+		if !vain {
+			continue
+		}
+		for _, id := range t.csi[name].ids {
+			if nodeOf[id] == name {
+				continue
+			}
+			detail := "is named by the CSINode of another node as well, and nothing else tells which node it is; replicas there are near to nothing"
+			if other := nodeOf[id]; other != "" {
+				detail = "is node " + other + " by what storage says of it; this CSINode is not believed"
+			}
+			problems = append(problems, NodeProblem{Node: name,
+				Problem: placement.Problem{Key: CSINodeID, Value: id, Detail: detail}})
+		}
 	}
-	slices.SortFunc(problems, func(a, b NodeProblem) int { return cmp.Compare(a.Node, b.Node) })
+	slices.SortFunc(problems, func(a, b NodeProblem) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value))
+	})
 	return problems
 }
 
@@ -140,29 +202,36 @@ func (t *nodeTable) matches(nodeOf map[string]string) (matched int, unmatched []
 }
 
 // holders lists the storage nodes by their ref, those that only a CSINode knows
-// included, and the addresses that stand for one.
+// included, and the addresses that stand for one. Each has the state of its own
+// record, whatever other records its node has.
 func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []holder {
-	var holders []holder
+	holders := make([]holder, 0, v.ids.len())
 	set := func(id string, h holder) {
-		if h.node != nil {
-			h.state = h.node.State
-		}
 		ref := int(v.ids.ref(id))
 		if ref >= len(holders) {
 			holders = append(holders, make([]holder, ref+1-len(holders))...)
 		}
 		holders[ref] = h
 	}
+	at := func(id string) holder {
+		h := holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)}
+		if h.node != nil && who.lacksDriver(h.node.Name) {
+			h.state = placement.NoDriver
+		}
+		return h
+	}
 	for address, name := range t.addresses(nodeOf) {
-		set(address, holder{node: v.nodes[name]})
+		if node := v.nodes[name]; node != nil {
+			set(address, holder{node: node, state: node.State})
+		}
 	}
 	// Ids come last: one that looks like an address is still an id.
 	for id := range t.records {
-		set(id, holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)})
+		set(id, at(id))
 	}
 	for id := range who.byID {
 		if _, found := t.records[id]; !found {
-			set(id, holder{node: v.nodes[who.nodeOfID(id, "")]})
+			set(id, at(id))
 		}
 	}
 	return holders

@@ -2,38 +2,149 @@ package volumes
 
 import (
 	"math/rand/v2"
-	"sync"
+
+	"github.com/hyperconverge/scheduler/pkg/claims"
 )
 
-// The methods of this file tell the storage source what it has to ask for.
+// The methods of this file say which handles Kubernetes has, and which of them the
+// storage source has to inspect.
 
-// Followed returns all handles that Kubernetes has, in no order. The snapshot
-// takes about 16 bytes per handle.
-func (ix *Index) Followed() Handles {
-	return ix.handles(func(*record) bool { return true })
-}
+// MaxUnclaimed is how many handles are followed at a time that pods name and no PV
+// does. Each in-tree volume that stands in a pod is one: everybody who may create
+// pods can make them up.
+const MaxUnclaimed = 4096
 
-// Unsettled returns the handles that need an inspect: unknown, stale or in doubt.
-func (ix *Index) Unsettled() Handles {
-	view := ix.view.Load()
-	return ix.handles(func(r *record) bool { return r.unsettled(view) })
-}
-
-// NeedsInspect reports whether a handle is followed, and unknown, stale or in
-// doubt.
-func (ix *Index) NeedsInspect(handle string) bool {
-	view, k := ix.view.Load(), keyOf(handle)
+// follow counts one more PV with the handle.
+func (ix *Index) follow(handle string, inspect bool) {
+	if handle == "" {
+		return
+	}
+	now, k := ix.now(), keyOf(handle)
 	shard := ix.volumes.shard(k)
-	shard.RLock()
-	defer shard.RUnlock()
+	shard.Lock()
 	r := shard.get(k)
-	return r != nil && r.unsettled(view)
+	if r == nil {
+		r = shard.add(k, now)
+	} else if r.pvs == 0 {
+		ix.volumes.unclaimed.Add(-1)
+	}
+	r.pvs++
+	inspect = inspect && r.volume == nil
+	shard.Unlock()
+	if inspect {
+		ix.request(k)
+	}
 }
 
-func (ix *Index) handles(wanted func(*record) bool) Handles {
+// forget counts one PV less. The handle is followed on while pods wait for it.
+func (ix *Index) forget(handle string) {
+	k := keyOf(handle)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	r := shard.get(k)
+	if r == nil || r.pvs == 0 {
+		return
+	}
+	r.pvs--
+	if r.pvs > 0 {
+		return
+	}
+	if r.pods > 0 {
+		ix.volumes.unclaimed.Add(1)
+		return
+	}
+	shard.remove(k)
+}
+
+// Request says that one more pod waits for a volume, and returns what is known of
+// it. If that is not enough, the volume is inspected next. It never waits.
+//
+// A handle that no PV names is followed, and not for longer than pods wait for it.
+// FirstSeen of the entry is the zero time if it is not followed, because it is
+// longer than [claims.MaxHandle] or there are MaxUnclaimed already. Such a request
+// leaves nothing behind, and may be made again.
+func (ix *Index) Request(handle string) Entry {
+	if handle == "" {
+		return Entry{}
+	}
+	now, k := ix.now(), keyOf(handle)
+	view := ix.view.Load()
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	r := shard.get(k)
+	inspect := false
+	if r == nil {
+		if len(handle) > claims.MaxHandle || !ix.volumes.admitUnclaimed() {
+			shard.Unlock()
+			return Entry{}
+		}
+		r, inspect = shard.add(k, now), true
+	}
+	// An unclaimed handle is asked for once. If that failed, it will be repeated.
+	inspect = inspect || r.pvs > 0 && r.needsInspect(view)
+	r.pods++
+	copied := *r
+	shard.Unlock()
+	if inspect {
+		ix.request(k)
+	}
+	return ix.entryOf(&copied)
+}
+
+// Release takes back one Request whose entry had a FirstSeen.
+func (ix *Index) Release(handle string) {
+	k := keyOf(handle)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	r := shard.get(k)
+	if r == nil || r.pods == 0 {
+		return
+	}
+	r.pods--
+	if r.pods == 0 && r.pvs == 0 {
+		ix.volumes.unclaimed.Add(-1)
+		shard.remove(k)
+	}
+}
+
+// admitUnclaimed counts one more unclaimed record, if there may be one more.
+func (t *volumeTable) admitUnclaimed() bool {
+	if t.unclaimed.Add(1) > MaxUnclaimed {
+		t.unclaimed.Add(-1)
+		return false
+	}
+	return true
+}
+
+// request tells the source of a handle to be inspected.
+func (ix *Index) request(k key) {
+	if ix.changes.request(k) {
+		ix.signal()
+	}
+}
+
+// Selection says which handles are meant.
+type Selection uint8
+
+const (
+	// Claimed are the handles that PVs name.
+	Claimed Selection = iota
+	// Verifiable are all handles but those without a PV of which storage has said
+	// that it has no such volume.
+	Verifiable
+	// NeedsInspect are those of them that are unknown, stale or dirty.
+	NeedsInspect
+)
+
+// Handles returns the selected handles, in no order. They take about 16 bytes each.
+func (ix *Index) Handles(which Selection) Handles {
+	view := ix.view.Load()
 	var h Handles
 	for k, r := range ix.volumes.read() {
-		if !wanted(r) {
+		if which == Claimed && r.pvs == 0 || which == Verifiable && r.absent() ||
+			which == NeedsInspect && !r.needsInspect(view) {
 			continue
 		}
 		if k.number != 0 {
@@ -66,46 +177,4 @@ func (h *Handles) At(i int) string {
 func (h *Handles) Shuffle() {
 	rand.Shuffle(len(h.numbers), func(i, k int) { h.numbers[i], h.numbers[k] = h.numbers[k], h.numbers[i] })
 	rand.Shuffle(len(h.texts), func(i, k int) { h.texts[i], h.texts[k] = h.texts[k], h.texts[i] })
-}
-
-// Wanted returns a channel that is readable when TakeWanted has something.
-func (ix *Index) Wanted() <-chan struct{} { return ix.wanted.ready }
-
-// TakeWanted returns the handles that are to be inspected before all others,
-// because a PV or a pod has just come up with them, each once, oldest first.
-func (ix *Index) TakeWanted() []string { return ix.wanted.take() }
-
-// wantList is the handles to be inspected at once.
-type wantList struct {
-	mu      sync.Mutex
-	handles []string
-	queued  map[string]struct{}
-	ready   chan struct{}
-}
-
-func newWantList() *wantList {
-	return &wantList{queued: map[string]struct{}{}, ready: make(chan struct{}, 1)}
-}
-
-func (w *wantList) add(handle string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, found := w.queued[handle]; found {
-		return
-	}
-	w.queued[handle] = struct{}{}
-	w.handles = append(w.handles, handle)
-	select {
-	case w.ready <- struct{}{}:
-	default:
-	}
-}
-
-func (w *wantList) take() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	handles := w.handles
-	w.handles = nil
-	w.queued = map[string]struct{}{}
-	return handles
 }

@@ -39,10 +39,12 @@ type Entry struct {
 	Volume    *Volume
 	Freshness Freshness
 	// FirstSeen is when the index first heard of the handle from Kubernetes. It is
-	// the zero time for a handle that nobody follows.
+	// the zero time for a handle that it does not follow.
 	FirstSeen time.Time
 	// Verified is when storage last confirmed the content; zero if it never did.
 	Verified time.Time
+	// Claimed says that a PersistentVolume names the handle.
+	Claimed bool
 }
 
 // record is the entry of one followed handle. All times are index times.
@@ -50,12 +52,12 @@ type record struct {
 	volume     *Volume
 	firstSeen  int64
 	verified   int64
-	dirtySince int64 // 0 unless there is reason to doubt the content
-	wantedAt   int64 // when a pod last asked, which matters only without a PV
-	refs       int32 // PVs that name the handle
-	suspect    bool
-	overdue    bool // dirty for longer than MaxStaleness
-	redirtied  bool // became dirty again while an inspect was under way
+	dirtySince int64  // 0 unless there is reason to doubt the content
+	dirtied    uint32 // counts how often that came up, for an inspect that is under way
+	pvs        int32  // PVs that name the handle
+	pods       int32  // pods that wait for it
+	suspect    bool   // the last answer did not have it
+	overdue    bool   // dirty for longer than MaxStaleness
 }
 
 // store keeps the caller's volume from escaping to the heap where it is only
@@ -76,7 +78,15 @@ func (r *record) freshness(v *View) Freshness {
 	}
 }
 
-// unsettled reports whether an inspect would tell something new.
-func (r *record) unsettled(v *View) bool {
-	return r.volume == nil || r.dirtySince != 0 || r.freshness(v) == Stale
+// needsInspect reports whether an inspect would tell something new.
+func (r *record) needsInspect(v *View) bool {
+	return !r.absent() && (r.volume == nil || r.dirtySince != 0 || r.freshness(v) == Stale)
+}
+
+// absent reports that no PV names the handle, and storage has said that it has no
+// such volume: whoever writes it into a pod has made it up. It is not asked for
+// again as long as the pod is there; a volume that comes up later is told by the
+// watch.
+func (r *record) absent() bool {
+	return r.pvs == 0 && r.suspect && r.volume == nil && r.dirtySince == 0
 }

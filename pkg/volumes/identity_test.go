@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -62,6 +63,10 @@ func TestStorageNodeIsRecognised(t *testing.T) {
 			[]*storagev1.CSINode{testCSINode("a", "s")}, StorageNode{SchedulerNodeName: "b", Hostname: "b", MgmtIP: "10.0.0.1"}, "a"},
 		{"by the scheduler's node name before the hostname", []*v1.Node{testNode("a"), testNode("b")}, nil,
 			StorageNode{SchedulerNodeName: "a", Hostname: "b"}, "a"},
+		{"by the id in CSINode when it says nothing of itself", []*v1.Node{testNode("a"), testNode("b")},
+			[]*storagev1.CSINode{testCSINode("a", "s")}, StorageNode{}, "a"},
+		{"by the id in CSINode when it speaks of machines that are no nodes", []*v1.Node{testNode("a"), testNode("b")},
+			[]*storagev1.CSINode{testCSINode("a", "s")}, StorageNode{SchedulerNodeName: "x", Hostname: "y", MgmtIP: "10.9.9.9"}, "a"},
 		{"by the hostname, whatever the case", []*v1.Node{testNode("a")}, nil, StorageNode{Hostname: "A"}, "a"},
 		{"by a hostname that Kubernetes knows as address", []*v1.Node{testNode("a", v1.NodeAddress{Type: v1.NodeHostName, Address: "Host"})}, nil,
 			StorageNode{Hostname: "host"}, "a"},
@@ -88,6 +93,8 @@ func TestStorageNodeIsRecognised(t *testing.T) {
 		{"not by the CSINode of a node that is gone", []*v1.Node{testNode("a")}, []*storagev1.CSINode{testCSINode("gone", "s")}, StorageNode{}, ""},
 		{"while a node is renamed, by storage's own word", []*v1.Node{testNode("a"), testNode("b")},
 			[]*storagev1.CSINode{testCSINode("a", "s"), testCSINode("b", "s")}, StorageNode{SchedulerNodeName: "b"}, "b"},
+		{"by the hostname that is a node's name, before one that is another's address",
+			[]*v1.Node{testNode("a", hostnameAddress("b")), testNode("b")}, nil, StorageNode{Hostname: "b"}, "b"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,6 +115,254 @@ func TestStorageNodeIsRecognised(t *testing.T) {
 	}
 }
 
+func hostnameAddress(hostname string) v1.NodeAddress {
+	return v1.NodeAddress{Type: v1.NodeHostName, Address: hostname}
+}
+
+// A kubelet writes its own CSINode and the addresses of its own Node. Neither draws
+// the storage node of another node to it.
+func TestStorageNodeIsNotDrawnToAnotherNode(t *testing.T) {
+	// The node "liar" has a kubelet that writes what it likes; "owner" is where s runs.
+	address, otherAddress := internalIP("10.0.0.1"), internalIP("10.0.0.2")
+	owner := func(addresses ...v1.NodeAddress) *v1.Node { return testNode("owner", addresses...) }
+	liar := func(addresses ...v1.NodeAddress) *v1.Node { return testNode("liar", addresses...) }
+	both := []*storagev1.CSINode{testCSINode("owner", "s"), testCSINode("liar", "s")}
+	onlyOwner := []*storagev1.CSINode{testCSINode("owner", "s")}
+	for _, tc := range []struct {
+		name     string
+		nodes    []*v1.Node
+		csiNodes []*storagev1.CSINode
+		record   StorageNode // its id is s
+		want     string
+		problems []string // the nodes that are told of a CSINode that is not believed
+	}{
+		{"two CSINodes name it: the scheduler's node name decides", []*v1.Node{owner(), liar(address)}, both,
+			StorageNode{SchedulerNodeName: "owner", MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
+		{"two CSINodes name it: the hostname decides", []*v1.Node{owner(), liar()}, both,
+			StorageNode{Hostname: "OWNER"}, "owner", []string{"liar"}},
+		{"two CSINodes name it: the first label of the hostname decides", []*v1.Node{owner(), liar()}, both,
+			StorageNode{Hostname: "owner.example.com"}, "owner", []string{"liar"}},
+		{"two CSINodes name it: the hostname decides that is the node's address", []*v1.Node{owner(hostnameAddress("host")), liar()}, both,
+			StorageNode{Hostname: "host"}, "owner", []string{"liar"}},
+		{"two CSINodes name it: the management address decides", []*v1.Node{owner(address), liar(otherAddress)}, both,
+			StorageNode{MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
+		{"two CSINodes name it: the data address decides", []*v1.Node{owner(address), liar(otherAddress)}, both,
+			StorageNode{MgmtIP: "10.9.9.9", DataIP: "10.0.0.1"}, "owner", []string{"liar"}},
+		{"two CSINodes name it, and nothing tells which is right: none is", []*v1.Node{owner(), liar()}, both,
+			StorageNode{}, "", []string{"liar", "owner"}},
+		{"two CSINodes name it, and the rest speaks of machines that are no nodes: none is", []*v1.Node{owner(address), liar(otherAddress)}, both,
+			StorageNode{SchedulerNodeName: "x", Hostname: "y", MgmtIP: "10.9.9.9", DataIP: "nonsense"}, "", []string{"liar", "owner"}},
+		{"two CSINodes name it, and the addresses tell of either: none is", []*v1.Node{owner(address), liar(otherAddress)}, both,
+			StorageNode{MgmtIP: "10.0.0.1", DataIP: "10.0.0.2"}, "", []string{"liar", "owner"}},
+		{"two CSINodes name it, and both nodes have its address: none is", []*v1.Node{owner(address), liar(address)}, both,
+			StorageNode{MgmtIP: "10.0.0.1"}, "", []string{"liar", "owner"}},
+		{"two CSINodes name it, and the liar takes its address, too: the owner's name decides", []*v1.Node{owner(address), liar(address, hostnameAddress("owner"))}, both,
+			StorageNode{Hostname: "owner", MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
+		{"two CSINodes name it, and the liar alone has its address: the owner's name decides", []*v1.Node{owner(), liar(address)}, both,
+			StorageNode{Hostname: "owner", MgmtIP: "10.0.0.1"}, "owner", []string{"liar"}},
+		{"two CSINodes name it, and storage says that it is a third node", []*v1.Node{owner(), liar(), testNode("third")}, both,
+			StorageNode{Hostname: "third"}, "third", []string{"liar", "owner"}},
+		{"three CSINodes name it: the hostname decides", []*v1.Node{owner(), liar(), testNode("a")},
+			append([]*storagev1.CSINode{testCSINode("a", "s")}, both...), StorageNode{Hostname: "owner"}, "owner", []string{"a", "liar"}},
+		{"the liar takes the address: the owner's CSINode decides", []*v1.Node{owner(address), liar(address)}, onlyOwner,
+			StorageNode{MgmtIP: "10.0.0.1"}, "owner", nil},
+		{"the liar takes the hostname: the owner's name decides", []*v1.Node{owner(), liar(hostnameAddress("owner"))}, nil,
+			StorageNode{Hostname: "owner"}, "owner", nil},
+		{"the liar takes an address that the owner has outside of Kubernetes: the owner's CSINode decides if the liar has a storage node of its own",
+			[]*v1.Node{owner(), liar(address)}, []*storagev1.CSINode{testCSINode("owner", "s"), testCSINode("liar", "own")},
+			StorageNode{MgmtIP: "10.0.0.1"}, "owner", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ix, _ := newTestIndex()
+			ix.feedNodes(tc.nodes, tc.csiNodes)
+			tc.record.ID, tc.record.State = "s", placement.StorageDown
+			ix.SetStorageNodes([]StorageNode{tc.record})
+			ix.step()
+
+			view := ix.View()
+			if node, state := view.Holder(ix.ids.ref("s")); nameOf(node) != tc.want || state != placement.StorageDown {
+				t.Errorf("storage node is %q in state %v, want %q, StorageDown", nameOf(node), state, tc.want)
+			}
+			var told []string
+			for _, problem := range view.Problems() {
+				if problem.Value == "s" {
+					told = append(told, problem.Node)
+				}
+			}
+			if !slices.Equal(told, tc.problems) {
+				t.Errorf("problems are told of nodes %v, want %v", told, tc.problems)
+			}
+			unmatched := 0
+			if tc.want == "" {
+				unmatched = 1
+			}
+			if got := Summarize(ix, 1).UnmatchedNodes; got != unmatched {
+				t.Errorf("%d storage nodes are no node, want %d", got, unmatched)
+			}
+		})
+	}
+}
+
+// A node whose CSINode names an id in vain still shows that the driver is there.
+func TestCSINodeThatIsNotBelievedShowsTheDriver(t *testing.T) {
+	list := []StorageNode{{ID: "s", Hostname: "owner", State: placement.StorageDown}, {ID: "own", Hostname: "liar", State: placement.Offline}}
+	for _, tc := range []struct {
+		name string
+		list []StorageNode
+		want placement.StorageState
+	}{
+		{"as storage stands for that id", list[:1], placement.StorageDown},
+		{"but not where storage has a record of the node itself", list, placement.Offline},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ix, _ := newTestIndex()
+			ix.feedNodes([]*v1.Node{testNode("owner"), testNode("liar")}, []*storagev1.CSINode{testCSINode("owner", "s"), testCSINode("liar", "s")})
+			ix.SetStorageNodes(tc.list)
+			ix.step()
+			if got := ix.View().Node("liar").State; got != tc.want {
+				t.Errorf("node is %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestCSINodesThatAloneNameAnIDAreBelievedOnlyWhenOneDoes(t *testing.T) {
+	ix, _ := newTestIndex()
+	ix.feedNodes([]*v1.Node{testNode("a"), testNode("b"), testNode("c")},
+		[]*storagev1.CSINode{testCSINode("a", "s"), testCSINode("b", "t"), testCSINode("c", "t")})
+	ix.step()
+	for id, want := range map[string]string{"s": "a", "t": ""} {
+		if node, state := ix.View().Holder(ix.ids.ref(id)); nameOf(node) != want || state != placement.Online {
+			t.Errorf("storage node %s is %q in state %v, want %q, Online", id, nameOf(node), state, want)
+		}
+	}
+}
+
+// The driver must be in the CSINode if there is one.
+func TestCSINodeWithoutTheDriver(t *testing.T) {
+	record := StorageNode{ID: "s", Hostname: "a", State: placement.Online}
+	without := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+	with := func(drivers ...storagev1.CSINodeDriver) *storagev1.CSINode {
+		return &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: storagev1.CSINodeSpec{Drivers: drivers}}
+	}
+	for _, tc := range []struct {
+		name   string
+		node   *storagev1.CSINode
+		listed bool
+		want   placement.StorageState
+	}{
+		{"no CSINode: storage's word counts", nil, true, placement.Online},
+		{"no CSINode and no record", nil, false, placement.NoDriver},
+		{"a CSINode without any driver, against storage's word", without, true, placement.NoDriver},
+		{"a CSINode with another driver, against storage's word", with(storagev1.CSINodeDriver{Name: "other.example.com", NodeID: "s"}), true, placement.NoDriver},
+		{"a CSINode with the driver", with(storagev1.CSINodeDriver{Name: testDriver, NodeID: "s"}), true, placement.Online},
+		{"a CSINode with the driver beside another", with(storagev1.CSINodeDriver{Name: "other.example.com", NodeID: "x"},
+			storagev1.CSINodeDriver{Name: testDriver, NodeID: "s"}), true, placement.Online},
+		{"a CSINode with the driver, but another id", with(storagev1.CSINodeDriver{Name: testDriver, NodeID: "new"}), true, placement.Online},
+		{"a CSINode with the driver, but no id", with(storagev1.CSINodeDriver{Name: testDriver}), true, placement.Online},
+		{"a CSINode with the driver, but neither id nor record", with(storagev1.CSINodeDriver{Name: testDriver}), false, placement.Online},
+		{"a CSINode without the driver and no record", without, false, placement.NoDriver},
+	} {
+		for _, fresh := range []bool{true, false} {
+			t.Run(fmt.Sprint(tc.name, ", fresh ", fresh), func(t *testing.T) {
+				ix, clock := newTestIndex()
+				nodes := []*storagev1.CSINode{}
+				if tc.node != nil {
+					nodes = append(nodes, tc.node)
+				}
+				ix.feedNodes([]*v1.Node{testNode("a")}, nodes)
+				if tc.listed {
+					ix.SetStorageNodes([]StorageNode{record})
+				}
+				ix.step()
+				if !fresh {
+					clock.Step(2 * time.Minute)
+					ix.step()
+				}
+				if got := ix.View().Node("a").State; got != tc.want {
+					t.Errorf("node is %v, want %v", got, tc.want)
+				}
+				if node, state := ix.View().Holder(ix.ids.ref("s")); tc.listed && (nameOf(node) != "a" || state != tc.want) {
+					t.Errorf("a replica there is on %q in state %v, want a, %v", nameOf(node), state, tc.want)
+				}
+			})
+		}
+	}
+}
+
+// Volumes of the in-tree plugin are mounted by the CSI driver that it has migrated to.
+func TestInTreeDriverIsRegisteredByItsCSIName(t *testing.T) {
+	ix := NewIndex(Options{Drivers: []string{claims.InTreeDriver}})
+	ix.feedNodes([]*v1.Node{testNode("a"), testNode("b")}, []*storagev1.CSINode{testCSINode("a", "s"), testCSINode("b")})
+	ix.step()
+	view := ix.View()
+	if a, b := view.Node("a").State, view.Node("b").State; a != placement.Online || b != placement.NoDriver {
+		t.Errorf("the node with the CSI driver is %v, the other %v, want Online and NoDriver", a, b)
+	}
+	if node, _ := view.Holder(ix.ids.ref("s")); nameOf(node) != "a" {
+		t.Errorf("storage node s is %q, want a", nameOf(node))
+	}
+}
+
+func TestDriverComesAndGoesWithTheCSINode(t *testing.T) {
+	ix, _ := newTestIndex()
+	ix.feedNodes([]*v1.Node{testNode("a")}, []*storagev1.CSINode{testCSINode("a", "s")})
+	ix.SetStorageNodes([]StorageNode{{ID: "s", Hostname: "a", State: placement.Online}})
+	ix.step()
+	var told []placement.StorageState
+	ix.Subscribe(func(c Change) {
+		for _, n := range c.Nodes {
+			told = append(told, n.New.State)
+		}
+	})
+	ix.csiNodeHandler().OnUpdate(testCSINode("a", "s"), testCSINode("a"))
+	ix.step()
+	ix.csiNodeHandler().OnDelete(testCSINode("a"))
+	ix.step()
+	ix.csiNodeHandler().OnAdd(testCSINode("a"), false)
+	ix.step()
+	ix.csiNodeHandler().OnUpdate(testCSINode("a"), testCSINode("a", "s"))
+	ix.step()
+	want := []placement.StorageState{placement.NoDriver, placement.Online, placement.NoDriver, placement.Online}
+	if !slices.Equal(told, want) {
+		t.Errorf("subscribers were told %v, want %v", told, want)
+	}
+}
+
+// A replica counts by the state of its own record, not by that of the node.
+func TestReplicaUnderAnOldRecordOfARebuiltNode(t *testing.T) {
+	ix, clock := newTestIndex()
+	ix.feedNodes([]*v1.Node{testNode("a")}, nil)
+	list := func(old placement.StorageState) {
+		ix.SetStorageNodes([]StorageNode{{ID: "old", Hostname: "a", State: old}, {ID: "new", Hostname: "a", State: placement.Online}})
+		ix.step()
+	}
+	expect := func(what string, want placement.StorageState) {
+		t.Helper()
+		node, state := ix.View().Holder(ix.ids.ref("old"))
+		if nameOf(node) != "a" || state != want || node.State != placement.Online {
+			t.Errorf("%s: the old record is %q in state %v, want a, %v", what, nameOf(node), state, want)
+		}
+	}
+	list(placement.Offline)
+	ix.follow("1", false)
+	ix.follow("2", false)
+	ix.Notice(observe("1", "old"))
+	ix.Notice(observe("2", "new"))
+	ix.step()
+	var told []Change
+	ix.Subscribe(func(c Change) { told = append(told, c) })
+	expect("offline", placement.Offline)
+	list(placement.StorageDown)
+	expect("its state changes", placement.StorageDown)
+	if len(told) != 1 || !slices.Equal(told[0].Volumes, []string{"1"}) || len(told[0].Nodes) != 0 {
+		t.Errorf("subscribers were told %+v, want a change of volume 1 alone", told)
+	}
+	clock.Step(time.Hour)
+	ix.step()
+	expect("the list is too old", placement.Online)
+}
+
 func TestOnlineRecordWinsOverItsDuplicates(t *testing.T) {
 	old := StorageNode{ID: "old", Hostname: "a", State: placement.Offline}
 	down := StorageNode{ID: "down", MgmtIP: "10.0.0.1", State: placement.StorageDown}
@@ -121,8 +376,8 @@ func TestOnlineRecordWinsOverItsDuplicates(t *testing.T) {
 			t.Errorf("node is %v, want Online", state)
 		}
 		for _, record := range order {
-			if node, state := ix.View().Holder(ix.ids.ref(record.ID)); nameOf(node) != "a" || state != placement.Online {
-				t.Errorf("a replica under id %s is on %q in state %v, want a, Online", record.ID, nameOf(node), state)
+			if node, state := ix.View().Holder(ix.ids.ref(record.ID)); nameOf(node) != "a" || state != record.State {
+				t.Errorf("a replica under id %s is on %q in state %v, want a, %v", record.ID, nameOf(node), state, record.State)
 			}
 		}
 	}
@@ -237,7 +492,7 @@ func TestNodeStatesGetOldWithTheNodeList(t *testing.T) {
 				pass(maxStaleness / 3)
 				ix.Notice(observe("1", "s1"))
 				mustResolve(ix, "1", observe("1", "s1"))
-				ix.MarkMissing("2")
+				mustMiss(ix, "2")
 			}
 			pass(0)
 		}, byDriver},
@@ -307,7 +562,7 @@ func TestListWithoutNodesIsNoContact(t *testing.T) {
 	for _, list := range [][]StorageNode{nil, {{Hostname: "a"}}} {
 		ix.SetStorageNodes(list)
 		ix.step()
-		if s := ix.Summary(0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
+		if s := Summarize(ix, 0); !s.LastContact.IsZero() || !s.LastNodeList.IsZero() || ix.View().Reached() {
 			t.Errorf("after %v: contact %v, node list %v, reached %v", list, s.LastContact, s.LastNodeList, ix.View().Reached())
 		}
 	}
@@ -345,6 +600,9 @@ func FuzzIdentity(f *testing.F) {
 	f.Add(".", "..", "fe80::1%eth0", "", "", ".", "fe80::1%eth0", "256.0.0.1")
 	f.Add("10.0.0.1", "10.0.0.1", "", "s1", "10", "10", "0.0.0.0", "127.0.0.1")
 	f.Fuzz(func(t *testing.T, node, hostname, ip, id, schedulerName, storageHostname, mgmtIP, dataIP string) {
+		if node == "" {
+			return // no node is without a name
+		}
 		ix, _ := newTestIndex()
 		other := testNode("other")
 		ix.feedNodes([]*v1.Node{testNode(node, internalIP(ip), v1.NodeAddress{Type: v1.NodeHostName, Address: hostname}), other},
@@ -359,8 +617,10 @@ func FuzzIdentity(f *testing.F) {
 			if holder != nil {
 				t.Errorf("no storage node is %s", holder.Name)
 			}
-		case nameOf(holder) != "other" || state != placement.Offline:
-			t.Errorf("storage node %q is %q in state %v, against its CSINode", id, nameOf(holder), state)
+		case holder == nil || state != placement.Offline:
+			t.Errorf("storage node %q is %q in state %v, though a CSINode names it", id, nameOf(holder), state)
+		case holder.Name != "other":
+			t.Errorf("storage node %q is %s, against the only CSINode that names it", id, holder.Name)
 		}
 		ix.csiNodeHandler().OnDelete(testCSINode("other", id))
 		ix.step()

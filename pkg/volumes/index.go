@@ -17,8 +17,8 @@ type Options struct {
 	// TopologyKeys are the node labels of regions, zones and racks.
 	TopologyKeys TopologyKeys
 	// MaxStaleness is how long data is used after storage was last reached, the
-	// states of nodes after storage last listed them, or a volume after it was
-	// found to be in doubt. Zero means 10 minutes.
+	// states of nodes after storage last listed them, or a volume after it became
+	// dirty. Zero means 10 minutes.
 	MaxStaleness time.Duration
 	// Clock is the real clock if nil.
 	Clock clock.WithTicker
@@ -41,7 +41,6 @@ type Index struct {
 	nodes    *nodeTable
 	ids      *nodeIDs
 	changes  *changes
-	wanted   *wantList
 	revision atomic.Uint64
 	contact  atomic.Int64 // index time of the last answer from storage; 0 if none
 	listed   atomic.Int64 // index time of the last node list that names a node; 0 if none
@@ -66,7 +65,6 @@ func NewIndex(opts Options) *Index {
 		nodes:        newNodeTable(),
 		ids:          newNodeIDs(),
 		changes:      newChanges(),
-		wanted:       newWantList(),
 		wake:         make(chan struct{}, 1),
 	}
 	if ix.maxStaleness <= 0 {
@@ -96,12 +94,16 @@ func (ix *Index) Lookup(handle string) Entry {
 	}
 	copied := *r
 	shard.RUnlock()
+	return ix.entryOf(&copied)
+}
 
+func (ix *Index) entryOf(r *record) Entry {
 	return Entry{
-		Volume:    copied.volume,
-		Freshness: copied.freshness(ix.view.Load()),
-		FirstSeen: ix.timeOf(copied.firstSeen),
-		Verified:  ix.timeOf(copied.verified),
+		Volume:    r.volume,
+		Freshness: r.freshness(ix.view.Load()),
+		FirstSeen: ix.timeOf(r.firstSeen),
+		Verified:  ix.timeOf(r.verified),
+		Claimed:   r.pvs > 0,
 	}
 }
 
@@ -133,7 +135,7 @@ func (ix *Index) HasSynced() bool {
 			synced = ix.syncedAt.Load()
 		}
 	}
-	return ix.view.Load().generation+1 >= synced
+	return ix.view.Load().table+1 >= synced
 }
 
 // now is the index time: nanoseconds since the index was made, never zero.

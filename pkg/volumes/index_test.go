@@ -2,7 +2,11 @@ package volumes
 
 import (
 	"errors"
+	"fmt"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -37,45 +42,45 @@ func TestEntryGoesThroughItsStates(t *testing.T) {
 		}, Suspect, true},
 		{"not found leaves what was known", func(ix *Index, _ func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
-			ix.MarkMissing(handle)
+			mustMiss(ix, handle)
 		}, Suspect, true},
 		{"found again after that", func(ix *Index, _ func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
-			ix.MarkMissing(handle)
+			mustMiss(ix, handle)
 			mustResolve(ix, handle, observe("1", "a"))
 		}, Fresh, true},
-		{"a message that differs only casts doubt", func(ix *Index, _ func(time.Duration)) {
+		{"a message that differs only makes it dirty", func(ix *Index, _ func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
 			ix.Notice(observe("1", "b"))
 		}, Fresh, true},
-		{"a doubt that lasts makes it stale", func(ix *Index, pass func(time.Duration)) {
+		{"being dirty for long makes it stale", func(ix *Index, pass func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
 			ix.Notice(observe("1", "b"))
 			pass(40 * time.Second)
-			ix.MarkContact()
+			ix.markContact(ix.now())
 			pass(40 * time.Second)
 		}, Stale, true},
-		{"repeated doubts do not put that off", func(ix *Index, pass func(time.Duration)) {
+		{"becoming dirty again does not put that off", func(ix *Index, pass func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
 			for range 4 {
 				ix.Notice(observe("1", "b"))
 				pass(20 * time.Second)
 			}
 		}, Stale, true},
-		{"an inspect ends the doubt", func(ix *Index, pass func(time.Duration)) {
+		{"an inspect makes it clean", func(ix *Index, pass func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
 			ix.Notice(observe("1", "b"))
 			pass(40 * time.Second)
 			mustResolve(ix, handle, observe("1", "b"))
 			pass(40 * time.Second)
 		}, Fresh, true},
-		{"but not a doubt that came up while it was under way", func(ix *Index, pass func(time.Duration)) {
+		{"but not of what came up while it was under way", func(ix *Index, pass func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
-			ix.BeginInspect(handle)
+			inspection := begin(ix, handle)
 			ix.Notice(observe("1", "b"))
-			resolve(ix, handle, observe("1", "a"))
+			mustFind(&inspection, observe("1", "a"))
 			pass(40 * time.Second)
-			ix.MarkContact()
+			ix.markContact(ix.now())
 			pass(40 * time.Second)
 		}, Stale, true},
 		{"a short outage changes nothing", func(ix *Index, pass func(time.Duration)) {
@@ -89,7 +94,7 @@ func TestEntryGoesThroughItsStates(t *testing.T) {
 		{"the storage API being back does not vouch for it", func(ix *Index, pass func(time.Duration)) {
 			mustResolve(ix, handle, observe("1", "a"))
 			pass(2 * time.Minute)
-			ix.MarkContact()
+			ix.markContact(ix.now())
 			pass(0)
 		}, Stale, true},
 		{"a message of the new watch does", func(ix *Index, pass func(time.Duration)) {
@@ -115,22 +120,36 @@ func TestEntryGoesThroughItsStates(t *testing.T) {
 	}
 }
 
-func resolve(ix *Index, handle string, o *Observation) {
-	if _, err := ix.Resolve(handle, o); err != nil {
+// begin starts an inspect of a handle that is followed.
+func begin(ix *Index, handle string) Inspection {
+	inspection, ok := ix.Begin(handle)
+	if !ok {
+		panic("there is nothing to ask")
+	}
+	return inspection
+}
+
+func mustResolve(ix *Index, handle string, o *Observation) {
+	inspection := begin(ix, handle)
+	mustFind(&inspection, o)
+}
+
+func mustFind(inspection *Inspection, o *Observation) {
+	if _, err := inspection.Found(o); err != nil {
 		panic(err)
 	}
 }
 
-func mustResolve(ix *Index, handle string, o *Observation) {
-	ix.BeginInspect(handle)
-	resolve(ix, handle, o)
-}
-
 func mustNotResolve(ix *Index, handle string, o *Observation) {
-	ix.BeginInspect(handle)
-	if _, err := ix.Resolve(handle, o); err == nil {
+	inspection := begin(ix, handle)
+	if _, err := inspection.Found(o); err == nil {
 		panic("the answer was taken")
 	}
+}
+
+func mustMiss(ix *Index, handle string) {
+	inspection := begin(ix, handle)
+	inspection.Missing()
 }
 
 func TestResolveTellsWhatTheAnswerMeant(t *testing.T) {
@@ -141,22 +160,26 @@ func TestResolveTellsWhatTheAnswerMeant(t *testing.T) {
 		o      *Observation
 		want   Verdict
 	}{
-		{"nobody follows it", func() {}, observe("1", "a"), Dropped},
 		{"it was unknown", func() { ix.follow("1", false) }, observe("1", "a"), Learned},
 		{"it is as it was", func() {}, observe("1", "a"), Confirmed},
 		{"it changed and nothing said so", func() {}, observe("1", "b"), Diverged},
 		{"it changed as a message said", func() { ix.Notice(observe("1", "c")) }, observe("1", "c"), Learned},
-		{"it was missing for a while", func() { ix.MarkMissing("1") }, observe("1", "d"), Learned},
+		{"it was missing for a while", func() { mustMiss(ix, "1") }, observe("1", "d"), Learned},
 	}
 	for _, step := range steps {
 		step.before()
-		ix.BeginInspect("1")
-		if got, err := ix.Resolve("1", step.o); got != step.want || err != nil {
+		inspection := begin(ix, "1")
+		if got, err := inspection.Found(step.o); got != step.want || err != nil {
 			t.Errorf("%s: %v, %v, want %v", step.name, got, err, step.want)
 		}
 	}
-	if _, err := ix.Resolve("1", &Observation{ID: "1"}); !errors.Is(err, ErrNoReplicas) {
+	inspection := begin(ix, "1")
+	if _, err := inspection.Found(&Observation{ID: "1"}); !errors.Is(err, ErrNoReplicas) {
 		t.Errorf("an answer without replicas: %v, want ErrNoReplicas", err)
+	}
+	ix.forget("1")
+	if got, err := inspection.Found(observe("1", "a")); got != Dropped || err != nil {
+		t.Errorf("nobody follows it any more: %v, %v, want %v", got, err, Dropped)
 	}
 }
 
@@ -200,67 +223,299 @@ func TestVolumeIsFoundByItsNameToo(t *testing.T) {
 	}
 }
 
+func followed(ix *Index, handle string) bool { return !ix.Lookup(handle).FirstSeen.IsZero() }
+
 func TestHandleIsFollowedAsLongAsKubernetesOrAPodHasIt(t *testing.T) {
-	followed := func(ix *Index) bool { return !ix.Lookup("1").FirstSeen.IsZero() }
 	ix, clock := newTestIndex()
-	ix.follow("1", false)
-	ix.follow("1", false)
-	ix.forget("1")
-	if !followed(ix) {
-		t.Fatal("two PVs had the handle, one is left, and it is forgotten")
+	steps := []struct {
+		name              string
+		do                func()
+		followed, claimed bool
+	}{
+		{"two PVs have the handle", func() {
+			ix.follow("1", false)
+			ix.follow("1", false)
+		}, true, true},
+		{"one PV is left", func() { ix.forget("1") }, true, true},
+		{"no PV is left", func() { ix.forget("1") }, false, false},
+		{"two pods request it", func() {
+			ix.Request("1")
+			ix.Request("1")
+		}, true, false},
+		{"one pod has waited for a day, and the other is gone", func() {
+			ix.Release("1")
+			clock.Step(24 * time.Hour)
+			ix.step()
+		}, true, false},
+		{"a PV comes up with it", func() { ix.follow("1", true) }, true, true},
+		{"the PV goes, and the pod still waits", func() { ix.forget("1") }, true, false},
+		{"a PV comes up again", func() { ix.follow("1", true) }, true, true},
+		{"the pod goes, and the PV is there", func() { ix.Release("1") }, true, true},
+		{"the PV goes, too", func() { ix.forget("1") }, false, false},
+		{"more is taken back than was there", func() {
+			ix.forget("1")
+			ix.Release("1")
+		}, false, false},
+		{"a pod that comes then", func() { ix.Request("1") }, true, false},
+		{"is gone", func() { ix.Release("1") }, false, false},
 	}
-	ix.forget("1")
-	if followed(ix) {
-		t.Fatal("no PV has the handle, and it is still followed")
+	for _, step := range steps {
+		step.do()
+		entry := ix.Lookup("1")
+		if got := !entry.FirstSeen.IsZero(); got != step.followed || entry.Claimed != step.claimed {
+			t.Errorf("%s: followed %v, claimed %v; want %v, %v", step.name, got, entry.Claimed, step.followed, step.claimed)
+		}
 	}
-	ix.Want("1")
-	clock.Step(time.Hour - time.Second)
-	ix.step()
-	if !followed(ix) {
-		t.Fatal("a pod wanted the handle within the hour, and it is forgotten")
+	if n := ix.volumes.unclaimed.Load(); n != 0 {
+		t.Errorf("%d handles without a PV are counted at the end", n)
 	}
-	clock.Step(time.Second)
-	ix.step()
-	if followed(ix) {
-		t.Fatal("a pod wanted the handle an hour ago, and it is still followed")
-	}
-	ix.Want("1")
-	ix.follow("1", false)
-	clock.Step(2 * time.Hour)
-	ix.step()
-	if !followed(ix) {
-		t.Fatal("a PV has the handle, and it is forgotten because no pod wants it")
-	}
-	ix.forget("1")
-	if followed(ix) {
-		t.Fatal("the last PV is gone, and the handle is still followed")
-	}
-	ix.forget("1")
-	ix.Want("")
+	ix.Request("")
 	ix.follow("", true)
 	ix.forget("")
-	if n := ix.Followed(); n.Len() != 0 {
+	if n := ix.Handles(Verifiable); n.Len() != 0 {
 		t.Errorf("%d handles are followed, want none", n.Len())
 	}
 }
 
-func TestWantedHandlesAreHandedOutOnce(t *testing.T) {
+// requested returns what the source is told to inspect, sorted.
+func requested(ix *Index) []string {
+	var handles []string
+	defer ix.Subscribe(func(c Change) { handles = append(handles, c.Requested...) })()
+	ix.step()
+	slices.Sort(handles)
+	return handles
+}
+
+func TestSourceHearsOfWhatIsToBeInspectedNext(t *testing.T) {
 	ix, _ := newTestIndex()
-	ix.follow("1", true)  // a new PV
-	ix.follow("2", false) // a PV of the initial list
-	ix.Want("3")
-	ix.Want("1")
-	select {
-	case <-ix.Wanted():
-	default:
-		t.Fatal("nobody is told that handles are wanted")
+	defer ix.Subscribe(func(Change) {})()
+	steps := []struct {
+		name string
+		do   func()
+		want []string
+	}{
+		{"a new PV", func() { ix.follow("1", true) }, []string{"1"}},
+		{"a PV of the initial list", func() { ix.follow("2", false) }, nil},
+		{"pods request both, and something that no PV has", func() {
+			for range 3 {
+				ix.Request("1")
+				ix.Request("2")
+				ix.Request("made-up")
+			}
+		}, []string{"1", "2", "made-up"}},
+		{"one more pod requests what no PV has and nobody has answered", func() { ix.Request("made-up") }, nil},
+		{"one more pod requests what storage is known not to have", func() {
+			mustMiss(ix, "made-up")
+			ix.Request("made-up")
+		}, nil},
+		{"a PV comes up with it", func() { ix.follow("made-up", true) }, []string{"made-up"}},
+		{"a volume that is known", func() {
+			mustResolve(ix, "1", observe("1", "a"))
+			ix.Request("1")
+		}, nil},
+		{"and that is dirty now", func() {
+			ix.Notice(observe("1", "b"))
+			ix.Request("1")
+		}, []string{"1"}},
 	}
-	if diff := cmp.Diff([]string{"1", "3"}, ix.TakeWanted()); diff != "" {
-		t.Errorf("wanted handles differ (-want +got):\n%s", diff)
+	for _, step := range steps {
+		step.do()
+		if diff := cmp.Diff(step.want, requested(ix)); diff != "" {
+			t.Errorf("%s: requested handles differ (-want +got):\n%s", step.name, diff)
+		}
 	}
-	ix.Want("3")
-	if diff := cmp.Diff([]string{"3"}, ix.TakeWanted()); diff != "" {
-		t.Errorf("handles wanted again differ (-want +got):\n%s", diff)
+}
+
+func TestWhatStorageDoesNotHaveAndNoPVNamesIsNotAskedForAgain(t *testing.T) {
+	ix, _ := newTestIndex()
+	asked := func() []string {
+		var handles []string
+		for _, which := range []Selection{Verifiable, NeedsInspect} {
+			selected := ix.Handles(which)
+			for i := range selected.Len() {
+				handles = append(handles, selected.At(i))
+			}
+		}
+		slices.Sort(handles)
+		return slices.Compact(handles)
+	}
+	ix.Request("made-up")
+	ix.follow("1", false)
+	if diff := cmp.Diff([]string{"1", "made-up"}, asked()); diff != "" {
+		t.Errorf("at first, what may be asked for differs (-want +got):\n%s", diff)
+	}
+	mustMiss(ix, "made-up")
+	mustMiss(ix, "1")
+	if diff := cmp.Diff([]string{"1"}, asked()); diff != "" {
+		t.Errorf("after the answers, what may be asked for differs (-want +got):\n%s", diff)
+	}
+	if _, ok := ix.Begin("made-up"); ok {
+		t.Error("an inspect begins of what storage is known not to have")
+	}
+	if claimed := ix.Handles(Claimed); claimed.Len() != 1 || claimed.At(0) != "1" {
+		t.Errorf("handles of PVs are %v", claimed)
+	}
+	ix.Notice(&Observation{ID: "9", Name: "made-up", ReplicaSets: [][]string{{"a"}}})
+	if ix.Lookup("made-up").Freshness != Fresh {
+		t.Error("a volume that comes up later is not taken from the watch")
+	}
+	ix.Release("made-up")
+	ix.Request("made-up")
+	if diff := cmp.Diff([]string{"1", "made-up"}, asked()); diff != "" {
+		t.Errorf("for another pod, what may be asked for differs (-want +got):\n%s", diff)
+	}
+}
+
+func TestHandlesWithoutAPVAreBounded(t *testing.T) {
+	ix, _ := newTestIndex()
+	long := strings.Repeat("x", claims.MaxHandle+1)
+	if ix.Request(long) != (Entry{}) || followed(ix, long) {
+		t.Error("a handle that is too long is followed")
+	}
+	ix.follow(long, false)
+	if ix.Request(long).FirstSeen.IsZero() {
+		t.Error("a handle that a PV names is not followed, because it is long")
+	}
+	ix.Release(long)
+	for i := range MaxUnclaimed {
+		if ix.Request(fmt.Sprint("made-up-", i)).FirstSeen.IsZero() {
+			t.Fatalf("handle %d is not followed", i)
+		}
+	}
+	if ix.Request("one-more") != (Entry{}) || followed(ix, "one-more") {
+		t.Error("there is no end to handles that no PV names")
+	}
+	if ix.Request("made-up-7").FirstSeen.IsZero() {
+		t.Error("what is followed is refused to another pod")
+	}
+	ix.follow("of-a-PV", true)
+	if ix.Request("of-a-PV").FirstSeen.IsZero() {
+		t.Error("handles that no PV names keep out one that a PV names")
+	}
+	ix.Release("made-up-5")
+	if ix.Request("one-more").FirstSeen.IsZero() {
+		t.Error("there is room, and a handle is refused")
+	}
+}
+
+func TestNothingIsLeftOfHandlesOfPodsThatAreGone(t *testing.T) {
+	ix, _ := newTestIndex()
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	defer ix.Subscribe(func(Change) {})()
+	round := func(i int) {
+		pod := func(handle string) {
+			if entry := ix.Request(handle); !entry.FirstSeen.IsZero() {
+				ix.step()
+				ix.Release(handle)
+			}
+		}
+		for k := range 100 {
+			pod(fmt.Sprint(strings.Repeat("x", claims.MaxHandle-20), i, "-", k))
+		}
+		pod(strings.Repeat(strconv.Itoa(i%10), 900<<10))
+	}
+	round(0)
+	before := heap()
+	for i := range 300 {
+		round(i)
+	}
+	if after := heap(); after > before+1<<20 {
+		t.Errorf("the heap has grown from %d to %d bytes", before, after)
+	}
+	runtime.KeepAlive(ix)
+}
+
+func TestAnswersThatNobodyMeansTeachNothing(t *testing.T) {
+	many := func(n int) []string {
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = fmt.Sprint("made-up-", i)
+		}
+		return ids
+	}
+	sets := make([][]string, MaxReplicas+1)
+	for i := range sets {
+		sets[i] = []string{"a"}
+	}
+	tests := []struct {
+		name string
+		o    Observation
+		want error
+	}{
+		{"one stripe of two without a holder", Observation{ID: "1", ReplicaSets: [][]string{{"b"}, {}}}, ErrNoReplicas},
+		{"one stripe of three with an empty id", Observation{ID: "1", ReplicaSets: [][]string{{"b"}, {""}, {"b"}}}, ErrNoReplicas},
+		{"a replica set of 100 000 nodes", Observation{ID: "1", ReplicaSets: [][]string{many(100_000)}}, ErrTooLarge},
+		{"too many replica sets", Observation{ID: "1", ReplicaSets: sets}, ErrTooLarge},
+		{"a node with a long id", Observation{ID: "1", ReplicaSets: [][]string{{strings.Repeat("n", MaxID+1)}}}, ErrTooLarge},
+		{"attached to a node with a long id", Observation{ID: "1", ReplicaSets: [][]string{{"a"}}, Attached: strings.Repeat("n", MaxID+1)}, ErrTooLarge},
+		{"a long id", Observation{ID: strings.Repeat("7", MaxID+1), ReplicaSets: [][]string{{"a"}}}, ErrTooLarge},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			ix, _ := newTestIndex()
+			ix.follow("pvc-1", false)
+			mustResolve(ix, "pvc-1", observe("1", "a"))
+			test.o.Name = "pvc-1"
+			inspection := begin(ix, "pvc-1")
+			if _, err := inspection.Found(&test.o); !errors.Is(err, test.want) {
+				t.Errorf("error is %v, want %v", err, test.want)
+			}
+			entry := ix.Lookup("pvc-1")
+			if entry.Freshness != Suspect || entry.Volume == nil || entry.Volume.NumSets() != 1 {
+				t.Errorf("the volume is %v: %+v; want the last good content, suspect", entry.Freshness, entry.Volume)
+			}
+			if _, inspect := ix.Notice(&test.o); len(inspect) != 1 {
+				t.Error("a message of the watch that says the same is believed")
+			}
+			if ids := len(ix.ids.ids); ids > 10 {
+				t.Errorf("%d ids of storage nodes are kept", ids)
+			}
+		})
+	}
+}
+
+func TestMadeUpStorageNodesAreBoundedAndDoNotKeepOutRealOnes(t *testing.T) {
+	ix, _ := newTestIndex()
+	ix.follow("1", false)
+	const each = 64
+	for i := 0; i <= MaxNodeIDs; i += each {
+		set := make([]string, each)
+		for k := range set {
+			set[k] = fmt.Sprint("made-up-", i+k)
+		}
+		inspection := begin(ix, "1")
+		// Sooner or later it is too much, which is what the test is about.
+		_, _ = inspection.Found(observe("1", set...))
+	}
+	inspection := begin(ix, "1")
+	if _, err := inspection.Found(observe("1", "s-new")); !errors.Is(err, ErrTooLarge) || len(ix.ids.ids) > MaxNodeIDs+1 {
+		t.Errorf("%d ids are kept, one more is answered with %v", len(ix.ids.ids), err)
+	}
+	ix.SetStorageNodes([]StorageNode{{ID: "s-new", State: placement.Online}})
+	ix.step()
+	mustResolve(ix, "1", observe("1", "s-new"))
+}
+
+func TestLongReplicaSetsCostLittle(t *testing.T) {
+	ids := newNodeIDs()
+	set := make([]string, MaxReplicas)
+	for i := range set {
+		set[i] = fmt.Sprint("s", i/2) // each twice
+	}
+	o := observe("1", set...)
+	v, err := newVolume(o, ids)
+	if err != nil || len(v.Set(0)) != MaxReplicas/2 {
+		t.Fatalf("%d holders, %v; want %d", len(v.Set(0)), err, MaxReplicas/2)
+	}
+	again, _ := newVolume(o, ids)
+	if !again.sameContent(&v) {
+		t.Error("the same observation is taken for another content")
 	}
 }
 
@@ -300,7 +555,7 @@ func TestSubscribersHearOfWhatChangedTheAnswer(t *testing.T) {
 			mustResolve(ix, "1", observe("1", "s1"))
 			mustResolve(ix, "1", observe("1", "s2"))
 		}, []Change{{Volumes: []string{"1"}}}},
-		{"it is missing, which changes no answer", func() { ix.MarkMissing("1") }, nil},
+		{"it is missing, which changes no answer", func() { mustMiss(ix, "1") }, nil},
 		{"an annotation cannot be understood", func() {
 			odd := nodeB.DeepCopy()
 			odd.Annotations = map[string]string{placement.NodeUnschedulable: "maybe"}
@@ -314,7 +569,7 @@ func TestSubscribersHearOfWhatChangedTheAnswer(t *testing.T) {
 		}, []Change{{Nodes: []NodeChange{{Old: &placement.Node{Name: "b"}, New: &placement.Node{Name: "b", Unschedulable: true}}}}}},
 		{"storage is away for too long", func() { clock.Step(2 * time.Minute) },
 			[]Change{{Cluster: true, Nodes: []NodeChange{{Old: &placement.Node{Name: "a", State: placement.Offline}, New: &placement.Node{Name: "a", State: placement.Online}}}}}},
-		{"storage is back", func() { ix.MarkContact() }, []Change{{Cluster: true}}},
+		{"storage is back", func() { ix.markContact(ix.now()) }, []Change{{Cluster: true}}},
 		{"it lists its nodes again", func() { ix.SetStorageNodes([]StorageNode{{ID: "s1", Hostname: "a", State: placement.Offline}}) },
 			[]Change{{Nodes: []NodeChange{{Old: &placement.Node{Name: "a", State: placement.Online}, New: &placement.Node{Name: "a", State: placement.Offline}}}}}},
 		{"the volume is verified again", func() { mustResolve(ix, "1", observe("1", "s2")) }, []Change{{Volumes: []string{"1"}}}},
@@ -329,6 +584,12 @@ func TestSubscribersHearOfWhatChangedTheAnswer(t *testing.T) {
 		got = nil
 		step.do()
 		ix.step()
+		for i := range got {
+			if got[i].Generation != ix.View().Generation() {
+				t.Errorf("%s: the change speaks of view %d, the present one is %d", step.name, got[i].Generation, ix.View().Generation())
+			}
+			got[i].Generation = 0
+		}
 		if diff := cmp.Diff(step.want, got); diff != "" {
 			t.Errorf("%s: changes differ (-want +got):\n%s", step.name, diff)
 		}

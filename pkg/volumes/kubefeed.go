@@ -78,14 +78,14 @@ func (ix *Index) nodeHandler() cache.ResourceEventHandler {
 }
 
 func (ix *Index) csiNodeHandler() cache.ResourceEventHandler {
-	set := func(name string, ids []string) {
-		if ix.nodes.setCSINode(name, ids) {
+	set := func(name string, node *csiNode) {
+		if ix.nodes.setCSINode(name, node) {
 			ix.signal()
 		}
 	}
 	return handler[*storagev1.CSINode]{
-		add:    func(node *storagev1.CSINode, _ bool) { set(node.Name, ix.storageNodeIDs(node)) },
-		update: func(_, node *storagev1.CSINode) { set(node.Name, ix.storageNodeIDs(node)) },
+		add:    func(node *storagev1.CSINode, _ bool) { set(node.Name, ix.newCSINode(node)) },
+		update: func(_, node *storagev1.CSINode) { set(node.Name, ix.newCSINode(node)) },
 		remove: func(node *storagev1.CSINode) { set(node.Name, nil) },
 	}
 }
@@ -99,8 +99,8 @@ func (ix *Index) pvHandler() cache.ResourceEventHandler {
 		return handle
 	}
 	return handler[*v1.PersistentVolume]{
-		// The initial list comes to the source with the watch's dump of all volumes.
-		// Only a PV that is new is worth a question of its own.
+		// The volumes of the initial list come to the source with the watch. Only a PV
+		// that is new is worth an inspect of its own.
 		add: func(pv *v1.PersistentVolume, initial bool) { ix.follow(handleOf(pv), !initial) },
 		update: func(old, pv *v1.PersistentVolume) {
 			if before, now := handleOf(old), handleOf(pv); before != now {
@@ -109,62 +109,6 @@ func (ix *Index) pvHandler() cache.ResourceEventHandler {
 			}
 		},
 		remove: func(pv *v1.PersistentVolume) { ix.forget(handleOf(pv)) },
-	}
-}
-
-// Want follows a handle that a pod needs and that the index does not know, and
-// has it inspected at once. It never waits.
-func (ix *Index) Want(handle string) {
-	if handle == "" {
-		return
-	}
-	now, k := ix.now(), keyOf(handle)
-	shard := ix.volumes.shard(k)
-	shard.Lock()
-	r := shard.ensure(k, now)
-	if r.refs == 0 {
-		r.wantedAt = now
-		if ix.volumes.sweepAt(now + wantedFor) {
-			ix.signal()
-		}
-	}
-	shard.Unlock()
-	ix.wanted.add(handle)
-}
-
-// follow counts one more PV with the handle.
-func (ix *Index) follow(handle string, inspect bool) {
-	if handle == "" {
-		return
-	}
-	now, k := ix.now(), keyOf(handle)
-	shard := ix.volumes.shard(k)
-	shard.Lock()
-	r := shard.ensure(k, now)
-	r.refs++
-	inspect = inspect && r.volume == nil
-	shard.Unlock()
-	if inspect {
-		ix.wanted.add(handle)
-	}
-}
-
-// forget counts one PV less.
-func (ix *Index) forget(handle string) {
-	if handle == "" {
-		return
-	}
-	k := keyOf(handle)
-	shard := ix.volumes.shard(k)
-	shard.Lock()
-	defer shard.Unlock()
-	r := shard.get(k)
-	if r == nil || r.refs == 0 {
-		return
-	}
-	r.refs--
-	if r.refs == 0 {
-		shard.remove(k)
 	}
 }
 
@@ -193,17 +137,29 @@ func (ix *Index) newKubeNode(node *v1.Node) *kubeNode {
 	return n
 }
 
-// storageNodeIDs returns the ids by which the driver goes on a node, sorted.
-func (ix *Index) storageNodeIDs(node *storagev1.CSINode) []string {
-	var ids []string
+// newCSINode picks the driver's entries. One without an id, which the API server
+// does not let pass, shows no more than that the driver is there.
+func (ix *Index) newCSINode(node *storagev1.CSINode) *csiNode {
+	csi := &csiNode{}
 	for i := range node.Spec.Drivers {
 		driver := &node.Spec.Drivers[i]
-		if driver.NodeID != "" && ix.drivers.Has(driver.Name) && !slices.Contains(ids, driver.NodeID) {
-			ids = append(ids, driver.NodeID)
+		if !ix.registers(driver.Name) {
+			continue
+		}
+		csi.registered = true
+		if driver.NodeID != "" && !slices.Contains(csi.ids, driver.NodeID) {
+			csi.ids = append(csi.ids, driver.NodeID)
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	slices.Sort(csi.ids)
+	return csi
+}
+
+// registers reports whether the driver goes by this name on nodes. The in-tree
+// plugin has no name there: its volumes are mounted by the CSI driver to which
+// Kubernetes migrates them.
+func (ix *Index) registers(name string) bool {
+	return ix.drivers.Has(name) || name == claims.MigratedDriver && ix.drivers.Has(claims.InTreeDriver)
 }
 
 // handler is a cache.ResourceEventHandler for objects of one type. A deletion

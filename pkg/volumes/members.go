@@ -15,13 +15,13 @@ type members struct {
 	byDomain map[placement.Domain][]*placement.Node
 }
 
-// Members returns the nodes of a rack or zone in the order of their names.
+// Members returns the nodes of a rack, zone or region in the order of their names.
 // The slice must not be changed. It implements placement.Topologies.
 func (v *View) Members(d placement.Domain) []*placement.Node {
 	v.members.once.Do(func() {
 		byDomain := map[placement.Domain][]*placement.Node{}
 		for _, n := range v.nodes {
-			for _, d := range [...]placement.Domain{n.Topology.Rack, n.Topology.Zone} {
+			for _, d := range [...]placement.Domain{n.Topology.Rack, n.Topology.Zone, n.Topology.Region} {
 				if d != 0 {
 					byDomain[d] = append(byDomain[d], n)
 				}

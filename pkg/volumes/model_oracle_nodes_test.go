@@ -15,7 +15,7 @@ import (
 // oraclePicture spares searching for the same node again and again.
 type oraclePicture struct {
 	ids     map[string][]string // Kubernetes node name -> storage node ids in its CSINode
-	nodes   map[string]string   // storage node id -> Kubernetes node name
+	nodes   map[string]string   // storage node id -> Kubernetes node name, if it is one
 	states  map[string]placement.StorageState
 	holders map[string]oracleHolder
 }
@@ -36,8 +36,12 @@ func (o *oracle) draw() {
 	for name := range o.nodes {
 		p.ids[name] = driverIDs(o.csiNodes[name])
 	}
-	for id, r := range o.records {
-		p.nodes[id] = o.nodeOf(&r.StorageNode)
+	for _, id := range modelIDs {
+		if r, found := o.records[id]; found {
+			p.nodes[id] = o.nodeOf(&r.StorageNode)
+		} else if names := o.csiNodesOf(id); len(names) == 1 {
+			p.nodes[id] = names[0]
+		}
 	}
 	for name := range o.nodes {
 		p.states[name] = o.nodeState(name)
@@ -75,12 +79,24 @@ func driverIDs(node *storagev1.CSINode) []string {
 	var ids []string
 	if node != nil {
 		for _, driver := range node.Spec.Drivers {
-			if slices.Contains(modelDrivers, driver.Name) && driver.NodeID != "" {
+			if slices.Contains(modelDrivers, driver.Name) && driver.NodeID != "" && !slices.Contains(ids, driver.NodeID) {
 				ids = append(ids, driver.NodeID)
 			}
 		}
 	}
 	return ids
+}
+
+// registered reports whether the driver is in a CSINode.
+func registered(node *storagev1.CSINode) bool {
+	return node != nil && slices.ContainsFunc(node.Spec.Drivers, func(d storagev1.CSINodeDriver) bool {
+		return slices.Contains(modelDrivers, d.Name)
+	})
+}
+
+// lacksDriver reports whether a node has a CSINode that the driver is not in.
+func (o *oracle) lacksDriver(name string) bool {
+	return o.csiNodes[name] != nil && !registered(o.csiNodes[name])
 }
 
 func (o *oracle) setNode(name string, node *v1.Node) {
@@ -122,43 +138,74 @@ func (o *oracle) csiNodesOf(id string) []string {
 
 // nodeOf goes through the ways of recognising a node, one after the other.
 func (o *oracle) nodeOf(s *StorageNode) string {
-	if names := o.csiNodesOf(s.ID); len(names) > 0 {
-		if slices.Contains(names, s.SchedulerNodeName) {
-			return s.SchedulerNodeName
-		}
-		return names[0]
+	claimants := o.csiNodesOf(s.ID)
+	if len(claimants) == 1 {
+		return claimants[0]
 	}
 	if o.nodes[s.SchedulerNodeName] != nil {
 		return s.SchedulerNodeName
 	}
-	first := func(hostname string) string {
-		if label, _, dotted := strings.Cut(hostname, "."); dotted {
-			return label
+	host := strings.ToLower(s.Hostname)
+	if name := o.only(func(n *v1.Node) bool { return strings.ToLower(n.Name) == host }); name != "" {
+		return name
+	}
+	var seenAt []string
+	for _, name := range []string{
+		o.nodeOfHostname(host),
+		o.only(func(n *v1.Node) bool { return hasIP(n, s.MgmtIP) }),
+		o.only(func(n *v1.Node) bool { return hasIP(n, s.DataIP) }),
+	} {
+		if name != "" && !slices.Contains(seenAt, name) {
+			seenAt = append(seenAt, name)
 		}
+	}
+	var both, others []string
+	for _, name := range seenAt {
+		switch {
+		case slices.Contains(claimants, name):
+			both = append(both, name)
+		case len(claimants) == 0 || len(o.picture.ids[name]) == 0:
+			others = append(others, name)
+		}
+	}
+	switch {
+	case len(both) == 1:
+		return both[0]
+	case len(both) > 1:
+		return ""
+	case len(others) > 0:
+		return others[0]
+	default:
 		return ""
 	}
-	host := strings.ToLower(s.Hostname)
-	for _, same := range []func(hostname string) bool{
-		func(hostname string) bool { return hostname == host },
-		func(hostname string) bool {
-			if first(host) != "" {
-				return hostname == first(host)
-			}
-			return first(hostname) == host
-		},
-	} {
-		if name := o.only(func(n *v1.Node) bool {
-			return host != "" && slices.ContainsFunc(hostnamesOf(n), same)
-		}); name != "" {
+}
+
+func (o *oracle) nodeOfHostname(host string) string {
+	if host == "" {
+		return ""
+	}
+	// A node's name beats the same hostname as address of another.
+	named := func(host string) string {
+		if name := o.only(func(n *v1.Node) bool { return strings.ToLower(n.Name) == host }); name != "" {
 			return name
 		}
+		return o.only(func(n *v1.Node) bool { return slices.Contains(hostnamesOf(n), host) })
 	}
-	for _, text := range []string{s.MgmtIP, s.DataIP} {
-		if name := o.only(func(n *v1.Node) bool { return hasIP(n, text) }); name != "" {
-			return name
+	if name := named(host); name != "" {
+		return name
+	}
+	if label, _, dotted := strings.Cut(host, "."); dotted {
+		if _, err := netip.ParseAddr(host); err == nil {
+			return ""
 		}
+		return named(label)
 	}
-	return ""
+	return o.only(func(n *v1.Node) bool {
+		return slices.ContainsFunc(hostnamesOf(n), func(hostname string) bool {
+			label, _, dotted := strings.Cut(hostname, ".")
+			return dotted && label == host
+		})
+	})
 }
 
 // only returns the one node for which the condition holds.
@@ -194,43 +241,49 @@ func hasIP(n *v1.Node, text string) bool {
 }
 
 func (o *oracle) nodeState(name string) placement.StorageState {
-	best := placement.NoDriver
-	raise := func(s placement.StorageState) {
-		if !o.believed {
-			s = placement.Online
-		}
-		if best == placement.NoDriver || s < best {
-			best = s
-		}
+	if o.lacksDriver(name) {
+		return placement.NoDriver
 	}
 	ids := o.picture.ids[name]
-	for id, r := range o.records {
-		if o.picture.nodes[id] == name || slices.Contains(ids, id) {
-			raise(r.State)
-		}
+	mine := slices.DeleteFunc(slices.Clone(modelIDs), func(id string) bool { return o.picture.nodes[id] != name })
+	switch {
+	case len(mine) > 0:
+	case len(ids) > 0:
+		mine = ids
+	case registered(o.csiNodes[name]):
+		return placement.Online
+	default:
+		return placement.NoDriver
 	}
+	return o.best(mine)
+}
+
+// best is the best state of storage nodes, those without record included.
+func (o *oracle) best(ids []string) placement.StorageState {
+	best := placement.Offline
 	for _, id := range ids {
-		if _, found := o.records[id]; !found {
-			raise(placement.Online)
-		}
+		best = min(best, o.ownState(id))
 	}
 	return best
 }
 
+func (o *oracle) ownState(id string) placement.StorageState {
+	if r, found := o.records[id]; found && o.believed {
+		return r.State
+	}
+	return placement.Online
+}
+
 func (o *oracle) holder(id string) oracleHolder {
-	var name string
-	if r, found := o.records[id]; found {
-		if name = o.picture.nodes[id]; name == "" && o.believed {
-			return oracleHolder{state: r.State}
-		} else if name == "" {
-			return oracleHolder{state: placement.Online}
-		}
-	} else if names := o.csiNodesOf(id); len(names) > 0 {
-		name = names[0]
-	} else {
+	_, listed := o.records[id]
+	if !listed && len(o.csiNodesOf(id)) == 0 {
 		return oracleHolder{}
 	}
-	return oracleHolder{name, o.picture.states[name]}
+	name := o.picture.nodes[id]
+	if name != "" && o.lacksDriver(name) {
+		return oracleHolder{name, placement.NoDriver}
+	}
+	return oracleHolder{name, o.ownState(id)}
 }
 
 // holderByAddress is the one node whose records have the address.

@@ -44,9 +44,9 @@ type oracleRecord struct {
 
 type oracleEntry struct {
 	firstSeen, verified time.Duration
-	wantedUntil         time.Duration
-	doubt               time.Duration // since when, negative: none
-	doubtedAgain        bool
+	pods                int           // that wait for it
+	dirty               time.Duration // since when, negative: it is clean
+	dirtied             int           // how often
 	suspect, known      bool
 	content             content
 }
@@ -76,6 +76,7 @@ func newOracle(maxStaleness time.Duration) *oracle {
 func oracleContent(o *Observation) (c content, ok bool) {
 	c = content{ID: o.ID, Attached: o.Attached, Service: o.Service, Direct: o.Direct, Winshare: o.Winshare,
 		Labels: map[string]string{}}
+	complete := len(o.ReplicaSets) > 0
 	holders := 0
 	for _, set := range o.ReplicaSets {
 		var unique []string
@@ -86,6 +87,7 @@ func oracleContent(o *Observation) (c content, ok bool) {
 			}
 		}
 		c.Sets = append(c.Sets, unique)
+		complete = complete && len(unique) > 0
 	}
 	if holders == 0 {
 		c.Sets = nil
@@ -98,7 +100,7 @@ func oracleContent(o *Observation) (c content, ok bool) {
 			c.Labels[key] = value
 		}
 	}
-	return c, holders > 0 || o.Direct || o.Winshare
+	return c, complete || o.Direct || o.Winshare
 }
 
 func oracleHandle(pv *v1.PersistentVolume) string {
@@ -151,37 +153,51 @@ func (o *oracle) setPV(name string, pv *v1.PersistentVolume) {
 		o.pvs[name] = pv
 		after = oracleHandle(pv)
 	}
-	if before != "" && !o.claimed(before) {
-		delete(o.entries, before)
+	if before != "" {
+		o.drop(before)
 	}
 	if after != "" {
-		o.entry(after).wantedUntil = 0
+		o.entry(after)
 	}
 }
 
-func (o *oracle) want(handle string) {
-	e := o.entry(handle)
-	if !o.claimed(handle) {
-		e.wantedUntil = o.now + time.Hour
+// drop forgets a handle that neither a PV nor a pod has.
+func (o *oracle) drop(handle string) {
+	if e := o.entries[handle]; e != nil && e.pods == 0 && !o.claimed(handle) {
+		delete(o.entries, handle)
 	}
+}
+
+func (o *oracle) request(handle string) { o.entry(handle).pods++ }
+
+// release reports whether there was a pod to go.
+func (o *oracle) release(handle string) bool {
+	e := o.entries[handle]
+	if e == nil || e.pods == 0 {
+		return false
+	}
+	e.pods--
+	o.drop(handle)
+	return true
+}
+
+// asks reports whether storage is to be asked about a handle at all.
+func (o *oracle) asks(handle string) bool {
+	e := o.entries[handle]
+	return e != nil && (o.claimed(handle) || e.known || !e.suspect || e.dirty >= 0)
+}
+
+func (o *oracle) needsInspect(e *oracleEntry) bool {
+	return !e.known || e.dirty >= 0 || o.freshness(e) == Stale
 }
 
 func (o *oracle) entry(handle string) *oracleEntry {
 	e := o.entries[handle]
 	if e == nil {
-		e = &oracleEntry{firstSeen: o.now, doubt: -1}
+		e = &oracleEntry{firstSeen: o.now, dirty: -1}
 		o.entries[handle] = e
 	}
 	return e
-}
-
-// expire forgets, when the index looks at the clock, what neither a PV nor a pod has.
-func (o *oracle) expire() {
-	for handle, e := range o.entries {
-		if !o.claimed(handle) && e.wantedUntil <= o.now {
-			delete(o.entries, handle)
-		}
-	}
 }
 
 // about returns the followed handles that an answer concerns.
@@ -202,12 +218,9 @@ func (o *oracle) notice(obs *Observation) {
 	for _, handle := range o.about(obs.ID, obs.Name) {
 		e := o.entries[handle]
 		switch {
-		case ok && !e.known:
-			o.learn(e, c)
+		case ok && !e.known, ok && equalContent(e.content, c) && e.dirty < 0:
+			o.learn(e, c, e.dirty < 0)
 		case ok && equalContent(e.content, c):
-			if e.doubt < 0 {
-				o.learn(e, c)
-			}
 		default:
 			o.doubt(e)
 		}
@@ -220,13 +233,15 @@ func (o *oracle) dirty(id, name string) {
 	}
 }
 
-func (o *oracle) begin(handle string) {
+func (o *oracle) failed(handle string) {
 	if e := o.entries[handle]; e != nil {
-		e.doubtedAgain = false
+		o.doubt(e)
 	}
 }
 
-func (o *oracle) resolve(handle string, obs *Observation) {
+// resolve takes the answer to an inspect that begun when the entry had become dirty
+// so many times.
+func (o *oracle) resolve(handle string, obs *Observation, begun int) {
 	o.contact = o.now
 	e := o.entries[handle]
 	if e == nil {
@@ -234,43 +249,42 @@ func (o *oracle) resolve(handle string, obs *Observation) {
 	}
 	c, ok := oracleContent(obs)
 	if ok && (obs.ID == handle || obs.Name == handle) {
-		o.learn(e, c)
+		o.learn(e, c, e.dirtied == begun)
 		return
 	}
 	e.suspect = true
-	o.answered(e)
+	o.answered(e, e.dirtied == begun)
 }
 
-func (o *oracle) missing(handle string) {
+func (o *oracle) missing(handle string, begun int) {
 	o.contact = o.now
 	if e := o.entries[handle]; e != nil {
 		e.suspect = true
-		o.answered(e)
+		o.answered(e, e.dirtied == begun)
 	}
 }
 
-func (o *oracle) learn(e *oracleEntry, c content) {
+func (o *oracle) learn(e *oracleEntry, c content, clean bool) {
 	e.known, e.content, e.verified, e.suspect = true, c, o.now, false
-	o.answered(e)
+	o.answered(e, clean)
 }
 
-func (o *oracle) answered(e *oracleEntry) {
-	e.doubt = -1
-	if e.doubtedAgain {
-		e.doubt = o.now
+func (o *oracle) answered(e *oracleEntry, clean bool) {
+	e.dirty = -1
+	if !clean {
+		e.dirty = o.now
 	}
 }
 
 func (o *oracle) doubt(e *oracleEntry) {
-	e.doubtedAgain = true
-	if e.doubt < 0 {
-		e.doubt = o.now
+	e.dirtied++
+	if e.dirty < 0 {
+		e.dirty = o.now
 	}
 }
 
 // look is the moment at which the index looks at the clock.
 func (o *oracle) look() {
-	o.expire()
 	wasBelieved, wasStale := o.believed, o.reached && !o.fresh
 	o.reached = o.contact >= 0
 	o.fresh = o.reached && o.now-o.contact <= o.maxStaleness
@@ -296,7 +310,7 @@ func (o *oracle) freshness(e *oracleEntry) Freshness {
 	switch {
 	case !e.known:
 		return Unknown
-	case o.reached && !o.fresh, e.verified < o.verifiedSince, e.doubt >= 0 && o.now-e.doubt > o.maxStaleness:
+	case o.reached && !o.fresh, e.verified < o.verifiedSince, e.dirty >= 0 && o.now-e.dirty > o.maxStaleness:
 		return Stale
 	case e.suspect:
 		return Suspect

@@ -56,11 +56,23 @@ type answer struct {
 	known     bool
 	stale     bool
 	content   content
-	holders   []oracleHolder
+	holders   []answerHolder
+}
+
+type answerHolder struct {
+	oracleHolder
+	nodeState placement.StorageState
+}
+
+// equal says that the same can be said of a replica, but for a node whose own state
+// has changed: that is told as a change of the node.
+func (h answerHolder) equal(o answerHolder) bool {
+	return h.node == o.node && (h.state == o.state || h.node != "" && h.nodeState != o.nodeState)
 }
 
 func (a *answer) equal(b *answer) bool {
-	return a.stale == b.stale && equalContent(a.content, b.content) && slices.Equal(a.holders, b.holders)
+	return a.stale == b.stale && equalContent(a.content, b.content) &&
+		slices.EqualFunc(a.holders, b.holders, answerHolder.equal)
 }
 
 func newModelRun(t *testing.T, seed uint64) *modelRun {
@@ -114,6 +126,16 @@ func (m *modelRun) compareNodes() {
 	}
 	problems := 0
 	for name, object := range m.oracle.nodes {
+		for _, id := range m.oracle.picture.ids[name] {
+			if m.oracle.picture.nodes[id] != name {
+				problems++
+				if !slices.ContainsFunc(view.Problems(), func(p NodeProblem) bool {
+					return p.Node == name && p.Key == CSINodeID && p.Value == id
+				}) {
+					m.fail("the CSINode of %s names %s in vain, which is not reported", name, id)
+				}
+			}
+		}
 		node := view.Node(name)
 		if node == nil {
 			m.fail("node %s is not in the view", name)
@@ -201,10 +223,7 @@ func (m *modelRun) compareEntry(handle string) (answer, bool) {
 	for _, set := range a.content.Sets {
 		for _, id := range set {
 			holder := m.oracle.picture.holders[id]
-			if holder.node != "" {
-				holder.state = placement.NoDriver // told as a change of the node
-			}
-			a.holders = append(a.holders, holder)
+			a.holders = append(a.holders, answerHolder{holder, m.oracle.picture.states[holder.node]})
 		}
 	}
 	return a, true
@@ -251,6 +270,12 @@ func (m *modelRun) compareChanges(after map[string]answer) {
 			nodes[n.name()] = n
 		}
 		cluster = cluster || c.Cluster
+		if generation := m.ix.View().Generation(); c.Generation != generation {
+			m.fail("a change speaks of view %d, the present one is %d", c.Generation, generation)
+		}
+	}
+	if same := m.oldView == m.ix.View(); (m.oldView.Generation() == m.ix.View().Generation()) != same || m.oldView.Generation() > m.ix.View().Generation() {
+		m.fail("view %d came after view %d", m.ix.View().Generation(), m.oldView.Generation())
 	}
 	for handle, now := range after {
 		before, followed := m.before[handle]

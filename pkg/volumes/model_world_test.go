@@ -38,6 +38,13 @@ var (
 
 const modelStaleness = 10 * time.Minute
 
+// inspect is an inspect that is under way.
+type inspect struct {
+	Inspection
+	answer *Observation // nil: no such volume
+	begun  int          // how often the oracle's entry had become dirty
+}
+
 // world makes random things happen, to the index and to its oracle alike.
 type world struct {
 	*rand.Rand
@@ -52,7 +59,7 @@ type world struct {
 
 	volumes  map[string]*Observation // what storage really has, by id
 	messages []*Observation          // what the watch still has to send, in any order
-	inspects map[string]*Observation // answers that are on their way, by handle
+	inspects map[string]inspect      // answers that are on their way, by handle
 	storage  map[string]StorageNode  // the storage cluster's nodes
 	history  []string                // the last operations
 }
@@ -64,7 +71,7 @@ func newWorld(seed uint64) *world {
 		clock:    clock,
 		oracle:   newOracle(modelStaleness),
 		volumes:  map[string]*Observation{},
-		inspects: map[string]*Observation{},
+		inspects: map[string]inspect{},
 		storage:  map[string]StorageNode{},
 		ix: NewIndex(Options{Drivers: modelDrivers, TopologyKeys: modelTopology,
 			MaxStaleness: modelStaleness, Clock: clock}),
@@ -97,7 +104,8 @@ func (w *world) operate() {
 		{8, "csinode", w.changeCSINode},
 		{14, "pv", w.changePV},
 		{6, "pvc", w.changePVC},
-		{4, "want", w.want},
+		{6, "request", w.request},
+		{4, "release", w.release},
 		{14, "move", w.changeVolume},
 		{22, "message", w.deliver},
 		{10, "inspect", w.beginInspect},
@@ -186,7 +194,11 @@ func (w *world) changeCSINode() string {
 	node := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, driver := range []string{"pxd.portworx.com", "com.openstorage.pxd", "other.example.com"} {
 		if w.chance(2) {
-			node.Spec.Drivers = append(node.Spec.Drivers, storagev1.CSINodeDriver{Name: driver, NodeID: pick(w, modelIDs)})
+			id := pick(w, modelIDs)
+			if w.chance(12) {
+				id = "" // which the API server does not let pass
+			}
+			node.Spec.Drivers = append(node.Spec.Drivers, storagev1.CSINodeDriver{Name: driver, NodeID: id})
 		}
 	}
 	w.oracle.setCSINode(name, node)
@@ -264,10 +276,20 @@ func must(err error) {
 	}
 }
 
-func (w *world) want() string {
+func (w *world) request() string {
 	handle := pick(w, modelHandles)
-	w.ix.Want(handle)
-	w.oracle.want(handle)
+	w.oracle.request(handle)
+	if got := w.ix.Request(handle); got != w.ix.Lookup(handle) || got.FirstSeen.IsZero() {
+		panic("Request answers otherwise than Lookup")
+	}
+	return handle
+}
+
+func (w *world) release() string {
+	handle := pick(w, modelHandles)
+	if w.oracle.release(handle) {
+		w.ix.Release(handle)
+	}
 	return handle
 }
 
@@ -314,7 +336,7 @@ func (w *world) deliver() string {
 			}
 		}
 		handle := pick(w, modelHandles)
-		w.ix.MarkDirty(handle, "pvc-"+handle)
+		w.ix.Notice(&Observation{ID: handle, Name: "pvc-" + handle, Gone: true})
 		w.oracle.dirty(handle, "pvc-"+handle)
 		return "deleted " + handle
 	}
@@ -348,9 +370,16 @@ func (w *world) beginInspect() string {
 	if _, underWay := w.inspects[handle]; underWay {
 		return "under way " + handle
 	}
-	if w.ix.BeginInspect(handle) {
-		w.oracle.begin(handle)
-		w.inspects[handle] = w.find(handle)
+	inspection, ok := w.ix.Begin(handle)
+	if want := w.oracle.asks(handle); ok != want {
+		panic(fmt.Sprintf("Begin of %s says %v, want %v", handle, ok, want))
+	}
+	if ok {
+		e := w.oracle.entries[handle]
+		if want := w.oracle.needsInspect(e); inspection.Needed != want {
+			panic(fmt.Sprintf("%s needs an inspect: %v, want %v", handle, inspection.Needed, want))
+		}
+		w.inspects[handle] = inspect{inspection, w.find(handle), e.dirtied}
 	}
 	return handle
 }
@@ -369,24 +398,27 @@ func (w *world) find(handle string) *Observation {
 
 func (w *world) answer() string {
 	handle := pick(w, modelHandles)
-	o, underWay := w.inspects[handle]
+	i, underWay := w.inspects[handle]
 	if !underWay {
 		return "none " + handle
 	}
+	o := i.answer
 	delete(w.inspects, handle)
 	switch {
 	case w.chance(10):
+		i.Failed()
+		w.oracle.failed(handle)
 		return "outage " + handle
 	case w.chance(20):
 		o = &Observation{ID: "777", Name: "wrong", ReplicaSets: [][]string{{"s1"}}}
 	case o == nil || w.chance(20):
-		w.ix.MarkMissing(handle)
-		w.oracle.missing(handle)
+		i.Missing()
+		w.oracle.missing(handle, i.begun)
 		return "not found " + handle
 	}
 	// Errors are part of the answer; the oracle knows what comes of it.
-	_, _ = w.ix.Resolve(handle, o)
-	w.oracle.resolve(handle, o)
+	_, _ = i.Found(o)
+	w.oracle.resolve(handle, o, i.begun)
 	return handle + fmt.Sprint(o.ReplicaSets)
 }
 
@@ -429,7 +461,7 @@ func (w *world) listNodes() string {
 }
 
 func (w *world) touch() string {
-	w.ix.MarkContact()
+	w.ix.markContact(w.ix.now())
 	w.oracle.contact = w.oracle.now
 	return ""
 }

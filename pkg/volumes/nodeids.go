@@ -45,6 +45,32 @@ func (n *nodeIDs) ref(id string) NodeRef {
 	return ref
 }
 
+// len is one more than the greatest ref.
+func (n *nodeIDs) len() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.ids)
+}
+
+// intern is ref for an id that an answer about a volume names. It returns false for
+// one that is longer than MaxID, or is new when there are MaxNodeIDs.
+func (n *nodeIDs) intern(id string) (NodeRef, bool) {
+	if id == "" {
+		return 0, true
+	}
+	n.mu.RLock()
+	ref, found := n.refs[id]
+	full := len(n.ids) > MaxNodeIDs
+	n.mu.RUnlock()
+	switch {
+	case found:
+		return ref, true
+	case full || len(id) > MaxID:
+		return 0, false
+	}
+	return n.ref(id), true
+}
+
 // id returns the storage node id of a ref, or "" for a ref that is none.
 func (n *nodeIDs) id(ref NodeRef) string {
 	n.mu.RLock()

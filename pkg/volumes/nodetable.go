@@ -26,7 +26,7 @@ type StorageNode struct {
 // kubeNode is one Kubernetes node, reduced to what the view needs. Whatever else
 // changes on the node, heartbeats above all, is no reason to build a new view.
 type kubeNode struct {
-	hostnames     []string // lower case; the node's name is one of them
+	hostnames     []string // lower case; the node's name is the first of them
 	internalIPs   []netip.Addr
 	place         place
 	unschedulable bool
@@ -34,9 +34,24 @@ type kubeNode struct {
 	problem placement.Problem
 }
 
+// name is the node's name as hostnames are compared.
+func (n *kubeNode) name() string { return n.hostnames[0] }
+
 func (n *kubeNode) equal(o *kubeNode) bool {
 	return n.place == o.place && n.unschedulable == o.unschedulable && n.problem == o.problem &&
 		slices.Equal(n.hostnames, o.hostnames) && slices.Equal(n.internalIPs, o.internalIPs)
+}
+
+// csiNode is one CSINode, reduced to the driver's entries.
+type csiNode struct {
+	// registered says that the driver is in it. No CSINode is another thing: the
+	// table has no entry then.
+	registered bool
+	ids        []string // the storage node ids that it names, sorted
+}
+
+func (n *csiNode) equal(o *csiNode) bool {
+	return n.registered == o.registered && slices.Equal(n.ids, o.ids)
 }
 
 // storageRecord is a record that storage has listed once.
@@ -51,7 +66,7 @@ type storageRecord struct {
 type nodeTable struct {
 	mu      sync.Mutex
 	nodes   map[string]*kubeNode     // Kubernetes node name -> node
-	csi     map[string][]string      // Kubernetes node name -> storage node ids in its CSINode
+	csi     map[string]csiNode       // Kubernetes node name -> its CSINode
 	records map[string]storageRecord // storage node id -> record
 
 	// generation grows with every change that a view would show.
@@ -62,7 +77,7 @@ type nodeTable struct {
 func newNodeTable() *nodeTable {
 	return &nodeTable{
 		nodes:   map[string]*kubeNode{},
-		csi:     map[string][]string{},
+		csi:     map[string]csiNode{},
 		records: map[string]storageRecord{},
 	}
 }
@@ -85,17 +100,19 @@ func (t *nodeTable) setNode(name string, node *kubeNode) bool {
 	return true
 }
 
-// setCSINode takes the storage node ids of a CSINode; none removes it.
-func (t *nodeTable) setCSINode(name string, ids []string) bool {
+// setCSINode takes a CSINode; nil removes it. It reports whether that changes
+// anything.
+func (t *nodeTable) setCSINode(name string, csi *csiNode) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if slices.Equal(t.csi[name], ids) {
+	old, found := t.csi[name]
+	switch {
+	case csi == nil && !found, csi != nil && found && csi.equal(&old):
 		return false
-	}
-	if len(ids) == 0 {
+	case csi == nil:
 		delete(t.csi, name)
-	} else {
-		t.csi[name] = ids
+	default:
+		t.csi[name] = *csi
 	}
 	t.generation++
 	return true

@@ -30,6 +30,8 @@ func TestIndexFollowsTheInformers(t *testing.T) {
 		client := fake.NewClientset(testNode("a"), testCSINode("a", "s1"), testPV("pv1", "1"))
 		factory := informers.NewSharedInformerFactory(client, 0)
 		ix := NewIndex(Options{Drivers: []string{testDriver}})
+		var handles []string // that are requested
+		defer ix.Subscribe(func(c Change) { handles = append(handles, c.Requested...) })()
 		core, storage := factory.Core().V1(), factory.Storage().V1()
 		if err := ix.AddEventHandlers(core.Nodes(), storage.CSINodes(), core.PersistentVolumes()); err != nil {
 			t.Fatal(err)
@@ -55,8 +57,8 @@ func TestIndexFollowsTheInformers(t *testing.T) {
 		if node := ix.View().Node("a"); node == nil || node.State != placement.Online {
 			t.Errorf("node is %+v, want Online by its driver", node)
 		}
-		if handles := ix.TakeWanted(); len(handles) != 0 {
-			t.Errorf("%v of the initial list are wanted at once; the watch will bring them", handles)
+		if len(handles) != 0 {
+			t.Errorf("%v of the initial list are requested; the watch will bring them", handles)
 		}
 
 		_, err := client.CoreV1().PersistentVolumes().Create(ctx, testPV("pv2", "2"), metav1.CreateOptions{})
@@ -64,8 +66,8 @@ func TestIndexFollowsTheInformers(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if handles := ix.TakeWanted(); len(handles) != 1 || handles[0] != "2" {
-			t.Errorf("%v are wanted at once, want the new PV's", handles)
+		if len(handles) != 1 || handles[0] != "2" {
+			t.Errorf("%v are requested, want the new PV's", handles)
 		}
 		if err := client.CoreV1().PersistentVolumes().Delete(ctx, "pv1", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
@@ -103,14 +105,14 @@ func TestTimeAloneIsNoticed(t *testing.T) {
 		}
 
 		time.Sleep(20 * time.Second)
-		ix.Notice(observe("1", "b")) // doubted from now on
+		ix.Notice(observe("1", "b")) // dirty from now on
 		time.Sleep(30 * time.Second)
-		ix.MarkContact()
+		ix.markContact(ix.now())
 		time.Sleep(50 * time.Second)
 		synctest.Wait()
 		mu.Lock()
 		if c, told := transitions[80*time.Second+1]; !told || len(c.Volumes) != 1 {
-			t.Errorf("the volume in doubt since 20s was not told as stale at 80s: %v", transitions)
+			t.Errorf("the volume that is dirty since 20s was not told as stale at 80s: %v", transitions)
 		}
 		mu.Unlock()
 		time.Sleep(20 * time.Second)
@@ -123,7 +125,7 @@ func TestTimeAloneIsNoticed(t *testing.T) {
 		if ix.View().Fresh() || !ix.View().Reached() {
 			t.Errorf("fresh %v, reached %v; want reached and not fresh", ix.View().Fresh(), ix.View().Reached())
 		}
-		ix.MarkContact()
+		ix.markContact(ix.now())
 		synctest.Wait()
 		if !ix.View().Fresh() {
 			t.Error("not fresh although the storage API is back")
@@ -134,7 +136,7 @@ func TestTimeAloneIsNoticed(t *testing.T) {
 		ix.SetStorageNodes(list)
 		listed := time.Since(start)
 		time.Sleep(30 * time.Second)
-		ix.MarkContact()
+		ix.markContact(ix.now())
 		time.Sleep(30*time.Second + 1)
 		synctest.Wait()
 		mu.Lock()
@@ -188,11 +190,8 @@ func TestManyFeedsAtOnceEndWhereOneWould(t *testing.T) {
 				for i := range volumes {
 					handle := strconv.Itoa(i + 1)
 					ix.follow(handle, true)
-					ix.BeginInspect(handle)
 					o := observe(handle, fmt.Sprint("s", (i+round)%nodes), fmt.Sprint("s", (i+round+1)%nodes))
-					if _, err := ix.Resolve(handle, o); err != nil {
-						t.Error(err)
-					}
+					mustResolve(ix, handle, o)
 					if round+1 < rounds {
 						ix.forget(handle)
 					}

@@ -8,13 +8,8 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-const (
-	// wantedFor is how long a handle that no PV names is followed after a pod
-	// asked for it. In-tree volumes that stand in the pod itself have no PV.
-	wantedFor = int64(time.Hour)
-	// sweepGap is the least time between two walks over all records.
-	sweepGap = int64(time.Second)
-)
+// sweepGap is the least time between two walks over all records.
+const sweepGap = int64(time.Second)
 
 // step brings the view up to date and tells the subscribers what changed. It
 // returns the index time at which time alone will change something, 0 if never.
@@ -27,7 +22,7 @@ func (ix *Index) step() (next int64) {
 
 	change := Change{Cluster: contact.reached != old.reached || contact.fresh != old.fresh}
 	ix.nodes.mu.Lock()
-	outdated := ix.nodes.generation != old.generation
+	outdated := ix.nodes.generation != old.table
 	ix.nodes.mu.Unlock()
 	if outdated || change.Cluster || contact.nodesFresh != old.nodesFresh {
 		view := ix.nodes.build(old, ix.ids, contact)
@@ -41,8 +36,9 @@ func (ix *Index) step() (next int64) {
 	}
 
 	var subscribers []func(Change)
-	change.Volumes, subscribers = ix.changes.take()
-	if len(change.Volumes) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
+	change.Generation = ix.view.Load().generation
+	change.Volumes, change.Requested, subscribers = ix.changes.take()
+	if len(change.Volumes) > 0 || len(change.Requested) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
 		for _, tell := range subscribers {
 			tell(change)
 		}
@@ -83,8 +79,8 @@ func sooner(a, b int64) int64 {
 	return a
 }
 
-// sweep finds the records that have been in doubt for too long, and those that
-// nobody wants any more. It returns when it has to run again, 0 if never.
+// sweep finds the records that have been dirty for too long. It returns when it
+// has to run again, 0 if never.
 func (ix *Index) sweep(now int64) (due int64) {
 	t, view := ix.volumes, ix.view.Load()
 	if due = t.nextSweep.Load(); due == 0 || now < due {
@@ -101,14 +97,6 @@ func (ix *Index) sweepShard(s *shard, view *View, now int64) {
 	s.Lock()
 	defer s.Unlock()
 	for k, r := range s.all() {
-		if r.refs == 0 {
-			expiry := r.wantedAt + wantedFor
-			if now >= expiry {
-				s.remove(k)
-				continue
-			}
-			ix.volumes.sweepAt(max(expiry, now+sweepGap))
-		}
 		if r.dirtySince == 0 || r.overdue {
 			continue
 		}
@@ -150,9 +138,16 @@ func (c NodeChange) name() string {
 }
 
 func newProblems(old, view *View) []NodeProblem {
+	if len(view.problems) == 0 {
+		return nil
+	}
+	known := make(map[NodeProblem]struct{}, len(old.problems))
+	for _, problem := range old.problems {
+		known[problem] = struct{}{}
+	}
 	var added []NodeProblem
 	for _, problem := range view.problems {
-		if !slices.Contains(old.problems, problem) {
+		if _, found := known[problem]; !found {
 			added = append(added, problem)
 		}
 	}
@@ -160,15 +155,16 @@ func newProblems(old, view *View) []NodeProblem {
 }
 
 // noteMovedHolders marks the volumes with a replica on a storage node that is
-// another Kubernetes node than before, or that is none and changed its state. A
-// change of state of a Kubernetes node is told as such.
+// another Kubernetes node than before, or that changed its state while its
+// Kubernetes node, if it is one, kept its own: a change of that is told as such.
 func (ix *Index) noteMovedHolders(old, view *View) {
 	moved := map[NodeRef]struct{}{}
 	for i := range max(len(old.holders), len(view.holders)) {
 		ref := NodeRef(i)
 		nodeBefore, stateBefore := old.Holder(ref)
 		node, state := view.Holder(ref)
-		if nameOf(nodeBefore) != nameOf(node) || node == nil && stateBefore != state {
+		if nameOf(nodeBefore) != nameOf(node) ||
+			stateBefore != state && (node == nil || nodeBefore.State == node.State) {
 			moved[ref] = struct{}{}
 		}
 	}

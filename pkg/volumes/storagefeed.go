@@ -5,16 +5,19 @@ import (
 	"fmt"
 )
 
-// ErrNoReplicas says that an answer names no holder of a volume that must have
-// some. The last good content stands.
-var ErrNoReplicas = errors.New("storage names no replica of the volume")
+var (
+	// ErrNoReplicas says that an answer does not name a holder of every replica set
+	// of a volume that must have some. The last good content stands.
+	ErrNoReplicas = errors.New("storage does not say where the replicas of the volume are")
+	// ErrTooLarge says that an answer is beyond MaxReplicas, MaxID or MaxNodeIDs. The
+	// last good content stands.
+	ErrTooLarge = errors.New("storage says more of the volume than can be true")
+)
 
 // The methods of this file are for the one storage source of the index, and for
 // tests. Each of them stands for an answer from storage.
 
-// MarkContact notes that storage has answered something of use.
-func (ix *Index) MarkContact() { ix.markContact(ix.now()) }
-
+// markContact notes that storage has answered something of use.
 func (ix *Index) markContact(now int64) {
 	ix.contact.Store(now)
 	if !ix.view.Load().fresh {
@@ -40,23 +43,43 @@ func (ix *Index) SetStorageNodes(list []StorageNode) {
 
 // Notice takes what a watch message says about a volume. Messages may be old,
 // doubled or out of order, so they teach only what is not known at all. One that
-// confirms what is held verifies it; one that differs puts the volume in doubt.
-// Notice reports whether the volume is followed, and which handles of it should
-// be inspected.
+// confirms what is held verifies it; one that differs, or says that the volume is
+// gone, makes it dirty. Notice reports whether the volume is followed, and which
+// handles of it should be inspected.
 func (ix *Index) Notice(o *Observation) (followed bool, inspect []string) {
 	now := ix.now()
-	ix.markContact(now)
+	if !o.Gone {
+		ix.markContact(now)
+	}
+	var volume Volume
+	var known, converted bool
 	for k := range keysOf(o.ID, o.Name) {
-		known, doubted := ix.notice(k, o, now)
-		followed = followed || known
-		if doubted {
+		if !ix.follows(k) {
+			continue
+		}
+		// The message may be large: it is taken apart before the lock is taken.
+		if !converted && !o.Gone {
+			var err error
+			volume, err = newVolume(o, ix.ids)
+			known, converted = err == nil, true
+		}
+		found, dirty := ix.notice(k, volume, known, now)
+		followed = followed || found
+		if dirty {
 			inspect = append(inspect, k.handle())
 		}
 	}
 	return followed, inspect
 }
 
-func (ix *Index) notice(k key, o *Observation, now int64) (followed, doubted bool) {
+func (ix *Index) follows(k key) bool {
+	shard := ix.volumes.shard(k)
+	shard.RLock()
+	defer shard.RUnlock()
+	return shard.get(k) != nil
+}
+
+func (ix *Index) notice(k key, volume Volume, known bool, now int64) (followed, dirty bool) {
 	shard := ix.volumes.shard(k)
 	shard.Lock()
 	defer shard.Unlock()
@@ -64,51 +87,45 @@ func (ix *Index) notice(k key, o *Observation, now int64) (followed, doubted boo
 	if r == nil {
 		return false, false
 	}
-	volume, ok := newVolume(o, ix.ids)
 	switch {
-	case ok && r.volume == nil:
-		ix.set(k, r, volume, now)
-	case ok && r.volume.sameContent(&volume):
+	case known && r.volume == nil:
+		ix.set(k, r, volume, now, r.dirtySince == 0)
+	case known && r.volume.sameContent(&volume):
 		if r.dirtySince == 0 {
-			ix.set(k, r, volume, now)
+			ix.set(k, r, volume, now, true)
 		}
 	default:
-		ix.doubt(r, now)
+		ix.dirty(r, now)
 		return true, true
 	}
 	return true, false
 }
 
-// MarkDirty puts the volume of this id and name in doubt, and returns the handles
-// of it that should be inspected. Either may be empty.
-func (ix *Index) MarkDirty(id, name string) (inspect []string) {
-	now := ix.now()
-	for k := range keysOf(id, name) {
-		shard := ix.volumes.shard(k)
-		shard.Lock()
-		if r := shard.get(k); r != nil {
-			ix.doubt(r, now)
-			inspect = append(inspect, k.handle())
-		}
-		shard.Unlock()
-	}
-	return inspect
+// Inspection is one inspect of a volume, from before storage is asked until its
+// answer is in.
+type Inspection struct {
+	// Needed says that the volume was unknown, stale or dirty.
+	Needed bool
+
+	index   *Index
+	handle  string
+	dirtied uint32
 }
 
-// BeginInspect is called before a volume is inspected, so that doubts that come
-// up meanwhile outlive the answer. It returns false if the handle is not followed
-// any more. Of one handle, only one inspect may be under way.
-func (ix *Index) BeginInspect(handle string) bool {
-	k := keyOf(handle)
+// Begin is called before a volume is inspected, so that what makes it dirty
+// meanwhile outlives the answer. It returns false if there is nothing to ask:
+// nobody follows the handle, or it is one that no PV names and storage does not
+// have.
+func (ix *Index) Begin(handle string) (Inspection, bool) {
+	view, k := ix.view.Load(), keyOf(handle)
 	shard := ix.volumes.shard(k)
-	shard.Lock()
-	defer shard.Unlock()
+	shard.RLock()
+	defer shard.RUnlock()
 	r := shard.get(k)
-	if r == nil {
-		return false
+	if r == nil || r.absent() {
+		return Inspection{}, false
 	}
-	r.redirtied = false
-	return true
+	return Inspection{index: ix, handle: handle, dirtied: r.dirtied, Needed: r.needsInspect(view)}, true
 }
 
 // Verdict is what an answer meant for the index.
@@ -117,36 +134,42 @@ type Verdict uint8
 const (
 	// Dropped means that nobody follows the handle any more, or the answer was of no use.
 	Dropped Verdict = iota
-	// Learned means that the volume was unknown, stale, suspect or in doubt before.
+	// Learned means that the volume was unknown, stale, suspect or dirty before.
 	Learned
-	// Confirmed means that nothing cast doubt on the entry, and it was right.
+	// Confirmed means that the entry was clean, and right.
 	Confirmed
-	// Diverged means that nothing cast doubt on the entry, but it was wrong.
+	// Diverged means that the entry was clean, but wrong.
 	Diverged
 )
 
-// Resolve takes the answer to an inspect of a handle. It returns an error that
-// wraps ErrNoReplicas, or one that says that the answer is about another volume;
-// such answers make the entry suspect, and change nothing else.
-func (ix *Index) Resolve(handle string, o *Observation) (Verdict, error) {
+// Found takes the answer of storage. It returns an error that wraps ErrNoReplicas
+// or ErrTooLarge, or one that says that the answer is about another volume; such
+// answers make the entry suspect, and change nothing else.
+func (i *Inspection) Found(o *Observation) (Verdict, error) {
+	ix, k := i.index, keyOf(i.handle)
 	now := ix.now()
 	ix.markContact(now)
-	k := keyOf(handle)
+	if !ix.follows(k) {
+		return Dropped, nil
+	}
+	var volume Volume
+	var err error
+	if i.handle != o.ID && i.handle != o.Name {
+		err = fmt.Errorf("asked for volume %q, storage answered about id %.64q, name %.64q", i.handle, o.ID, o.Name)
+	} else if volume, err = newVolume(o, ix.ids); err != nil {
+		err = fmt.Errorf("volume %q: %w", i.handle, err)
+	}
+
 	shard := ix.volumes.shard(k)
 	shard.Lock()
 	defer shard.Unlock()
 	r := shard.get(k)
-	if r == nil {
+	switch {
+	case r == nil:
 		return Dropped, nil
-	}
-	if handle != o.ID && handle != o.Name {
-		ix.suspect(k, r, now)
-		return Dropped, fmt.Errorf("asked for volume %q, storage answered about id %q, name %q", handle, o.ID, o.Name)
-	}
-	volume, ok := newVolume(o, ix.ids)
-	if !ok {
-		ix.suspect(k, r, now)
-		return Dropped, fmt.Errorf("volume %q: %w", handle, ErrNoReplicas)
+	case err != nil:
+		ix.suspect(k, r, now, r.dirtied == i.dirtied)
+		return Dropped, err
 	}
 	verdict := Learned
 	if r.dirtySince == 0 && r.freshness(ix.view.Load()) == Fresh {
@@ -155,26 +178,38 @@ func (ix *Index) Resolve(handle string, o *Observation) (Verdict, error) {
 			verdict = Confirmed
 		}
 	}
-	ix.set(k, r, volume, now)
+	ix.set(k, r, volume, now, r.dirtied == i.dirtied)
 	return verdict, nil
 }
 
-// MarkMissing takes the answer that there is no such volume. What was known
-// stands, as suspect.
-func (ix *Index) MarkMissing(handle string) {
+// Missing takes the answer that there is no such volume. What was known stands, as
+// suspect.
+func (i *Inspection) Missing() {
+	ix, k := i.index, keyOf(i.handle)
 	now := ix.now()
 	ix.markContact(now)
-	k := keyOf(handle)
 	shard := ix.volumes.shard(k)
 	shard.Lock()
 	defer shard.Unlock()
 	if r := shard.get(k); r != nil {
-		ix.suspect(k, r, now)
+		ix.suspect(k, r, now, r.dirtied == i.dirtied)
 	}
 }
 
-// set gives a record new content, or verifies the one it has.
-func (ix *Index) set(k key, r *record, volume Volume, now int64) {
+// Failed says that storage gave no answer. The volume is dirty.
+func (i *Inspection) Failed() {
+	ix, k := i.index, keyOf(i.handle)
+	shard := ix.volumes.shard(k)
+	shard.Lock()
+	defer shard.Unlock()
+	if r := shard.get(k); r != nil {
+		ix.dirty(r, ix.now())
+	}
+}
+
+// set gives a record new content, or verifies the one it has. The record is clean
+// then, or goes on being dirty.
+func (ix *Index) set(k key, r *record, volume Volume, now int64, clean bool) {
 	view := ix.view.Load()
 	before := r.freshness(view)
 	changed := r.volume == nil || !r.volume.sameContent(&volume)
@@ -184,29 +219,29 @@ func (ix *Index) set(k key, r *record, volume Volume, now int64) {
 	}
 	r.verified = now
 	r.suspect = false
-	ix.answered(r, now)
+	ix.answered(r, now, clean)
 	if changed || (before == Stale) != (r.freshness(view) == Stale) {
 		ix.changed(k)
 	}
 }
 
 // suspect keeps what a record has, after an answer that did not.
-func (ix *Index) suspect(k key, r *record, now int64) {
+func (ix *Index) suspect(k key, r *record, now int64, clean bool) {
 	view := ix.view.Load()
 	before := r.freshness(view)
 	r.suspect = true
-	ix.answered(r, now)
+	ix.answered(r, now, clean)
 	if (before == Stale) != (r.freshness(view) == Stale) {
 		ix.changed(k)
 	}
 }
 
-// answered ends the doubts of a record, but for those that came up after its
-// inspect had begun.
-func (ix *Index) answered(r *record, now int64) {
+// answered ends the time for which a record has been dirty, and begins another
+// unless it is clean.
+func (ix *Index) answered(r *record, now int64, clean bool) {
 	r.dirtySince, r.overdue = 0, false
-	if r.redirtied {
-		ix.doubt(r, now)
+	if !clean {
+		ix.dirtyFrom(r, now)
 	}
 }
 
@@ -217,9 +252,13 @@ func (ix *Index) changed(k key) {
 	}
 }
 
-// doubt marks a record as in need of an inspect.
-func (ix *Index) doubt(r *record, now int64) {
-	r.redirtied = true
+// dirty marks a record as in need of an inspect.
+func (ix *Index) dirty(r *record, now int64) {
+	r.dirtied++
+	ix.dirtyFrom(r, now)
+}
+
+func (ix *Index) dirtyFrom(r *record, now int64) {
 	if r.dirtySince == 0 {
 		r.dirtySince = now
 		if ix.volumes.sweepAt(now + ix.maxStaleness + 1) {

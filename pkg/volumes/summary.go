@@ -13,11 +13,12 @@ const NumFreshness = int(Stale) + 1
 // Summary is the state of the index in a few numbers, for metrics and for the
 // debug view.
 type Summary struct {
-	// Volumes counts the followed handles by freshness.
+	// Volumes counts the handles that PVs name by freshness.
 	Volumes [NumFreshness]int
-	// Doubted counts those that wait for an inspect to confirm them.
-	Doubted int
-	// Unclaimed counts those that a pod asked for and no PV names.
+	// Dirty counts those of them that wait for an inspect to confirm them.
+	Dirty int
+	// Unclaimed counts the handles that only pods name. What a tenant makes up must
+	// not look like trouble with the volumes of others.
 	Unclaimed int
 	// Nodes counts the Kubernetes nodes by storage state.
 	Nodes map[placement.StorageState]int
@@ -34,11 +35,11 @@ type Summary struct {
 	OldestVerified time.Time
 	// Examples are some handles of each freshness other than fresh, sorted.
 	Examples [NumFreshness][]string
-	// Problems are what cannot be understood on nodes.
+	// Problems are what cannot be taken as written on nodes and in their CSINodes.
 	Problems []NodeProblem
 }
 
-// NumVolumes returns the number of followed handles.
+// NumVolumes returns the number of handles that PVs name.
 func (s *Summary) NumVolumes() int {
 	n := 0
 	for _, count := range s.Volumes {
@@ -47,8 +48,8 @@ func (s *Summary) NumVolumes() int {
 	return n
 }
 
-// Summary counts everything. It walks over all records, about 5 ms for 100 000.
-func (ix *Index) Summary(examples int) Summary {
+// Summarize counts what an index holds. It walks over all records.
+func Summarize(ix *Index, examples int) Summary {
 	view := ix.view.Load()
 	s := Summary{
 		Nodes:          map[placement.StorageState]int{},
@@ -64,13 +65,14 @@ func (ix *Index) Summary(examples int) Summary {
 	}
 	oldest := int64(0)
 	for k, r := range ix.volumes.read() {
+		if r.pvs == 0 {
+			s.Unclaimed++
+			continue
+		}
 		freshness := r.freshness(view)
 		s.Volumes[freshness]++
 		if r.dirtySince != 0 {
-			s.Doubted++
-		}
-		if r.refs == 0 {
-			s.Unclaimed++
+			s.Dirty++
 		}
 		if r.volume != nil && (oldest == 0 || r.verified < oldest) {
 			oldest = r.verified

@@ -31,7 +31,7 @@ func TestDatesOfTheSummaryFollowTheWallClock(t *testing.T) {
 	for _, off := range []time.Duration{0, time.Hour, -24 * time.Hour} {
 		wall.off = off
 		wall.Sleep(10 * time.Second)
-		s := ix.Summary(0)
+		s := Summarize(ix, 0)
 		for what, date := range map[string]time.Time{
 			"last contact": s.LastContact, "last node list": s.LastNodeList, "oldest": s.OldestVerified} {
 			if got := wall.Now().Sub(date); got != 10*time.Second {
@@ -54,14 +54,14 @@ func TestSummaryTellsWhichStorageNodesAreNotInKubernetes(t *testing.T) {
 		Matched, Unmatched int
 		Examples           []StorageNode
 	}
-	s := ix.Summary(2)
+	s := Summarize(ix, 2)
 	want := matches{1, 3, []StorageNode{alien("s3"), alien("s4")}}
 	if diff := cmp.Diff(want, matches{s.MatchedNodes, s.UnmatchedNodes, s.Unmatched}); diff != "" {
 		t.Errorf("matches differ (-want +got):\n%s", diff)
 	}
 	ix.nodeHandler().OnAdd(testNode("of-s3"), false)
 	ix.step()
-	s = ix.Summary(9)
+	s = Summarize(ix, 9)
 	want = matches{2, 2, []StorageNode{alien("s4"), alien("s5")}}
 	if diff := cmp.Diff(want, matches{s.MatchedNodes, s.UnmatchedNodes, s.Unmatched}); diff != "" {
 		t.Errorf("once one is: matches differ (-want +got):\n%s", diff)
@@ -74,17 +74,17 @@ func TestSummaryCountsEverything(t *testing.T) {
 	for _, handle := range []string{"1", "2", "3", "4"} {
 		ix.follow(handle, false)
 	}
-	ix.Want("5")
+	ix.Request("5")
 	for _, id := range []string{"1", "2", "3"} {
 		ix.Notice(observe(id, "s1"))
 	}
-	ix.MarkMissing("2")
+	mustMiss(ix, "2")
 	ix.Notice(observe("3", "s2"))
 	ix.step()
-	s := ix.Summary(1)
+	s := Summarize(ix, 1)
 	want := Summary{
-		Volumes:        [NumFreshness]int{Unknown: 2, Fresh: 2, Suspect: 1},
-		Doubted:        1,
+		Volumes:        [NumFreshness]int{Unknown: 1, Fresh: 2, Suspect: 1},
+		Dirty:          1,
 		Unclaimed:      1,
 		Nodes:          map[placement.StorageState]int{placement.Online: 1, placement.NoDriver: 1},
 		LastContact:    s.LastContact,
@@ -95,7 +95,7 @@ func TestSummaryCountsEverything(t *testing.T) {
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("summary differs (-want +got):\n%s", diff)
 	}
-	if s.NumVolumes() != 5 || len(s.Examples[Unknown]) != 1 || !slices.Equal(s.Examples[Suspect], []string{"2"}) {
+	if s.NumVolumes() != 4 || len(s.Examples[Unknown]) != 1 || !slices.Equal(s.Examples[Suspect], []string{"2"}) {
 		t.Errorf("%d volumes, examples %v", s.NumVolumes(), s.Examples)
 	}
 	if s.LastContact.IsZero() || s.OldestVerified.IsZero() {

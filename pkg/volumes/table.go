@@ -50,9 +50,11 @@ type volumeTable struct {
 	shards [numShards]shard
 	seed   maphash.Seed
 
-	// nextSweep is the index time at which a record may become overdue or an
-	// unclaimed one expire; 0 when none can.
+	// nextSweep is the index time at which a record may become overdue; 0 when none
+	// can.
 	nextSweep atomic.Int64
+	// unclaimed is the number of records that no PV names.
+	unclaimed atomic.Int64
 }
 
 const (
@@ -93,13 +95,9 @@ func (s *shard) get(k key) *record {
 	return s.byText[k.text]
 }
 
-// ensure returns the record of a handle, a new one if need be.
-func (s *shard) ensure(k key, now int64) *record {
-	r := s.get(k)
-	if r != nil {
-		return r
-	}
-	r = &record{firstSeen: now}
+// add makes the record of a handle that has none.
+func (s *shard) add(k key, now int64) *record {
+	r := &record{firstSeen: now}
 	if k.number != 0 {
 		s.byNumber[k.number] = r
 	} else {

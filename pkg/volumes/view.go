@@ -18,7 +18,8 @@ type View struct {
 	unmatched []StorageNode
 	members   members
 
-	generation uint64 // of the node table that this was built from
+	generation uint64 // grows with every view
+	table      uint64 // generation of the node table that this was built from
 	reached    bool
 	fresh      bool
 	stale      bool // reached once, but not within MaxStaleness
@@ -36,8 +37,11 @@ type holder struct {
 	state placement.StorageState
 }
 
-// NodeProblem is something a user wrote on a Kubernetes node that cannot be
-// understood, and that therefore counts as its default.
+// CSINodeID is the key of problems with a storage node id in the CSINode of a node.
+const CSINodeID = "nodeID of the driver in the CSINode"
+
+// NodeProblem is something that is written on a Kubernetes node, or in its CSINode,
+// and cannot be taken as written.
 type NodeProblem struct {
 	Node string
 	placement.Problem
@@ -49,10 +53,13 @@ func (v *View) Node(name string) *placement.Node { return v.nodes[name] }
 // NumNodes returns the number of Kubernetes nodes.
 func (v *View) NumNodes() int { return len(v.nodes) }
 
-// Holder returns the Kubernetes node that a storage node runs on and how storage
-// stands there. The node is nil when no Kubernetes node is that storage node; the
-// state is then that of the storage record, Online if that is too old to be
-// believed, or NoDriver if there is none either.
+// Holder returns the Kubernetes node that a storage node runs on, nil when no
+// Kubernetes node is that storage node, and the state of the storage node's own
+// record. A node may have several records; the best of them makes the state of the
+// node, but says nothing of what lies under another. The state is Online if the
+// node list is too old to be believed, or if only a CSINode names the storage node;
+// NoDriver if nothing does, or if the node has a CSINode without the driver. For an
+// address it is that of the node.
 func (v *View) Holder(ref NodeRef) (*placement.Node, placement.StorageState) {
 	if int(ref) >= len(v.holders) {
 		return nil, placement.NoDriver
@@ -73,6 +80,9 @@ func (v *View) Reached() bool { return v.reached }
 // CSINode or a record of an older list is evidence of the driver, else NoDriver.
 func (v *View) Fresh() bool { return v.fresh }
 
-// Problems lists what cannot be understood on the nodes, sorted by node. The
+// Generation is greater for every view than for all before it.
+func (v *View) Generation() uint64 { return v.generation }
+
+// Problems lists what cannot be taken as written on the nodes, sorted by node. The
 // slice must not be changed.
 func (v *View) Problems() []NodeProblem { return v.problems }

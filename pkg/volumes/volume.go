@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unique"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -29,6 +30,8 @@ type NodeRef uint32
 // Observation is what storage says about one volume at one moment.
 type Observation struct {
 	ID, Name string
+	// Gone says that the volume is deleted. Nothing else of it counts then.
+	Gone bool
 	// ReplicaSets lists the storage node ids of each stripe. An ordinary volume
 	// has one set.
 	ReplicaSets [][]string
@@ -106,7 +109,7 @@ func (v *Volume) NumSets() int {
 }
 
 // Set returns the holders of replica set i, each of them once. The slice must
-// not be changed. It is empty when storage named no holder of this set.
+// not be changed. It is empty only in a volume that may have no replicas.
 func (v *Volume) Set(i int) []NodeRef {
 	if v.large != nil {
 		return v.large.sets[i]
@@ -164,52 +167,113 @@ func (v *Volume) sameContent(o *Volume) bool {
 		slices.EqualFunc(v.large.sets, o.large.sets, slices.Equal[[]NodeRef])
 }
 
-// newVolume converts an observation. It returns false when the observation does
-// not say where the replicas are although the volume must have some: that is an
-// empty answer, not knowledge.
-func newVolume(o *Observation, nodes *nodeIDs) (Volume, bool) {
-	v := Volume{attributes: newAttributes(o), attached: nodes.ref(o.Attached)}
-	v.number, _ = parseID(o.ID)
+const (
+	// MaxReplicas is how many holders the replica sets of a volume may name in all. A
+	// storage system keeps up to three replicas of each stripe.
+	MaxReplicas = 1024
+	// MaxID is the greatest length in bytes of the id of a volume or a storage node.
+	// Volumes have decimal numbers of 64 bits, nodes UUIDs.
+	MaxID = 256
+	// MaxNodeIDs is how many ids of storage nodes are taken from answers about volumes.
+	// The node list is not bound by it, so that the nodes that are really there are
+	// known whatever was made up before.
+	MaxNodeIDs = 1 << 15
+)
 
-	if len(o.ReplicaSets) == 1 && len(o.ReplicaSets[0]) <= inlineReplicas && v.number != 0 {
-		n := 0
-		for _, id := range o.ReplicaSets[0] {
-			ref := nodes.ref(id)
-			if ref != 0 && !slices.Contains(v.replicas[:n], ref) {
-				v.replicas[n] = ref
-				n++
-			}
-		}
-		return v, n > 0 || o.Direct || o.Winshare
-	}
-
+// newVolume converts an observation. It takes no lock of the table, and its cost is
+// linear. It returns ErrNoReplicas when the observation does not name a holder of
+// each replica set although the volume must have some: an answer that is empty in
+// part is as little knowledge as an empty one. It returns ErrTooLarge for what no
+// storage system means.
+func newVolume(o *Observation, nodes *nodeIDs) (Volume, error) {
 	total := 0
 	for _, set := range o.ReplicaSets {
 		total += len(set)
 	}
-	flat := make([]NodeRef, 0, total)
-	sets := make([][]NodeRef, 0, len(o.ReplicaSets))
+	if total > MaxReplicas || len(o.ReplicaSets) > MaxReplicas || len(o.ID) > MaxID {
+		return Volume{}, ErrTooLarge
+	}
+	v := Volume{attributes: newAttributes(o)}
+	var ok bool
+	if v.attached, ok = nodes.intern(o.Attached); !ok {
+		return Volume{}, ErrTooLarge
+	}
+	v.number, _ = parseID(o.ID)
+
+	var inline [inlineReplicas]NodeRef
+	flat := inline[:0]
+	if total > inlineReplicas {
+		flat = make([]NodeRef, 0, total)
+	}
+	var ends [1]int
+	bounds := ends[:0]
+	complete := len(o.ReplicaSets) > 0
 	for _, set := range o.ReplicaSets {
 		start := len(flat)
+		var seen seenRefs
 		for _, id := range set {
-			ref := nodes.ref(id)
-			if ref != 0 && !slices.Contains(flat[start:], ref) {
+			ref, ok := nodes.intern(id)
+			if !ok {
+				return Volume{}, ErrTooLarge
+			}
+			if ref != 0 && !seen.before(flat[start:], ref) {
 				flat = append(flat, ref)
 			}
 		}
-		sets = append(sets, flat[start:len(flat):len(flat)])
+		complete = complete && len(flat) > start
+		bounds = append(bounds, len(flat))
 	}
-	known := len(flat) > 0
-	if !known {
-		sets = nil
+	if !complete && !o.Direct && !o.Winshare {
+		return Volume{}, ErrNoReplicas
 	}
-	if v.number == 0 || known {
-		v.large = &largeVolume{sets: sets}
+	switch {
+	case len(flat) == 0:
+		bounds = nil
+	case len(bounds) == 1 && len(flat) <= inlineReplicas && v.number != 0:
+		copy(v.replicas[:], flat)
+		return v, nil
+	}
+	if v.number == 0 || len(bounds) > 0 {
+		v.large = newLargeVolume(flat, bounds)
 		if v.number == 0 {
-			v.large.id = o.ID
+			v.large.id = strings.Clone(o.ID)
 		}
 	}
-	return v, known || o.Direct || o.Winshare
+	return v, nil
+}
+
+// newLargeVolume copies the holders of the replica sets, which end at these bounds.
+func newLargeVolume(flat []NodeRef, bounds []int) *largeVolume {
+	large := &largeVolume{sets: make([][]NodeRef, 0, len(bounds))}
+	flat = slices.Clone(flat)
+	start := 0
+	for _, end := range bounds {
+		large.sets = append(large.sets, flat[start:end:end])
+		start = end
+	}
+	return large
+}
+
+// seenRefs keeps a node from counting twice in a replica set. Up to a few holders,
+// comparing them is cheaper than a set.
+type seenRefs map[NodeRef]struct{}
+
+const comparedHolders = 16
+
+// before reports whether a holder is among those before it.
+func (h *seenRefs) before(set []NodeRef, ref NodeRef) bool {
+	if len(set) < comparedHolders {
+		return slices.Contains(set, ref)
+	}
+	if *h == nil {
+		*h = make(seenRefs, 4*comparedHolders)
+		for _, other := range set {
+			(*h)[other] = struct{}{}
+		}
+	}
+	_, found := (*h)[ref]
+	(*h)[ref] = struct{}{}
+	return found
 }
 
 func newAttributes(o *Observation) unique.Handle[attributes] {

@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"testing"
@@ -19,7 +20,8 @@ func TestObservationBecomesVolume(t *testing.T) {
 		{"one set is kept in order", Observation{ID: "1", ReplicaSets: [][]string{{"b", "a", "c"}}}, false, [][]string{{"b", "a", "c"}}},
 		{"more replicas than fit inline are kept", Observation{ID: "1", ReplicaSets: [][]string{{"a", "b", "c", "d"}}}, false, [][]string{{"a", "b", "c", "d"}}},
 		{"the sets of an aggregated volume stay apart", Observation{ID: "1", ReplicaSets: [][]string{{"a", "b"}, {"a", "c"}}}, false, [][]string{{"a", "b"}, {"a", "c"}}},
-		{"a set without holders stays, because no node has it", Observation{ID: "1", ReplicaSets: [][]string{{"a"}, {}}}, false, [][]string{{"a"}, nil}},
+		{"a set without holders is an answer that is empty in part", Observation{ID: "1", ReplicaSets: [][]string{{"a"}, {}}}, true, nil},
+		{"a set without holders stays where there need be none", Observation{ID: "1", Direct: true, ReplicaSets: [][]string{{"a"}, {}}}, false, [][]string{{"a"}, nil}},
 		{"a node counts once per set", Observation{ID: "1", ReplicaSets: [][]string{{"a", "a", "b"}, {"a"}}}, false, [][]string{{"a", "b"}, {"a"}}},
 		{"an empty node id is none", Observation{ID: "1", ReplicaSets: [][]string{{"", "a"}}}, false, [][]string{{"a"}}},
 		{"no set at all is an empty answer", Observation{ID: "1"}, true, nil},
@@ -32,9 +34,12 @@ func TestObservationBecomesVolume(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			ids := newNodeIDs()
-			v, known := newVolume(&test.o, ids)
-			if known == test.unknown {
-				t.Errorf("known is %v", known)
+			v, err := newVolume(&test.o, ids)
+			if unknown := errors.Is(err, ErrNoReplicas); unknown != test.unknown {
+				t.Errorf("unknown is %v: %v", unknown, err)
+			}
+			if test.unknown {
+				return
 			}
 			if v.ID() != test.o.ID {
 				t.Errorf("id is %q, want %q", v.ID(), test.o.ID)

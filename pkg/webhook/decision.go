@@ -108,32 +108,40 @@ func ofDaemonSet(pod *v1.Pod) bool {
 // Decide judges a pod by its claims; Ignores has been asked before. The claims are
 // complete unless something could not be read for them.
 func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decision {
-	var unknown []string
+	first, unknown := "", 0
+	add := func(riddle string) {
+		if unknown++; first == "" {
+			first = riddle
+		}
+	}
 	for i := range found {
 		if found[i].Driver != "" {
 			return r.adopt(pod)
 		}
-		if riddle := riddleOf(&found[i]); riddle != "" {
-			unknown = append(unknown, riddle)
+		if isRiddle(&found[i]) {
+			add(riddleOf(&found[i]))
 		}
 	}
-	if len(unknown) == 0 {
-		return Decision{Outcome: NotOurs}
+	if len(pod.Spec.Volumes) > maxVolumes {
+		add(fmt.Sprintf("no more than %d volumes are looked at", maxVolumes))
 	}
-	return r.leave(pod, unknown, complete)
+	switch {
+	case unknown == 0:
+		return Decision{Outcome: NotOurs}
+	case unknown > 1:
+		first += fmt.Sprintf(" (and %d more)", unknown-1)
+	}
+	if !complete {
+		first += "; not all of it could be read from the API server in time"
+	}
+	return r.leave(pod, first)
 }
 
 // leave lets an undecided pod keep its scheduler. If that is one of ours, somebody
 // knows already whose the storage will be.
-func (r *Rules) leave(pod *v1.Pod, unknown []string, complete bool) Decision {
+func (r *Rules) leave(pod *v1.Pod, reason string) Decision {
 	decision := Decision{Outcome: Undecided}
-	reason, advice := unknown[0], "create claims before their pods, or set spec.schedulerName to "+quote(r.SchedulerName)
-	if len(unknown) > 1 {
-		reason += fmt.Sprintf(" (and %d more)", len(unknown)-1)
-	}
-	if !complete {
-		reason += "; not all of it could be read from the API server in time"
-	}
+	advice := "create claims before their pods, or set spec.schedulerName to " + quote(r.SchedulerName)
 	if r.isOurs(pod.Spec.SchedulerName) && !isDefault(pod.Spec.SchedulerName) {
 		advice = "create claims before their pods"
 		if r.Tolerate {
@@ -167,29 +175,31 @@ func isUndecided(found []claims.Claim) bool {
 		if found[i].Driver != "" {
 			return false
 		}
-		open = open || riddleOf(&found[i]) != ""
+		open = open || isRiddle(&found[i])
 	}
 	return open
 }
 
-// riddleOf says why it is not known whose a claim without driver will be; it is
-// empty if it is known that the claim is not the driver's.
+// isRiddle reports whether it is not known whose a claim without driver will be.
+func isRiddle(claim *claims.Claim) bool {
+	return claim.State == placement.ClaimMissing || claim.State == placement.ClaimLost ||
+		claim.State == placement.ClaimUnbound && claim.Class == nil
+}
+
+// riddleOf says why it is not known whose a claim will be. It says nothing that
+// stands in other objects than the pod: who asks may see no more than that.
 func riddleOf(claim *claims.Claim) string {
-	switch claim.State {
-	case placement.ClaimMissing:
-		return "claim " + quote(claim.Name) + " cannot be found"
-	case placement.ClaimLost:
-		return "volume " + quote(claim.PVC.Spec.VolumeName) + " of claim " + quote(claim.Name) + " cannot be found"
-	case placement.ClaimUnbound:
-		switch class := storagehelpers.GetPersistentVolumeClaimClass(claim.PVC); {
-		case claim.Class != nil:
-		case class != "":
-			return "class " + quote(class) + " of claim " + quote(claim.Name) + " cannot be found"
-		default:
-			return "claim " + quote(claim.Name) + " has neither a class nor a volume yet"
-		}
+	name := "claim " + quote(claim.Name)
+	switch {
+	case claim.State == placement.ClaimMissing:
+		return name + " cannot be found"
+	case claim.State == placement.ClaimLost:
+		return "the volume of " + name + " cannot be found"
+	case storagehelpers.GetPersistentVolumeClaimClass(claim.PVC) != "":
+		return "the class of " + name + " cannot be found"
+	default:
+		return name + " has neither a class nor a volume yet"
 	}
-	return ""
 }
 
 // quote makes a text of the user fit for a warning: mutating webhooks run before

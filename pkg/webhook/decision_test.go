@@ -66,9 +66,9 @@ func TestPods(t *testing.T) {
 
 		// What is not known.
 		"a missing claim leaves the pod as it is":               {pod: []podOption{pvc("missing")}, want: undecided(`claim "missing" cannot be found`)},
-		"a missing volume leaves the pod as it is":              {pod: []podOption{pvc("lost")}, want: undecided(`volume "gone" of claim "lost" cannot be found`)},
-		"a missing class leaves the pod as it is":               {pod: []podOption{pvc("classless")}, want: undecided(`class "gone" of claim "classless" cannot be found`)},
-		"a missing class of a template leaves it as it is":      {pod: []podOption{ephemeral("gone")}, want: undecided(`class "gone" of claim "v" cannot be found`)},
+		"a missing volume leaves the pod as it is":              {pod: []podOption{pvc("lost")}, want: undecided(`the volume of claim "lost" cannot be found`)},
+		"a missing class leaves the pod as it is":               {pod: []podOption{pvc("classless")}, want: undecided(`the class of claim "classless" cannot be found`)},
+		"a missing class of a template leaves it as it is":      {pod: []podOption{ephemeral("gone")}, want: undecided(`the class of claim "v" cannot be found`)},
 		"a claim that will get a volume by hand is a riddle":    {pod: []podOption{pvc("manual")}, want: undecided(`claim "manual" has neither a class nor a volume yet`)},
 		"so is a template without class and no default class":   {pod: []podOption{template(nil)}, want: undecided(`claim "v" has neither a class nor a volume yet`)},
 		"of several riddles the first is told":                  {pod: []podOption{pvc("one"), pvc("two"), pvc("three")}, want: undecided(`claim "one" cannot be found (and 2 more)`)},

@@ -9,7 +9,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -21,17 +20,16 @@ import (
 type handler struct {
 	rules    Rules
 	claimsOf func(context.Context, *v1.Pod) (claims []claims.Claim, complete bool)
-	decoder  admission.Decoder
 	metrics  *metrics
 }
 
 func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod) ([]claims.Claim, bool), metrics *metrics) *handler {
-	return &handler{rules: rules, claimsOf: claimsOf, decoder: admission.NewDecoder(scheme.Scheme), metrics: metrics}
+	return &handler{rules: rules, claimsOf: claimsOf, metrics: metrics}
 }
 
 // newHook is what is served at Path.
 func newHook(handler *handler) http.Handler {
-	return reviewsOnly(&admission.Webhook{Handler: handler})
+	return newIntake(&admission.Webhook{Handler: handler})
 }
 
 // Handle implements admission.Handler.
@@ -50,7 +48,7 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) (respon
 }
 
 func (h *handler) decide(ctx context.Context, request admission.Request) Decision {
-	pod, err := h.podOf(request)
+	pod, err := podOf(request)
 	if err != nil {
 		klog.FromContext(ctx).Info("A request cannot be judged, check the rules of the webhook configuration", "reason", err.Error())
 		return Decision{Outcome: Unreadable, Warnings: []string{"the object is created as it is: " + err.Error()}}
@@ -67,7 +65,7 @@ func (h *handler) decide(ctx context.Context, request admission.Request) Decisio
 }
 
 // podOf returns the pod that a request is about to create.
-func (h *handler) podOf(request admission.Request) (*v1.Pod, error) {
+func podOf(request admission.Request) (*v1.Pod, error) {
 	pods := metav1.GroupVersionResource{Version: "v1", Resource: "pods"}
 	if request.Resource != pods || request.SubResource != "" {
 		return nil, fmt.Errorf("only pods are judged, not %s", quote(request.Resource.Resource+"/"+request.SubResource))
@@ -75,8 +73,8 @@ func (h *handler) podOf(request admission.Request) (*v1.Pod, error) {
 	if request.Operation != admissionv1.Create {
 		return nil, fmt.Errorf("pods are judged when they are created, not on %s", quote(string(request.Operation)))
 	}
-	pod := &v1.Pod{}
-	if err := h.decoder.DecodeRaw(request.Object, pod); err != nil {
+	pod, err := decodePod(request.Object.Raw)
+	if err != nil {
 		return nil, fmt.Errorf("the pod cannot be read: %s", quote(err.Error()))
 	}
 	pod.Namespace = request.Namespace // the pod itself may not name it

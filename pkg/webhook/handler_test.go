@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -101,42 +100,6 @@ func TestOnlyJSONIsRead(t *testing.T) {
 			t.Errorf("of content type %q the answer is %+v, want it allowed: %t", contentType, answer, allowed)
 		}
 	}
-}
-
-// While large reviews are decoded, others wait; small ones do not.
-func TestLargeReviewsTakeTurns(t *testing.T) {
-	arrived, leave := make(chan int64, 2*largeReviews), make(chan struct{})
-	hook := reviewsOnly(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		arrived <- r.ContentLength
-		<-leave
-	}))
-	small := review(t, unchanged)
-	large := append(bytes.Repeat([]byte(" "), largeReview), small...)
-	send := func(ctx context.Context, body []byte) *httptest.ResponseRecorder {
-		request := httptest.NewRequestWithContext(ctx, http.MethodPost, Path, bytes.NewReader(body))
-		request.Header.Set("Content-Type", "application/json")
-		recorder := httptest.NewRecorder()
-		hook.ServeHTTP(recorder, request)
-		return recorder
-	}
-	var senders sync.WaitGroup
-	for range largeReviews {
-		senders.Go(func() { send(t.Context(), large) })
-	}
-	for range largeReviews {
-		<-arrived
-	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if answer := send(gone, large); !strings.Contains(answer.Body.String(), "waiting for other large reviews") {
-		t.Errorf("one more large review is answered: %s", answer.Body)
-	}
-	senders.Go(func() { send(t.Context(), small) })
-	if size := <-arrived; size != int64(len(small)) {
-		t.Errorf("a review of %d bytes came through, want the small one", size)
-	}
-	close(leave)
-	senders.Wait()
 }
 
 func TestOldReviewsAreAnsweredInTheirVersion(t *testing.T) {

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"crypto/tls"
 	"math"
 	"regexp"
 	"runtime"
@@ -93,10 +92,10 @@ func (m *metrics) watchCertificate(certificates Certificates) {
 		Namespace: metricsNamespace, Name: "certificate_not_after_seconds",
 		Help: "End of the validity of the serving certificate, in seconds since the epoch; NaN while there is none.",
 	}, func() float64 {
-		certificate, err := certificates.GetCertificate(&tls.ClientHelloInfo{})
-		if err != nil || certificate == nil || certificate.Leaf == nil {
+		leaf, err := servedBy(certificates)
+		if err != nil {
 			return math.NaN()
 		}
-		return float64(certificate.Leaf.NotAfter.Unix())
+		return float64(leaf.NotAfter.Unix())
 	}))
 }

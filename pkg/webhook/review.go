@@ -2,11 +2,15 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -20,43 +24,112 @@ const (
 	// largestReview is what controller-runtime reads of a body at most. The largest
 	// object of an API server is much smaller.
 	largestReview = 7 << 20
-	// A review larger than largeReview takes tens of megabytes while it is decoded,
-	// so that only largeReviews of them are at the same time.
-	largeReview  = 1 << 20
-	largeReviews = 4
+	// smallReview is what may come without a reservation: most reviews are smaller.
+	smallReview = 16 << 10
+	// reviewBudget is how many bytes of reviews are received at the same time, small
+	// ones aside, and how many are judged. Judging takes several times as much memory.
+	reviewBudget = 8 << 20
+	// receiveTimeout is how long the first bytes of a body may take to come, and how
+	// long the rest of a large one once it has its reservation: as long as the manifests
+	// let API servers wait for the answer.
+	receiveTimeout = 3 * time.Second
+	// longestWait is the longest time that Kubernetes lets a webhook take: after that
+	// nobody waits for the answer.
+	longestWait = 30 * time.Second
 )
 
-// reviewsOnly lets only reviews of known versions through to next, which would
-// take any object for a review of its own version. Others are answered with an
-// admission error; an API server sends none, because the webhook configuration
-// names the versions.
-func reviewsOnly(next http.Handler) http.Handler {
-	large := semaphore.NewWeighted(largeReviews)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength < 0 || r.ContentLength > largeReview {
-			if err := large.Acquire(r.Context(), 1); err != nil {
-				refuse(w, r, http.StatusServiceUnavailable, fmt.Errorf("waiting for other large reviews: %w", err))
-				return
-			}
-			defer large.Release(1)
+// errBusy is for reviews that did not get their turn.
+var errBusy = errors.New("too many bytes of other reviews are being worked on")
+
+// intake lets reviews through to next, so many at a time that their bytes stay
+// within the budget, whoever sends them.
+type intake struct {
+	next http.Handler
+	// receiving and judging are two, so that a body that does not end keeps nobody
+	// from being judged.
+	receiving, judging *semaphore.Weighted
+}
+
+func newIntake(next http.Handler) *intake {
+	return &intake{next: next, receiving: semaphore.NewWeighted(reviewBudget), judging: semaphore.NewWeighted(reviewBudget)}
+}
+
+// ServeHTTP lets only reviews of known versions through: next would take any object
+// for a review of its own version. Others are answered with an admission error; an
+// API server sends none, because the webhook configuration names the versions. What
+// does not come in time, or gets no turn, has no review for an answer, so that an API
+// server creates its pod as it is.
+func (i *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), longestWait)
+	defer cancel()
+	body, received, err := i.receive(ctx, w, r)
+	defer received()
+	if err == nil && !acquire(ctx, i.judging, len(body)) {
+		err = errBusy
+	}
+	switch {
+	case errors.Is(err, errBusy):
+		hangUp(w, r, http.StatusServiceUnavailable, err)
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		hangUp(w, r, http.StatusRequestTimeout, fmt.Errorf("the body has not come within %v", receiveTimeout))
+		return
+	case err != nil:
+		refuse(w, r, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err))
+		return
+	}
+	defer i.judging.Release(int64(len(body)))
+	if len(body) >= largestReview {
+		refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Errorf("the body has %d bytes or more", largestReview))
+		return
+	}
+	if err := isReview(r.Header.Get("Content-Type"), body); err != nil {
+		refuse(w, r, http.StatusBadRequest, err)
+		return
+	}
+	r.Header.Set("Content-Type", "application/json") // without parameters
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	i.next.ServeHTTP(w, r)
+}
+
+// receive reads a body of at most largestReview bytes. It counts as received until
+// release is called.
+func (i *intake) receive(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
+	release = func() {}
+	deadline := func(at time.Time) {
+		// Only a server that is no server, in a test, has no deadlines.
+		_ = http.NewResponseController(w).SetReadDeadline(at)
+	}
+	deadline(time.Now().Add(receiveTimeout))
+	if body, err = io.ReadAll(io.LimitReader(r.Body, smallReview)); err != nil {
+		return nil, release, err
+	}
+	if len(body) == smallReview {
+		size, expected := largestReview, smallReview // unless it says how long it is
+		if r.ContentLength > 0 {
+			size = int(min(r.ContentLength, largestReview))
+			expected = size
 		}
-		body, err := io.ReadAll(io.LimitReader(r.Body, largestReview))
-		if err != nil {
-			refuse(w, r, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err))
-			return
+		if !acquire(ctx, i.receiving, size) {
+			return nil, release, errBusy
 		}
-		if len(body) == largestReview {
-			refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Errorf("the body has %d bytes or more", largestReview))
-			return
+		release = func() { i.receiving.Release(int64(size)) }
+		deadline(time.Now().Add(receiveTimeout))
+		whole := bytes.NewBuffer(make([]byte, 0, expected+bytes.MinRead))
+		whole.Write(body)
+		if _, err = whole.ReadFrom(io.LimitReader(r.Body, int64(largestReview-len(body)))); err != nil {
+			return nil, release, err
 		}
-		if err := isReview(r.Header.Get("Content-Type"), body); err != nil {
-			refuse(w, r, http.StatusBadRequest, err)
-			return
-		}
-		r.Header.Set("Content-Type", "application/json") // without parameters
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		next.ServeHTTP(w, r)
-	})
+		body = whole.Bytes()
+	}
+	// A deadline that passes later would end the context of the request.
+	deadline(time.Time{})
+	return body, release, nil
+}
+
+// acquire reports whether there is room for so many bytes before the context ends.
+func acquire(ctx context.Context, budget *semaphore.Weighted, bytes int) bool {
+	return budget.Acquire(ctx, int64(bytes)) == nil
 }
 
 // isReview returns why a body is no review that can be answered.
@@ -85,7 +158,16 @@ func refuse(w http.ResponseWriter, r *http.Request, code int32, reason error) {
 		Response: &response.AdmissionResponse,
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Connection", "close")
 	if err := json.NewEncoder(w).Encode(review); err != nil {
 		logger.Error(err, "The answer could not be sent", "to", r.RemoteAddr)
 	}
+}
+
+// hangUp ends a connection without a verdict: failurePolicy says what becomes of the
+// pod.
+func hangUp(w http.ResponseWriter, r *http.Request, code int, reason error) {
+	klog.FromContext(r.Context()).Info("A request gets no verdict", "reason", reason.Error(), "from", r.RemoteAddr)
+	w.Header().Set("Connection", "close")
+	http.Error(w, reason.Error(), code)
 }

@@ -3,17 +3,21 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
+	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -41,6 +45,9 @@ type Options struct {
 	Watch, Read kubernetes.Interface
 	// Certificates is for the webhook's own port.
 	Certificates Certificates
+	// ClientCAFile is a PEM file of the authorities of those who may ask; empty lets
+	// everybody ask. It is read at every handshake, so that it may change.
+	ClientCAFile string
 	// Host and Port are where the webhook listens; an empty host is all addresses.
 	Host string
 	Port int
@@ -52,12 +59,23 @@ type Options struct {
 	ShutdownDelay time.Duration
 }
 
+const (
+	// Connections beyond maxConnections wait in the kernel. Each takes some 50 kB,
+	// what it sends before a reservation included.
+	maxConnections = 1024
+	// maxHeader is the most bytes of a request before its body; API servers send a
+	// few hundred.
+	maxHeader = 8 << 10
+	// shutdownTimeout is how long the last answers may take.
+	shutdownTimeout = longestWait
+)
+
 // Server is one replica of the webhook.
 type Server struct {
 	options  Options
 	storage  *storage
 	metrics  *metrics
-	webhook  webhook.Server
+	reviews  http.Handler
 	draining atomic.Bool
 }
 
@@ -67,25 +85,31 @@ func NewServer(options Options) *Server {
 	s.storage = newStorage(options.Watch, options.Read, options.Drivers, s.metrics)
 	s.metrics.watchCaches(s.storage.hasSynced)
 	s.metrics.watchCertificate(options.Certificates)
-	s.webhook = webhook.NewServer(webhook.Options{
-		Host: options.Host,
-		Port: options.Port,
-		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
-			config.MinVersion = tls.VersionTLS12
-			config.GetCertificate = options.Certificates.GetCertificate
-		}},
-	})
-	s.webhook.Register(Path, s.hangUp(newHook(newHandler(options.Rules, s.storage.claimsOf, s.metrics))))
+	mux := http.NewServeMux()
+	// The server of controller-runtime is not started: it bounds neither connections
+	// nor headers. It brings the metrics of requests.
+	webhook.NewServer(webhook.Options{WebhookMux: mux}).Register(Path,
+		s.hangUp(newHook(newHandler(options.Rules, s.storage.claimsOf, s.metrics))))
+	s.reviews = mux
 	return s
 }
 
 // Run serves until the context ends, and then for the shutdown delay and until
 // the last answer is given. Everything it starts has ended when it returns.
 func (s *Server) Run(ctx context.Context) error {
+	config, err := s.tlsConfig()
+	if err != nil {
+		return err
+	}
 	ops, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.options.OpsAddress)
 	if err != nil {
 		return fmt.Errorf("listening for health checks and metrics: %w", err)
 	}
+	admission, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(s.options.Host, strconv.Itoa(s.options.Port)))
+	if err != nil {
+		return errors.Join(fmt.Errorf("listening for admission reviews: %w", err), ops.Close())
+	}
+	admission = tls.NewListener(netutil.LimitListener(admission, maxConnections), config)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
@@ -101,9 +125,32 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return s.options.Certificates.Start(serving) })
-	group.Go(func() error { return s.webhook.Start(serving) })
-	group.Go(func() error { return serveOps(serving, ops, s.opsMux()) })
+	group.Go(func() error { return serve(serving, admission, s.reviews) })
+	group.Go(func() error { return serve(serving, ops, s.opsMux()) })
 	return group.Wait()
+}
+
+// tlsConfig is that of the admission endpoint.
+func (s *Server) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"http/1.1"}, // API servers call webhooks by nothing else
+		GetCertificate: s.options.Certificates.GetCertificate,
+	}
+	if s.options.ClientCAFile == "" {
+		return config, nil
+	}
+	authenticating := func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		authorities, err := certutil.NewPool(s.options.ClientCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the authorities of clients: %w", err)
+		}
+		checked := config.Clone()
+		checked.ClientCAs, checked.ClientAuth = authorities, tls.RequireAndVerifyClientCert
+		return checked, nil
+	}
+	_, err := authenticating(nil) // what is wrong at the start is said at the start
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: authenticating}, err
 }
 
 // drain returns when the server may stop serving.
@@ -138,8 +185,12 @@ func (s *Server) ready() error {
 	if s.draining.Load() {
 		return errors.New("stopping")
 	}
-	if _, err := s.options.Certificates.GetCertificate(&tls.ClientHelloInfo{}); err != nil {
+	leaf, err := servedBy(s.options.Certificates)
+	if err != nil {
 		return err
+	}
+	if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return fmt.Errorf("the serving certificate is valid from %s to %s only", leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
 	}
 	if !s.storage.hasSynced() {
 		return errors.New("the caches of claims, volumes and classes are not complete yet")
@@ -162,17 +213,40 @@ func (s *Server) opsMux() *http.ServeMux {
 	return mux
 }
 
-// serveOps serves until the context ends.
-func serveOps(ctx context.Context, listener net.Listener, mux *http.ServeMux) error {
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	stopped := context.AfterFunc(ctx, func() {
-		if err := server.Close(); err != nil {
-			klog.FromContext(ctx).Error(err, "Closing the server of health checks and metrics failed")
-		}
-	})
-	defer stopped()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving health checks and metrics: %w", err)
+// servedBy is the certificate that is served now.
+func servedBy(certificates Certificates) (*x509.Certificate, error) {
+	certificate, err := certificates.GetCertificate(&tls.ClientHelloInfo{})
+	if err != nil {
+		return nil, err
 	}
+	if certificate == nil || certificate.Leaf == nil {
+		return nil, errors.New("there is no serving certificate")
+	}
+	return certificate.Leaf, nil
+}
+
+// serve serves until the context ends and the last answer is given.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler:           handler,
+		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      longestWait + 10*time.Second,
+		IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serving at %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(last); err != nil {
+		klog.FromContext(ctx).Error(err, "Connections are closed before their last answer", "address", listener.Addr())
+		_ = server.Close() // the listener is closed already
+	}
+	<-ended
 	return nil
 }

@@ -74,13 +74,16 @@ type replica struct {
 	want    error // with which it ends
 }
 
-func startReplica(t *testing.T, certificates Certificates, delay time.Duration) *replica {
+func startReplica(t *testing.T, certificates Certificates, delay time.Duration, options ...func(*Options)) *replica {
 	t.Helper()
 	client := fake.NewClientset(stored()...)
 	r := &replica{T: t, done: make(chan error, 1), options: Options{
 		Rules: defaultRules, Drivers: []string{portworx}, Watch: client, Read: client, Certificates: certificates,
 		Host: "127.0.0.1", Port: freePort(t), OpsAddress: fmt.Sprintf("127.0.0.1:%d", freePort(t)), ShutdownDelay: delay,
 	}}
+	for _, option := range options {
+		option(&r.options)
+	}
 	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), klog.Logger{}))
 	r.cancel = cancel
 	go func() { r.done <- NewServer(r.options).Run(ctx) }()
@@ -149,8 +152,9 @@ func (r *replica) client(trusted []byte) *http.Client {
 }
 
 // admitted sends the review of a pod of ours, and returns why it was not mutated.
-func (r *replica) admitted(client *http.Client) error {
-	body := review(r.T, unchanged)
+func (r *replica) admitted(client *http.Client) error { return r.admit(client, review(r.T, unchanged)) }
+
+func (r *replica) admit(client *http.Client, body []byte) error {
 	response, err := client.Post(fmt.Sprintf("https://127.0.0.1:%d%s", r.options.Port, Path), "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
@@ -239,6 +243,46 @@ func (r *replica) metrics() map[string]*dto.MetricFamily {
 func value(metric *dto.Metric) float64 {
 	return metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 }
+
+// A pod whose webhook's certificate has ended is created as it is, so that the replica
+// should get no requests, wherever its certificate comes from.
+func TestExpiredCertificateIsNotReady(t *testing.T) {
+	pem, key, err := certutil.GenerateSelfSignedCertKeyWithOptions(certutil.SelfSignedCertKeyOptions{Host: "localhost", MaxAge: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(pem, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := &certificate{}
+	made.Store(&pair)
+	dir := t.TempDir()
+	for name, content := range map[string][]byte{"tls.crt": pem, "tls.key": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := certwatcher.New(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, certificates := range map[string]Certificates{"made": made, "files": files, "nowhere": nothing{&certificate{}}} {
+		t.Run(from, func(t *testing.T) {
+			r := startReplica(t, certificates, 0)
+			if from == "nowhere" {
+				r.expectReady("there is no serving certificate")
+				return
+			}
+			r.expectReady("the serving certificate is valid from " + pair.Leaf.NotBefore.Format(time.RFC3339))
+		})
+	}
+}
+
+// nothing has neither a certificate nor an error.
+type nothing struct{ *certificate }
+
+func (nothing) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }
 
 func TestStoppingServerStillAnswers(t *testing.T) {
 	pem, key := newCertificate(t)

@@ -18,6 +18,23 @@ var storageTaints = []v1.Taint{
 
 // tolerate returns what a pod with these tolerations lacks for storageTaints.
 func tolerate(tolerations []v1.Toleration) []jsonpatch.Operation {
+	missing := intolerable(tolerations)
+	switch {
+	case len(missing) == 0:
+		return nil
+	case len(tolerations) == 0:
+		return []jsonpatch.Operation{jsonpatch.NewOperation("add", "/spec/tolerations", missing)}
+	}
+	var patch []jsonpatch.Operation
+	for _, toleration := range missing {
+		patch = append(patch, jsonpatch.NewOperation("add", "/spec/tolerations/-", toleration))
+	}
+	return patch
+}
+
+// intolerable returns the tolerations for those of the storageTaints that none of
+// the given ones tolerates.
+func intolerable(tolerations []v1.Toleration) []v1.Toleration {
 	var missing []v1.Toleration
 	for _, taint := range storageTaints {
 		tolerated := slices.ContainsFunc(tolerations, func(toleration v1.Toleration) bool {
@@ -30,15 +47,5 @@ func tolerate(tolerations []v1.Toleration) []jsonpatch.Operation {
 			})
 		}
 	}
-	switch {
-	case len(missing) == 0:
-		return nil
-	case len(tolerations) == 0:
-		return []jsonpatch.Operation{jsonpatch.NewOperation("add", "/spec/tolerations", missing)}
-	}
-	var patch []jsonpatch.Operation
-	for _, toleration := range missing {
-		patch = append(patch, jsonpatch.NewOperation("add", "/spec/tolerations/-", toleration))
-	}
-	return patch
+	return missing
 }

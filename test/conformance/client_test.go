@@ -111,7 +111,7 @@ func (c *client) eventuallyOn(handle string, nodes ...string) {
 func (c *client) eventuallyProblem(reason string) {
 	c.t.Helper()
 	c.eventually(reason+" is found out", func() bool {
-		return slices.ContainsFunc(c.source.Problems(), func(p openstorage.Problem) bool { return p.Reason == reason })
+		return slices.ContainsFunc(c.source.Conditions(), func(p openstorage.Condition) bool { return p.Reason == reason })
 	})
 }
 
@@ -131,14 +131,14 @@ func TestClientFollowsReplicasAndNodes(t *testing.T) {
 		})
 
 		late := w.volume("pvc-late", "node-2")
-		c.index.Want(late)
+		c.index.Request(late)
 		c.eventuallyOn(late, "node-2")
-		c.index.Want("pvc-late")
+		c.index.Request("pvc-late")
 		c.eventuallyOn("pvc-late", "node-2")
 
 		must(t, w.cluster.DeleteVolume(id))
 		c.eventually("the deleted volume is suspect", func() bool { return c.index.Lookup(id).Freshness == volumes.Suspect })
-		if problems := c.source.Problems(); len(problems) > 0 {
+		if problems := c.source.Conditions(); len(problems) > 0 {
 			t.Errorf("problems: %+v", problems)
 		}
 	})

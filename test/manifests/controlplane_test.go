@@ -74,6 +74,9 @@ func startControlPlane(t ktesting.TB) *controlPlane {
 	config := controlplane.Start(t,
 		"--authorization-mode=RBAC",
 		"--disable-admission-plugins="+noController,
+		// What the roles for schedulers grant is served, so that it can be tried.
+		"--feature-gates=CoordinatedLeaderElection=true",
+		"--runtime-config=coordination.k8s.io/v1beta1=true",
 		"--audit-policy-file="+policy,
 		"--audit-log-path="+audit,
 		"--audit-log-mode=blocking-strict",

@@ -26,9 +26,11 @@ func TestStandbyTakesOverFromKilledLeader(t *testing.T) {
 
 	leader := plane.startReplica(t, objects, podOptions{
 		name: "the leader", endpoint: c.server.Endpoint(),
-		// Slow enough to be caught at work.
+		// Slow enough to be caught at work, and with a lease that lasts while the pods
+		// are made on a busy machine.
 		change: func(config string) string {
-			return strings.NewReplacer("qps: 200", "qps: 10", "burst: 400", "burst: 10").Replace(config)
+			return strings.NewReplacer("qps: 200", "qps: 10", "burst: 400", "burst: 10",
+				"leaderElect: true", "leaderElect: true\n  leaseDuration: 40s\n  renewDeadline: 35s").Replace(config)
 		},
 	})
 	leader.awaitReady(t)

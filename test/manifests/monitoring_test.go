@@ -181,7 +181,7 @@ func dashboardQueries(t *testing.T) []string {
 // the Prometheus Operator.
 func TestMonitoringIsValid(t *testing.T) {
 	const operator = "github.com/prometheus-operator/prometheus-operator"
-	command := exec.Command("go", "-C", filepath.Join(root, "hack", "crds"), "mod", "download", "-json", operator)
+	command := exec.Command("go", "-C", filepath.Join(root, "hack"), "mod", "download", "-json", operator)
 	output, err := command.Output()
 	if err != nil {
 		t.Fatalf("finding %s: %v: %s", operator, err, output)

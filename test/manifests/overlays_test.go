@@ -86,11 +86,13 @@ func configuration(t *testing.T, objects []*unstructured.Unstructured) string {
 	return ""
 }
 
+// storageToken is the only one that a secured storage system takes.
+const storageToken = "the-token-of-the-storage-cluster"
+
 // secureStorage makes the two objects that the overlay wants to find, and a
 // storage system that takes nothing else.
 func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions {
 	t.Helper()
-	const bearer = "the-token-of-the-storage-cluster"
 	certificate, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +104,7 @@ func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions 
 	core := p.client.CoreV1()
 	secret := &v1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "hyperconverge-storage-token"},
-		Data:       map[string][]byte{"auth-token": []byte(bearer)},
+		Data:       map[string][]byte{"auth-token": []byte(storageToken)},
 	}
 	if _, err := core.Secrets(systemNamespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -126,7 +128,7 @@ func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions 
 		}
 	})
 	tokens := &openstoragesim.Tokens{}
-	tokens.Set(bearer, openstoragesim.Token{User: "scheduler", Roles: []string{openstoragesim.RoleView}, Groups: []string{openstoragesim.AdminGroup}})
+	tokens.Set(storageToken, openstoragesim.Token{User: "scheduler", Roles: []string{openstoragesim.RoleView}, Groups: []string{openstoragesim.AdminGroup}})
 	return openstoragesim.ServerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{pair}}, Tokens: tokens}
 }
 

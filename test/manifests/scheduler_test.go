@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,6 +65,7 @@ type replica struct {
 	*exec.Cmd
 	name    string
 	address string
+	token   string // of its account
 	done    chan struct{}
 	err     error // of Wait; to be read after done
 	output  syncBuffer
@@ -94,6 +96,8 @@ type podOptions struct {
 	endpoint string
 	// change alters the configuration after that, as its administrator would.
 	change func(config string) string
+	// args come behind those of the Deployment.
+	args []string
 }
 
 // startReplica runs the scheduler as the Deployment among the objects says: its
@@ -107,7 +111,8 @@ func (p *controlPlane) startReplica(t *testing.T, objects []*unstructured.Unstru
 		t.Fatal("the pod would have no token")
 	}
 	dir := t.TempDir()
-	kubeconfig := p.kubeconfig(t, dir, spec.ServiceAccountName)
+	token := p.token(t, systemNamespace, spec.ServiceAccountName)
+	kubeconfig := p.kubeconfig(t, dir, token)
 	paths := p.mount(t, deployment, dir)
 	config := o.configure(t, paths, kubeconfig)
 
@@ -115,7 +120,7 @@ func (p *controlPlane) startReplica(t *testing.T, objects []*unstructured.Unstru
 	if len(container.Command) != 1 || container.Command[0] != "hyperconverge-scheduler" {
 		t.Fatalf("the command is %q", container.Command)
 	}
-	r := &replica{name: o.name, address: freeAddress(t), done: make(chan struct{})}
+	r := &replica{name: o.name, address: freeAddress(t), token: token, done: make(chan struct{})}
 	host, port, err := net.SplitHostPort(r.address)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +129,7 @@ func (p *controlPlane) startReplica(t *testing.T, objects []*unstructured.Unstru
 		"--bind-address=" + host, "--secure-port=" + port,
 		"--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 	}
-	for _, arg := range container.Args {
+	for _, arg := range append(slices.Clone(container.Args), o.args...) {
 		args = append(args, paths.Replace(arg))
 	}
 	r.Cmd = exec.Command(schedulerBinary(t), args...)
@@ -226,8 +231,8 @@ func (p *controlPlane) token(t *testing.T, namespace, account string) string {
 	return request.Status.Token
 }
 
-// kubeconfig writes a file with the account's token as only credential.
-func (p *controlPlane) kubeconfig(t *testing.T, dir, account string) string {
+// kubeconfig writes a file with the token as only credential.
+func (p *controlPlane) kubeconfig(t *testing.T, dir, token string) string {
 	t.Helper()
 	const name = "scheduler"
 	path := filepath.Join(dir, "kubeconfig")
@@ -238,7 +243,7 @@ func (p *controlPlane) kubeconfig(t *testing.T, dir, account string) string {
 			CertificateAuthorityData: p.config.CAData,
 			TLSServerName:            p.config.ServerName,
 		}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: p.token(t, systemNamespace, account)}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: token}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,
 	}, path)

@@ -26,8 +26,10 @@ const (
 	ownNamespace  = "hyperconverge-system"
 	name          = "hyperconverge-webhook" // of most of its objects
 	secretName    = "hyperconverge-webhook-certificates"
-	patience      = time.Minute
 	pollingPeriod = 20 * time.Millisecond
+	// patience is no measure of speed: what comes in seconds takes minutes on a machine
+	// that compiles beside it.
+	patience = 5 * time.Minute
 )
 
 // cluster is an API server with the manifests of the webhook applied, and the

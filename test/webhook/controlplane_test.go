@@ -33,6 +33,7 @@ egressSelections:
 		tb.Fatal(err)
 	}
 	return controlplane.Start(tb, controlplane.WithoutControllers,
+		"--admission-control-config-file="+proxy.certificate.admissionConfig,
 		"--authorization-mode=RBAC",
 		"--egress-selector-config-file="+egress,
 		"--feature-gates=MutatingAdmissionPolicy=true",

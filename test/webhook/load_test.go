@@ -12,6 +12,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
@@ -98,6 +99,7 @@ func rotateUnderLoad(c *cluster) loadResult {
 	another() // the one that is served at the start
 	another() // and its successor, because it is about to end
 	c.must(secrets.Delete(c.ctx, secretName, metav1.DeleteOptions{}))
+	c.applier.create(c.ctx, c.TB, []*unstructured.Unstructured{find(c.TB, c.objects, "Secret", secretName)})
 	another()
 	c.eventually("the secret is spoiled", func() error {
 		secret, err := secrets.Get(c.ctx, secretName, metav1.GetOptions{})

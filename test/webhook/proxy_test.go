@@ -15,6 +15,8 @@ import (
 // to the webhook's Service, and it connects to one replica after the other.
 type serviceProxy struct {
 	socket string
+	// certificate is what the API server shows to who is behind the proxy.
+	certificate clientCertificate
 
 	mu    sync.Mutex
 	next  int
@@ -23,7 +25,7 @@ type serviceProxy struct {
 
 func startServiceProxy(tb testing.TB) *serviceProxy {
 	tb.Helper()
-	proxy := &serviceProxy{socket: filepath.Join(tb.TempDir(), "proxy")}
+	proxy := &serviceProxy{socket: filepath.Join(tb.TempDir(), "proxy"), certificate: newClientCertificate(tb)}
 	listener, err := net.Listen("unix", proxy.socket)
 	if err != nil {
 		tb.Fatal(err)

@@ -41,6 +41,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // replica is a process of the webhook.
 type replica struct {
 	tb      testing.TB
+	token   string
 	command *exec.Cmd
 	log     string // path
 	address string // of the admission endpoint
@@ -60,7 +61,7 @@ func startReplica(tb testing.TB, config *rest.Config, deployment *unstructured.U
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(deployment.Object, &typed); err != nil {
 		tb.Fatal(err)
 	}
-	r := &replica{tb: tb, address: freeAddress(tb), ops: freeAddress(tb), ended: make(chan struct{})}
+	r := &replica{tb: tb, token: config.BearerToken, address: freeAddress(tb), ops: freeAddress(tb), ended: make(chan struct{})}
 	_, port, err := net.SplitHostPort(r.address)
 	if err != nil {
 		tb.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/resource"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/cli/globalflag"
@@ -18,6 +19,8 @@ import (
 	"k8s.io/component-base/version/verflag"
 	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
+
+	"github.com/hyperconverge/scheduler/internal/safelog"
 )
 
 // NewCommand returns the command. Flags, configuration file and endpoints are
@@ -65,10 +68,13 @@ enabled in the same profile.`,
 func run(cmd *cobra.Command, opts *options.Options) error {
 	verflag.PrintAndExitIfRequested()
 	gates := opts.ComponentGlobalsRegistry.FeatureGateFor(basecompatibility.DefaultKubeComponent)
+	// HideBodies below loses sight of buffers, whose end would never be written.
+	opts.Logs.Options.Text.InfoBufferSize, opts.Logs.Options.JSON.InfoBufferSize = resource.QuantityValue{}, resource.QuantityValue{}
 	if err := logsapi.ValidateAndApply(opts.Logs, gates); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1) // the loggers are not set up, so the usual way out prints nothing
 	}
+	safelog.HideBodies() // the tokens of those who read the metrics are in bodies
 	cliflag.PrintFlags(cmd.Flags())
 
 	ctx, cancel := context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package clustermap
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -21,73 +22,57 @@ const (
 	markNoStorage = "x"
 )
 
-// Style says how a scene is drawn.
+// Style says how a snapshot is drawn.
 type Style struct {
 	Palette console.Palette
-	// Crowd draws a mark for each pod instead of its name.
-	Crowd bool
+	// Marks draws a mark for each pod instead of its name.
+	Marks bool
 }
 
 // Draw draws one column per zone, racks below each other in it, and for each
 // node its name, the tags of the volumes that it holds, and its pods.
-func (s Scene) Draw(style Style) string {
-	var columns [][]cell
+func (s Snapshot) Draw(style Style) string {
+	var columns [][]string
+	var widths []int
+	rows := 0
 	for _, zone := range s.zones() {
-		columns = append(columns, s.column(zone, style))
+		column := s.column(zone, style)
+		columns, widths, rows = append(columns, column), append(widths, width(column...)), max(rows, len(column))
 	}
 	var b strings.Builder
-	for row := range slices.Max(lengths(columns)) {
-		var line strings.Builder
-		line.WriteString(margin)
+	for row := range rows {
+		line := margin
 		for i, column := range columns {
-			var c cell
+			text := ""
 			if row < len(column) {
-				c = column[row]
+				text = column[row]
 			}
-			line.WriteString(c.padded(width(column), i == len(columns)-1) + gap)
+			line += text
+			if i < len(columns)-1 {
+				line += strings.Repeat(" ", widths[i]-width(text)) + gap
+			}
 		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	b.WriteString("\n" + s.legend(style))
 	return b.String()
 }
 
-// cell is painted text that takes up width columns.
-type cell struct {
-	text  string
-	width int
-}
+// paint matches what a palette adds to text and a terminal does not show.
+var paint = regexp.MustCompile("\x1b\\[[0-9]*m")
 
-func newCell(text string, paint func(string) string) cell {
-	return cell{text: paint(text), width: utf8.RuneCountInString(text)}
-}
-
-func (c cell) plus(other cell) cell {
-	return cell{text: c.text + other.text, width: c.width + other.width}
-}
-
-func (c cell) padded(width int, last bool) string {
-	if last {
-		return c.text
+// width is how many columns the widest of the texts takes up.
+func width(texts ...string) int {
+	widest := 0
+	for _, text := range texts {
+		widest = max(widest, utf8.RuneCountInString(paint.ReplaceAllString(text, "")))
 	}
-	return c.text + strings.Repeat(" ", width-c.width)
-}
-
-func width(column []cell) int {
-	return slices.MaxFunc(column, func(a, b cell) int { return a.width - b.width }).width
-}
-
-func lengths(columns [][]cell) []int {
-	found := []int{0}
-	for _, column := range columns {
-		found = append(found, len(column))
-	}
-	return found
+	return widest
 }
 
 // zones are the region and zone of all nodes, each pair once, in the order of
 // the nodes.
-func (s Scene) zones() [][2]string {
+func (s Snapshot) zones() [][2]string {
 	var zones [][2]string
 	for _, n := range s.Nodes {
 		if zone := [2]string{n.Region, n.Zone}; !slices.Contains(zones, zone) {
@@ -97,11 +82,14 @@ func (s Scene) zones() [][2]string {
 	return zones
 }
 
-func (s Scene) column(zone [2]string, style Style) []cell {
+func (s Snapshot) column(zone [2]string, style Style) []string {
 	p := style.Palette
-	cells := []cell{newCell(fmt.Sprintf("region %s, zone %s", zone[0], zone[1]), p.Strong)}
-	rack := ""
-	nameWidth, rackWidth := s.widest(func(n Node) string { return n.Name }), s.widest(func(n Node) string { return n.Rack })
+	lines := []string{p.Strong(fmt.Sprintf("region %s, zone %s", zone[0], zone[1]))}
+	var names, racks []string
+	for _, n := range s.Nodes {
+		names, racks = append(names, n.Name), append(racks, n.Rack)
+	}
+	rack, rackWidth, nameWidth := "", width(racks...), width(names...)
 	for _, n := range s.Nodes {
 		if [2]string{n.Region, n.Zone} != zone {
 			continue
@@ -110,22 +98,11 @@ func (s Scene) column(zone [2]string, style Style) []cell {
 		if n.Rack != rack {
 			label, rack = n.Rack, n.Rack
 		}
-		c := newCell(fmt.Sprintf("%-*s  ", rackWidth, label), p.Faint)
-		c = c.plus(newCell(fmt.Sprintf("%-*s", nameWidth, n.Name), nodePaint(n, p)))
-		for _, content := range s.contents(n, style) {
-			c = c.plus(newCell(" ", same)).plus(content)
-		}
-		cells = append(cells, c)
+		lines = append(lines, strings.Join(append([]string{
+			p.Faint(fmt.Sprintf("%-*s  ", rackWidth, label)) + nodePaint(n, p)(fmt.Sprintf("%-*s", nameWidth, n.Name)),
+		}, s.contents(n, style)...), " "))
 	}
-	return cells
-}
-
-func (s Scene) widest(of func(Node) string) int {
-	widest := 0
-	for _, n := range s.Nodes {
-		widest = max(widest, utf8.RuneCountInString(of(n)))
-	}
-	return widest
+	return lines
 }
 
 func nodePaint(n Node, p console.Palette) func(string) string {
@@ -140,40 +117,39 @@ func nodePaint(n Node, p console.Palette) func(string) string {
 }
 
 // contents are what there is to say of a node, from left to right.
-func (s Scene) contents(n Node, style Style) []cell {
+func (s Snapshot) contents(n Node, style Style) []string {
 	p := style.Palette
-	var cells []cell
+	var contents []string
 	if tags := s.tags(n); len(tags) > 0 {
-		cells = append(cells, newCell("["+strings.Join(tags, " ")+"]", p.Strong))
+		contents = append(contents, p.Strong("["+strings.Join(tags, " ")+"]"))
 	}
 	switch n.Storage {
 	case Online:
 	case "":
-		cells = append(cells, newCell("no storage", p.Faint))
+		contents = append(contents, p.Faint("no storage"))
 	default:
-		cells = append(cells, newCell(strings.ToUpper(n.Storage), p.Bad))
+		contents = append(contents, p.Bad(strings.ToUpper(n.Storage)))
 	}
-	if style.Crowd {
-		if marks := s.crowd(n.Name); marks != "" {
-			cells = append(cells, newCell(marks, s.crowdPaint(n.Name, p)))
+	on := s
+	on.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(pod Pod) bool { return pod.Node != n.Name })
+	if style.Marks {
+		if len(on.Pods) > 0 {
+			contents = append(contents, on.marks(p))
 		}
-		return cells
+		return contents
 	}
-	for _, pod := range s.Pods {
-		if pod.Node != n.Name {
-			continue
-		}
+	for _, pod := range on.Pods {
 		if s.OnData(pod) {
-			cells = append(cells, newCell(pod.Name, p.Good))
+			contents = append(contents, p.Good(pod.Name))
 		} else {
-			cells = append(cells, newCell(markAway+pod.Name, same))
+			contents = append(contents, markAway+pod.Name)
 		}
 	}
-	return cells
+	return contents
 }
 
 // tags are those of the volumes that the node holds.
-func (s Scene) tags(n Node) []string {
+func (s Snapshot) tags(n Node) []string {
 	var tags []string
 	for _, v := range s.Volumes {
 		if v.Tag != "" && slices.Contains(v.Replicas, n.Name) {
@@ -183,37 +159,22 @@ func (s Scene) tags(n Node) []string {
 	return tags
 }
 
-// crowd is a mark for each pod on the node, those on their data first.
-func (s Scene) crowd(node string) string {
-	t := s.onNode(node).Tally()
-	return strings.Repeat(markOnData, t.OnData) + strings.Repeat(markAway, t.Away) + strings.Repeat(markNoStorage, t.NoStorage)
-}
-
-func (s Scene) crowdPaint(node string, p console.Palette) func(string) string {
-	switch t := s.onNode(node).Tally(); {
+// marks are one for each pod, those on their data first.
+func (s Snapshot) marks(p console.Palette) string {
+	t := s.Tally()
+	marks := strings.Repeat(markOnData, t.OnData) + strings.Repeat(markAway, t.Away) + strings.Repeat(markNoStorage, t.NoStorage)
+	switch {
 	case t.NoStorage > 0:
-		return p.Bad
+		return p.Bad(marks)
 	case t.Away == 0:
-		return p.Good
+		return p.Good(marks)
 	default:
-		return same
+		return marks
 	}
-}
-
-// onNode is the scene with the pods of one node only.
-func (s Scene) onNode(node string) Scene {
-	var pods []Pod
-	for _, p := range s.Pods {
-		if p.Node == node {
-			pods = append(pods, p)
-		}
-	}
-	s.Pods = pods
-	return s
 }
 
 // legend explains what the map shows, and lists the pods that are on no node.
-func (s Scene) legend(style Style) string {
+func (s Snapshot) legend(style Style) string {
 	var lines []string
 	for _, v := range s.Volumes {
 		if v.Tag != "" {
@@ -221,7 +182,7 @@ func (s Scene) legend(style Style) string {
 		}
 	}
 	switch {
-	case style.Crowd:
+	case style.Marks:
 		lines = append(lines, fmt.Sprintf("%s pod on its data   %s pod away from it   %s pod whose volume cannot be mounted there",
 			markOnData, markAway, markNoStorage))
 	case slices.ContainsFunc(s.Pods, func(p Pod) bool { return p.Node != "" && !s.OnData(p) }):

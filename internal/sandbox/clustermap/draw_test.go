@@ -21,12 +21,12 @@ func nodes() []Node {
 
 func TestDraw(t *testing.T) {
 	for name, row := range map[string]struct {
-		scene Scene
-		style Style
-		want  string
+		snapshot Snapshot
+		style    Style
+		want     string
 	}{
 		"zones are columns, and racks are named once": {
-			scene: Scene{Nodes: nodes()},
+			snapshot: Snapshot{Nodes: nodes()},
 			want: `
   region east, zone a          region west, zone a
   rack-1  node-1               rack-3  node-10
@@ -36,7 +36,7 @@ func TestDraw(t *testing.T) {
 `,
 		},
 		"a pod on its data and one away from it": {
-			scene: Scene{
+			snapshot: Snapshot{
 				Nodes:   nodes(),
 				Volumes: []Volume{{Name: "mysql-data", Tag: "A", Replicas: []string{"node-1", "node-10"}}},
 				Pods: []Pod{
@@ -55,7 +55,7 @@ func TestDraw(t *testing.T) {
 `,
 		},
 		"storage that is not well stands beside the node": {
-			scene: Scene{
+			snapshot: Snapshot{
 				Nodes:   []Node{{Name: "node-1", Region: "east", Zone: "a", Rack: "rack-1", Storage: "Offline"}},
 				Volumes: []Volume{{Name: "mysql-data", Tag: "A", Replicas: []string{"node-1"}}},
 			},
@@ -67,7 +67,7 @@ func TestDraw(t *testing.T) {
 `,
 		},
 		"pods without a node are listed with their reason": {
-			scene: Scene{
+			snapshot: Snapshot{
 				Nodes: nodes()[:1],
 				Pods:  []Pod{{Name: "ledger-1", Reason: "0/12 nodes are available"}, {Name: "ledger-2"}},
 			},
@@ -78,9 +78,9 @@ func TestDraw(t *testing.T) {
   pending: ledger-1: 0/12 nodes are available
 `,
 		},
-		"a crowd is marks, those on their data first": {
-			style: Style{Crowd: true},
-			scene: Scene{
+		"many pods are marks, those on their data first": {
+			style: Style{Marks: true},
+			snapshot: Snapshot{
 				Nodes:   nodes(),
 				Volumes: []Volume{{Name: "v", Replicas: []string{"node-1"}}, {Name: "w", Replicas: []string{"node-2"}}},
 				Pods: []Pod{
@@ -106,7 +106,7 @@ func TestDraw(t *testing.T) {
 			if row.style.Palette.Good == nil {
 				row.style.Palette = console.Plain
 			}
-			if diff := cmp.Diff(row.want, "\n"+row.scene.Draw(row.style)); diff != "" {
+			if diff := cmp.Diff(row.want, "\n"+row.snapshot.Draw(row.style)); diff != "" {
 				t.Errorf("map differs (-want +got):\n%s", diff)
 			}
 		})
@@ -114,19 +114,19 @@ func TestDraw(t *testing.T) {
 }
 
 func TestColoursDoNotMoveColumns(t *testing.T) {
-	scene := Scene{
+	snapshot := Snapshot{
 		Nodes:   nodes(),
 		Volumes: []Volume{{Name: "v", Tag: "A", Replicas: []string{"node-1"}}},
 		Pods:    []Pod{{Name: "p", Node: "node-1", Volumes: []string{"v"}}},
 	}
-	painted := scene.Draw(Style{Palette: console.Colours})
+	painted := snapshot.Draw(Style{Palette: console.Colours})
 	if !strings.Contains(painted, "\x1b[") {
 		t.Fatal("nothing is painted")
 	}
 	for _, sequence := range []string{"\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m"} {
 		painted = strings.ReplaceAll(painted, sequence, "")
 	}
-	if diff := cmp.Diff(trimLines(scene.Draw(Style{Palette: console.Plain})), trimLines(painted)); diff != "" {
+	if diff := cmp.Diff(trimLines(snapshot.Draw(Style{Palette: console.Plain})), trimLines(painted)); diff != "" {
 		t.Errorf("the painted map differs in more than its colours (-plain +painted):\n%s", diff)
 	}
 }
@@ -141,7 +141,7 @@ func trimLines(text string) string {
 }
 
 func TestOnlyANodeWithAllVolumesOfAPodCountsAsItsData(t *testing.T) {
-	scene := Scene{
+	snapshot := Snapshot{
 		Nodes: nodes(),
 		Volumes: []Volume{
 			{Name: "data", Replicas: []string{"node-1", "node-2"}},
@@ -161,7 +161,7 @@ func TestOnlyANodeWithAllVolumesOfAPodCountsAsItsData(t *testing.T) {
 		"a pod that is still to go": {pod: Pod{Volumes: both}, want: false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := scene.OnData(row.pod); got != row.want {
+			if got := snapshot.OnData(row.pod); got != row.want {
 				t.Errorf("OnData() = %v, want %v", got, row.want)
 			}
 		})
@@ -169,7 +169,7 @@ func TestOnlyANodeWithAllVolumesOfAPodCountsAsItsData(t *testing.T) {
 }
 
 func TestTallyCountsEveryPodOnce(t *testing.T) {
-	scene := Scene{
+	snapshot := Snapshot{
 		Nodes:   nodes(),
 		Volumes: []Volume{{Name: "v", Replicas: []string{"node-1"}}},
 		Pods: []Pod{
@@ -179,7 +179,7 @@ func TestTallyCountsEveryPodOnce(t *testing.T) {
 			{Volumes: []string{"v"}},
 		},
 	}
-	if diff := cmp.Diff(Tally{OnData: 1, Away: 1, NoStorage: 1, Pending: 1}, scene.Tally()); diff != "" {
+	if diff := cmp.Diff(Tally{OnData: 1, Away: 1, NoStorage: 1, Pending: 1}, snapshot.Tally()); diff != "" {
 		t.Errorf("tally differs (-want +got):\n%s", diff)
 	}
 }

@@ -70,123 +70,99 @@ func (o *Options) etcd() component {
 }
 
 func (o *Options) apiServer(c *credentials, port *ports.Reservation) component {
-	return component{
-		name: apiServerBinary,
-		args: append(servingArgs(c, port),
-			"--etcd-servers=unix://"+o.Dir.Join(etcdSocket),
-			"--advertise-address="+ports.Loopback,
-			"--endpoint-reconciler-type=none", // ports.Loopback is no address for an endpoint
-			"--client-ca-file="+c.dir.Join(caFile),
-			// No aggregated API server runs here, but components look for its authority
-			// and complain without it.
-			"--requestheader-client-ca-file="+c.dir.Join(caFile),
-			"--requestheader-allowed-names=front-proxy-client",
-			"--requestheader-username-headers=X-Remote-User",
-			"--authorization-mode=RBAC",
-			"--service-account-issuer=https://kubernetes.default.svc",
-			"--service-account-key-file="+c.dir.Join(serviceAccountFile),
-			"--service-account-signing-key-file="+c.dir.Join(serviceAccountFile),
-			"--service-cluster-ip-range=10.96.0.0/16",
-			"--allow-privileged=true",
-			"--enable-priority-and-fairness=false",
-			// It taints new nodes until a controller that does not run here clears them.
-			"--disable-admission-plugins=TaintNodesByCondition",
-		),
-		ready:  c.httpClient(),
-		health: "https://" + port.Address() + "/readyz",
-	}
+	return server(apiServerBinary, "/readyz", c, port,
+		"--etcd-servers=unix://"+o.Dir.Join(etcdSocket),
+		"--advertise-address="+ports.Loopback,
+		"--endpoint-reconciler-type=none", // ports.Loopback is no address for an endpoint
+		"--token-auth-file="+c.dir.Join(tokensFile),
+		// Nobody has a client certificate and no aggregated API server runs here, but
+		// components look for both authorities and complain without them.
+		"--client-ca-file="+c.dir.Join(certFile),
+		"--requestheader-client-ca-file="+c.dir.Join(certFile),
+		"--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-username-headers=X-Remote-User",
+		"--authorization-mode=RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+c.dir.Join(keyFile),
+		"--service-account-signing-key-file="+c.dir.Join(keyFile),
+		"--service-cluster-ip-range=10.96.0.0/16",
+		"--allow-privileged=true",
+		"--enable-priority-and-fairness=false",
+		// It taints new nodes until a controller that does not run here clears them.
+		"--disable-admission-plugins=TaintNodesByCondition",
+	)
 }
 
 func (o *Options) controllerManager(c *credentials, port *ports.Reservation) component {
-	return component{
-		name: controllerManagerBinary,
-		args: append(servingArgs(c, port),
-			"--kubeconfig="+c.kubeconfigPath(controllerManager),
-			"--controllers="+strings.Join(controllers, ","),
-			"--use-service-account-credentials=true",
-			"--service-account-private-key-file="+c.dir.Join(serviceAccountFile),
-			"--root-ca-file="+c.dir.Join(caFile),
-			"--leader-elect=false",
-			"--kube-api-qps=200",
-			"--kube-api-burst=400",
-		),
-		ready:  c.httpClient(),
-		health: "https://" + port.Address() + "/healthz",
-	}
+	return server(controllerManagerBinary, "/healthz", c, port,
+		"--kubeconfig="+c.kubeconfigPath(controllerManager),
+		"--controllers="+strings.Join(controllers, ","),
+		"--use-service-account-credentials=true",
+		"--service-account-private-key-file="+c.dir.Join(keyFile),
+		"--root-ca-file="+c.dir.Join(certFile),
+		"--leader-elect=false",
+		"--kube-api-qps=200",
+		"--kube-api-burst=400",
+	)
 }
 
 // defaultScheduler is kube-scheduler as Kubernetes delivers it.
 func (o *Options) defaultScheduler(c *credentials, port *ports.Reservation) component {
-	return component{
-		name: defaultSchedulerBinary,
-		args: append(servingArgs(c, port),
-			"--kubeconfig="+c.kubeconfigPath(defaultScheduler),
-			"--authentication-kubeconfig="+c.kubeconfigPath(defaultScheduler),
-			"--authorization-kubeconfig="+c.kubeconfigPath(defaultScheduler),
-			"--leader-elect=false",
-		),
-		ready:  c.httpClient(),
-		health: "https://" + port.Address() + "/readyz",
-	}
+	return server(defaultSchedulerBinary, "/readyz", c, port,
+		"--kubeconfig="+c.kubeconfigPath(defaultScheduler),
+		"--authentication-kubeconfig="+c.kubeconfigPath(defaultScheduler),
+		"--authorization-kubeconfig="+c.kubeconfigPath(defaultScheduler),
+		"--leader-elect=false",
+	)
 }
 
 func (o *Options) scheduler(c *credentials, port *ports.Reservation, config string) component {
-	return component{
-		name: schedulerBinary,
-		args: append(servingArgs(c, port),
-			"--config="+config,
-			"--authentication-kubeconfig="+c.kubeconfigPath(scheduler),
-			"--authorization-kubeconfig="+c.kubeconfigPath(scheduler),
-			// For people with curl; nothing here is secret from the machine's users.
-			"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics",
-			"--logging-format=json",
-			"--v=2",
-		),
-		ready:  c.httpClient(),
-		health: "https://" + port.Address() + "/readyz",
-	}
+	return server(schedulerBinary, "/readyz", c, port,
+		"--config="+config,
+		"--authentication-kubeconfig="+c.kubeconfigPath(scheduler),
+		"--authorization-kubeconfig="+c.kubeconfigPath(scheduler),
+		// For people with curl; nothing here is secret from the machine's users.
+		"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics",
+		"--logging-format=json",
+		"--v=2",
+	)
 }
 
-func servingArgs(c *credentials, port *ports.Reservation) []string {
-	return []string{
-		"--bind-address=" + ports.Loopback,
-		"--secure-port=" + strconv.Itoa(port.Port()),
-		"--permit-port-sharing=true", // see ports.Reservation
-		"--tls-cert-file=" + c.dir.Join(servingCertFile),
-		"--tls-private-key-file=" + c.dir.Join(servingKeyFile),
+// server is a component that serves over TLS on the port.
+func server(name, health string, c *credentials, port *ports.Reservation, args ...string) component {
+	return component{
+		name: name,
+		args: append([]string{
+			"--bind-address=" + ports.Loopback,
+			"--secure-port=" + strconv.Itoa(port.Port()),
+			"--permit-port-sharing=true", // see ports.Reservation
+			"--tls-cert-file=" + c.dir.Join(certFile),
+			"--tls-private-key-file=" + c.dir.Join(keyFile),
+		}, args...),
+		ready:  c.httpClient(),
+		health: "https://" + port.Address() + health,
 	}
 }
 
 // requestTimeout bounds one question after a component's health.
 const requestTimeout = 2 * time.Second
 
-// httpClient asks components as the administrator.
+// httpClient asks components for what they tell anybody.
 func (c *credentials) httpClient() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.ca)
-	return &http.Client{
-		Timeout: requestTimeout,
-		Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{
-				RootCAs:      roots,
-				Certificates: []tls.Certificate{c.adminCertificate},
-				MinVersion:   tls.VersionTLS12,
-			},
-			DisableKeepAlives: true,
-		},
-	}
+	return client(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
 }
 
 func clientOfSocket(path string) *http.Client {
-	return &http.Client{
-		Timeout: requestTimeout,
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "unix", path)
-			},
-			DisableKeepAlives: true,
-		},
-	}
+	return client(&http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}})
+}
+
+func client(transport *http.Transport) *http.Client {
+	transport.DisableKeepAlives = true
+	return &http.Client{Timeout: requestTimeout, Transport: transport}
 }
 
 // healthy returns nil if the component says that it is ready.

@@ -222,7 +222,7 @@ func (cp *ControlPlane) Died() <-chan *process.Death { return cp.supervisor.Died
 // RESTConfig is for clients with all rights and without a rate limit.
 func (cp *ControlPlane) RESTConfig() *rest.Config { return cp.credentials.restConfig() }
 
-// HTTPClient is for the addresses of components, with all rights.
+// HTTPClient is for what components tell anybody.
 func (cp *ControlPlane) HTTPClient() *http.Client { return cp.credentials.httpClient() }
 
 // Kubeconfig is the path of a kubeconfig with all rights.

@@ -2,23 +2,23 @@ package controlplane
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/token/tokenfile"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
-// Every kubeconfig must reach a server that serves with the serving certificate,
-// and be known to it as the right user.
+// Every kubeconfig must reach a server that serves with the certificate, and carry
+// the token of the right user.
 func TestEveryKubeconfigIsKnownAsItsUser(t *testing.T) {
 	dir, err := workdir.Create(t.TempDir())
 	if err != nil {
@@ -26,28 +26,42 @@ func TestEveryKubeconfigIsKnownAsItsUser(t *testing.T) {
 	}
 	defer func() { _ = dir.Remove() }()
 
-	var seen *x509.Certificate
+	token := ""
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		seen = r.TLS.PeerCertificates[0]
+		token = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	}))
-	address := server.Listener.Addr().String()
-	c, err := writeCredentials(dir, address)
+	c, err := writeCredentials(dir, server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving, err := tls.LoadX509KeyPair(dir.Join(servingCertFile), dir.Join(servingKeyFile))
+	serving, err := tls.LoadX509KeyPair(dir.Join(certFile), dir.Join(keyFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients := x509.NewCertPool()
-	clients.AppendCertsFromPEM(c.ca)
-	server.TLS = &tls.Config{
-		Certificates: []tls.Certificate{serving},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    clients,
-	}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{serving}}
 	server.StartTLS()
 	defer server.Close()
+	known, err := tokenfile.NewCSV(dir.Join(tokensFile)) // as the API server reads it
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectUser := func(t *testing.T, config *rest.Config, want user) {
+		t.Helper()
+		client, err := rest.HTTPClientFor(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Get(config.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		client.CloseIdleConnections()
+		seen, ok, err := known.AuthenticateToken(t.Context(), token)
+		if err != nil || !ok || seen.User.GetName() != want.name || strings.Join(seen.User.GetGroups(), ",") != want.group {
+			t.Errorf("the server sees %+v (%v), want %s of %q", seen, err, want.name, want.group)
+		}
+	}
 
 	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler} {
 		t.Run(u.name, func(t *testing.T) {
@@ -55,29 +69,10 @@ func TestEveryKubeconfigIsKnownAsItsUser(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			expectUser(t, config, u, &seen)
+			expectUser(t, config, u)
 		})
 	}
-	t.Run("the sandbox itself is the administrator", func(t *testing.T) {
-		expectUser(t, c.restConfig(), admin, &seen)
-	})
-}
-
-func expectUser(t *testing.T, config *rest.Config, want user, seen **x509.Certificate) {
-	t.Helper()
-	client, err := rest.HTTPClientFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := client.Get(config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = response.Body.Close()
-	client.CloseIdleConnections()
-	if got := (*seen).Subject; got.CommonName != want.name || !cmp.Equal(got.Organization, want.groups) {
-		t.Errorf("the server sees %s, want %s of %v", got, want.name, want.groups)
-	}
+	t.Run("the sandbox itself is the administrator", func(t *testing.T) { expectUser(t, c.restConfig(), admin) })
 }
 
 func TestCredentialsAreForNobodyElse(t *testing.T) {

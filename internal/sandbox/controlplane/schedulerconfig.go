@@ -16,19 +16,6 @@ const pluginName = "Hyperconverge"
 //go:embed scheduler.yaml
 var defaultSchedulerConfig []byte
 
-// readSchedulerConfig returns the file's content, or the built-in configuration
-// for an empty path, and the name to use in messages.
-func readSchedulerConfig(path string) (content []byte, name string, err error) {
-	if path == "" {
-		return defaultSchedulerConfig, "the built-in scheduler configuration", nil
-	}
-	content, err = os.ReadFile(path)
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the scheduler configuration: %w", err)
-	}
-	return content, path, nil
-}
-
 // completeSchedulerConfig fills in what only the sandbox knows: the kubeconfig,
 // and where the storage is, in every profile that uses the plugin. All else stays
 // as it is written, mistakes included, for the scheduler to judge.
@@ -46,15 +33,11 @@ func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenF
 	}
 	connection["kubeconfig"] = kubeconfig
 
-	profiles, err := list(config, "profiles")
+	profiles, err := mappings(config, "profiles")
 	if err != nil {
 		return nil, err
 	}
-	for i, entry := range profiles {
-		profile, ok := entry.(map[string]any)
-		if !ok {
-			return nil, fmt.Errorf("profiles[%d] is not a mapping", i)
-		}
+	for i, profile := range profiles {
 		if err := setStorage(profile, storageEndpoint, tokenFile); err != nil {
 			return nil, fmt.Errorf("profiles[%d].%w", i, err)
 		}
@@ -65,18 +48,14 @@ func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenF
 // setStorage writes where the storage is into the plugin's arguments if the
 // profile enables the plugin.
 func setStorage(profile map[string]any, endpoint, tokenFile string) error {
-	entries, err := list(profile, "pluginConfig")
+	entries, err := mappings(profile, "pluginConfig")
 	if err != nil {
 		return err
 	}
 	var plugin map[string]any
-	for i, entry := range entries {
-		candidate, ok := entry.(map[string]any)
-		if !ok {
-			return fmt.Errorf("pluginConfig[%d] is not a mapping", i)
-		}
-		if candidate["name"] == pluginName {
-			plugin = candidate
+	for _, entry := range entries {
+		if entry["name"] == pluginName {
+			plugin = entry
 		}
 	}
 	if plugin == nil {
@@ -116,16 +95,19 @@ func child(parent map[string]any, key string) (map[string]any, error) {
 	}
 }
 
-// list is the sequence under the key, nil if it is not there.
-func list(parent map[string]any, key string) ([]any, error) {
-	switch value := parent[key].(type) {
-	case nil:
-		return nil, nil
-	case []any:
-		return value, nil
-	default:
+// mappings are the entries of the sequence under the key, none if it is not there.
+func mappings(parent map[string]any, key string) ([]map[string]any, error) {
+	list, ok := parent[key].([]any)
+	if !ok && parent[key] != nil {
 		return nil, fmt.Errorf("%s is not a list", key)
 	}
+	entries := make([]map[string]any, len(list))
+	for i, entry := range list {
+		if entries[i], ok = entry.(map[string]any); !ok {
+			return nil, fmt.Errorf("%s[%d] is not a mapping", key, i)
+		}
+	}
+	return entries, nil
 }
 
 // mentions is whether a plugin set names the plugin at any extension point.
@@ -154,9 +136,13 @@ func mentions(plugins any, name string) bool {
 // writeSchedulerConfig writes the completed configuration to path. The error
 // names where the configuration came from.
 func (o *Options) writeSchedulerConfig(path, kubeconfig string) error {
-	content, name, err := readSchedulerConfig(o.SchedulerConfig)
-	if err != nil {
-		return err
+	content, name := defaultSchedulerConfig, "the built-in scheduler configuration"
+	if o.SchedulerConfig != "" {
+		var err error
+		if content, err = os.ReadFile(o.SchedulerConfig); err != nil {
+			return fmt.Errorf("reading the scheduler configuration: %w", err)
+		}
+		name = o.SchedulerConfig
 	}
 	completed, err := completeSchedulerConfig(content, kubeconfig, o.StorageEndpoint, o.StorageTokenFile)
 	if err != nil {

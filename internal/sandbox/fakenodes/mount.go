@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 )
@@ -39,8 +37,4 @@ func (k *Kubelet) cannotMount(pod *corev1.Pod) (reason string, err error) {
 		}
 	}
 	return "", nil
-}
-
-func eventSink(client kubernetes.Interface) *typedcorev1.EventSinkImpl {
-	return &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events(corev1.NamespaceAll)}
 }

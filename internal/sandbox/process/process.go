@@ -39,9 +39,6 @@ type Process struct {
 	stopped bool // somebody asked it to end
 }
 
-// Name is the name that the process was started under.
-func (p *Process) Name() string { return p.command.Name }
-
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 

@@ -57,7 +57,7 @@ func clusterOf(b testing.TB, nodes, volumes int, finish func(*st.PodWrapper) *v1
 // quiet reports whether everybody knows what there is.
 func (s *scene) quiet(nodes, pods int) bool {
 	index := s.pl.decider.index
-	summary := index.Summary(0)
+	summary := volumes.Summarize(index, 0)
 	claims, err := s.informers.Core().V1().PersistentVolumeClaims().Lister().List(labels.Everything())
 	s.must(err)
 	known, err := s.pl.waiting.lister.List(labels.Everything())

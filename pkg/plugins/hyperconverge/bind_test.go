@@ -11,6 +11,7 @@ import (
 	"k8s.io/component-base/metrics/testutil"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodename"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
@@ -75,8 +76,11 @@ func (e *extender) Filter(_ *v1.Pod, nodes []fwk.NodeInfo) (passed []fwk.NodeInf
 // bind takes a pod through a cycle that ends on the node.
 func (s *scene) bind(pod *v1.Pod, node string) {
 	s.Helper()
-	state, _, status := s.preFilter(pod)
-	s.must(status.AsError())
+	state := framework.NewCycleState()
+	_, status, _ := s.wrapped.RunPreFilterPlugins(s.ctx, state, pod)
+	if !status.IsSkip() {
+		s.must(status.AsError())
+	}
 	assumed := pod.DeepCopy()
 	assumed.Spec.NodeName = node
 	s.must(s.profile.RunReservePluginsReserve(s.ctx, state, assumed, node).AsError())

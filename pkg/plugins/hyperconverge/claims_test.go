@@ -384,6 +384,7 @@ func TestFromPVToVolume(t *testing.T) {
 
 // asked has the storage system asked about the volumes of a pod.
 func (s *scene) asked(pod *v1.Pod) *v1.Pod {
+	s.create(pod)
 	s.preFilter(pod)
 	s.settle()
 	return pod

@@ -108,6 +108,11 @@ func ours(pod *v1.Pod, found []claims.Claim) bool {
 // lookup is how the index is asked about a volume.
 type lookup func(handle string) volumes.Entry
 
+// claimsOf are the claims of a pod, and of all disks of its machine (S8).
+func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
+	return dec.claims.Of(pod, dec.machines.disks(pod)...)
+}
+
 // decide decides about a pod by its claims.
 func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup) *decision {
 	d := &decision{view: dec.index.View()}
@@ -143,7 +148,7 @@ func (dec *decider) gather(d *decision, p *placement.Pod, pod *v1.Pod, found []c
 	var problems []placement.Problem
 	p.PodPolicy, problems = placement.PodPolicyOf(pod.Annotations)
 	d.complain(pod, problems...)
-	p.Machine = dec.machines.of(pod)
+	p.Machine, p.Attachment = dec.machines.of(pod), dec.machines.attachment(pod)
 	p.Volumes = make([]placement.Volume, 0, concerned)
 	d.handles = make([]string, 0, concerned)
 	for i := range found {

@@ -2,6 +2,7 @@ package hyperconverge
 
 import (
 	"context"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -61,7 +62,7 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger kl
 	if claim == nil {
 		claim = old
 	}
-	if claim.Namespace != pod.Namespace || !claims.Uses(pod, claim.Name) || old != nil && now != nil && sameClaim(old, now, pod) {
+	if claim.Namespace != pod.Namespace || !pl.uses(pod, claim.Name) || old != nil && now != nil && sameClaim(old, now, pod) {
 		return fwk.QueueSkip, nil
 	}
 	return pl.reconsider(logger, pod, "A claim of the pod has changed", claim), nil
@@ -96,7 +97,7 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Lo
 	// A PV without a claim is given to the claim that names it before anybody can use
 	// it, which is an event of its own.
 	if old != nil && now != nil && old.Status.Phase == now.Status.Phase && sameClaimRef(old, now) && sameHandle(old, now) ||
-		!claimedBy(old, pod) && !claimedBy(now, pod) {
+		!pl.claimed(old, pod) && !pl.claimed(now, pod) {
 		return fwk.QueueSkip, nil
 	}
 	pv := now
@@ -106,11 +107,13 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Lo
 	return pl.reconsider(logger, pod, "A volume of the pod has changed", pv), nil
 }
 
-func claimedBy(pv *v1.PersistentVolume, pod *v1.Pod) bool {
-	if pv == nil || pv.Spec.ClaimRef == nil {
-		return false
-	}
-	return pv.Spec.ClaimRef.Namespace == pod.Namespace && claims.Uses(pod, pv.Spec.ClaimRef.Name)
+func (pl *Hyperconverge) claimed(pv *v1.PersistentVolume, pod *v1.Pod) bool {
+	return pv != nil && pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.Namespace == pod.Namespace && pl.uses(pod, pv.Spec.ClaimRef.Name)
+}
+
+// uses reports whether a claim is the pod's, or its virtual machine's (S8).
+func (pl *Hyperconverge) uses(pod *v1.Pod, claim string) bool {
+	return claims.Uses(pod, claim) || slices.Contains(pl.decider.machines.disks(pod), claim)
 }
 
 func sameClaimRef(a, b *v1.PersistentVolume) bool {

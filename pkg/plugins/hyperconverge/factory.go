@@ -8,7 +8,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -23,6 +25,7 @@ import (
 // of volumes, and one connection to the storage API.
 type Factory struct {
 	newSource newSource
+	newClient func(*rest.Config) (dynamic.Interface, error)
 
 	mu     sync.Mutex
 	shared *shared
@@ -31,7 +34,9 @@ type Factory struct {
 }
 
 // NewFactory returns a factory that has started nothing yet.
-func NewFactory() *Factory { return &Factory{newSource: newOpenStorageSource} }
+func NewFactory() *Factory {
+	return &Factory{newSource: newOpenStorageSource, newClient: newDynamicClient}
+}
 
 // New makes the plugin of one profile. It fails on arguments that are wrong, or
 // whose storage settings differ from those of another profile.
@@ -44,7 +49,11 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 	defer f.mu.Unlock()
 	settings := args.StorageSettings()
 	if f.shared == nil {
-		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), f.newSource); err != nil {
+		client, err := f.newClient(handle.KubeConfig())
+		if err != nil {
+			return nil, fmt.Errorf("client for virtual machines: %w", err)
+		}
+		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), client, f.newSource); err != nil {
 			return nil, err
 		}
 	} else if path := f.shared.settings.FirstDifference(&settings); path != nil {

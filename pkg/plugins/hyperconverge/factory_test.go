@@ -3,6 +3,7 @@ package hyperconverge
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -39,6 +41,7 @@ func (h *profileHandle) SharedInformerFactory() informers.SharedInformerFactory 
 func (h *profileHandle) Activate(logger klog.Logger, pods map[string]*v1.Pod) {
 	h.queue.Activate(logger, pods)
 }
+func (h *profileHandle) KubeConfig() *rest.Config            { return nil }
 func (h *profileHandle) EventRecorder() events.EventRecorder { return h.events }
 
 // process is what the profiles of one scheduler have in common.
@@ -149,8 +152,11 @@ func TestTwoProfilesShareOneIndex(t *testing.T) {
 			}
 			got, _ := tc.pl.Score(p.ctx, state, pod, info)
 			same(t, "score", tc.score, got)
-			_, err := state.Read("localfirst/offer")
-			same(t, "offers", tc.offers, err == nil)
+			offer, err := decisionOf(state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "offers", tc.offers, len(slices.Collect(offer.Groups())) > 0)
 		}
 		same(t, "the user's mistake is told by one of them", 1, len(p.events.taken()))
 		p.close(near)

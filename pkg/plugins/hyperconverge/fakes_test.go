@@ -37,16 +37,12 @@ func newStorageTable() *storageTable {
 
 // Run answers what the index wants to know.
 func (s *storageTable) Run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.index.Wanted():
-			for _, handle := range s.index.TakeWanted() {
-				s.tell(handle)
-			}
+	defer s.index.Subscribe(func(change volumes.Change) {
+		for _, handle := range change.Requested {
+			s.tell(handle)
 		}
-	}
+	})()
+	<-ctx.Done()
 }
 
 // tell inspects a volume if the table has it.
@@ -55,8 +51,11 @@ func (s *storageTable) tell(handle string) {
 	o, found := s.volumes[handle]
 	found = found && !s.down
 	s.mu.Unlock()
-	if found && s.index.BeginInspect(handle) {
-		if _, err := s.index.Resolve(handle, &o); err != nil {
+	if !found {
+		return
+	}
+	if inspection, followed := s.index.Begin(handle); followed {
+		if _, err := inspection.Found(&o); err != nil {
 			panic(err)
 		}
 	}

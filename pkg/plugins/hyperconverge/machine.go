@@ -1,52 +1,156 @@
 package hyperconverge
 
 import (
+	"context"
 	"fmt"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// What KubeVirt writes on the pods that run virtual machines.
+// What KubeVirt writes on the pods that run virtual machines, and on those through
+// which it plugs disks into running ones (pkg/virt-controller/services/template.go of
+// KubeVirt).
 const (
 	kubevirtLabel        = "kubevirt.io"
 	kubevirtLauncher     = "virt-launcher"
+	kubevirtAttachment   = "hotplug-disk"
 	kubevirtCreatedLabel = "kubevirt.io/created-by" // UID of the VirtualMachineInstance
 	kubevirtOwnerKind    = "VirtualMachineInstance" // of the owner with the same UID
 )
 
-// machineIndex names the index of virt-launcher pods by their virtual machine.
+// virtualMachineInstances is the resource of the machines themselves. Only they name
+// the disks that are plugged in while a machine runs.
+var virtualMachineInstances = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}
+
+// machineIndex names the index of virt-launcher pods and of virtual machines by
+// their virtual machine.
 const machineIndex = "hyperconverge/virtual-machine"
 
-// machines tells which pods are launchers of a virtual machine, and whether the
-// machine runs elsewhere already.
+// machines tells which pods are launchers of a virtual machine, whether the machine
+// runs elsewhere already, and which disks it has besides those of the pod.
 type machines struct {
 	pods cache.Indexer
+	// instances holds a *machineDisks for each virtual machine; nil without a client
+	// to list them with.
+	instances cache.SharedIndexInformer
 }
 
-// newMachines adds an index to the pod informer, unless it has it already.
-func newMachines(factory informers.SharedInformerFactory) (*machines, error) {
+// newMachines adds an index to the pod informer, unless it has it already. A nil
+// client leaves plugged disks unknown.
+func newMachines(factory informers.SharedInformerFactory, client dynamic.Interface) (*machines, error) {
 	informer := factory.Core().V1().Pods().Informer()
 	m := &machines{pods: informer.GetIndexer()}
-	if _, found := m.pods.GetIndexers()[machineIndex]; found {
+	if _, found := m.pods.GetIndexers()[machineIndex]; !found {
+		if err := informer.AddIndexers(cache.Indexers{machineIndex: indexByMachine}); err != nil {
+			return nil, fmt.Errorf("indexing virt-launcher pods: %w", err)
+		}
+	}
+	if client == nil {
 		return m, nil
 	}
-	if err := informer.AddIndexers(cache.Indexers{machineIndex: indexByMachine}); err != nil {
-		return nil, fmt.Errorf("indexing virt-launcher pods: %w", err)
+	m.instances = dynamicinformer.NewFilteredDynamicInformer(client, virtualMachineInstances, metav1.NamespaceAll, 0,
+		cache.Indexers{machineIndex: indexByMachine}, nil).Informer()
+	if err := m.instances.SetTransform(disksOf); err != nil {
+		return nil, fmt.Errorf("following virtual machines: %w", err)
+	}
+	if err := m.instances.SetWatchErrorHandlerWithContext(tellOfWatchError()); err != nil {
+		return nil, fmt.Errorf("following virtual machines: %w", err)
 	}
 	return m, nil
 }
 
-func indexByMachine(obj any) ([]string, error) {
-	if pod, ok := obj.(*v1.Pod); ok {
-		if key := machineKey(pod); key != "" {
-			return []string{key}, nil
+// newDynamicClient returns no client where there is no API server, as in simulators.
+func newDynamicClient(config *rest.Config) (dynamic.Interface, error) {
+	if config == nil {
+		return nil, nil //nolint:nilnil // newMachines does without
+	}
+	return dynamic.NewForConfig(config)
+}
+
+// run follows the virtual machines until the context ends. Nobody waits for the
+// first list: a cluster without KubeVirt never has one.
+func (m *machines) run(ctx context.Context) {
+	if m.instances != nil {
+		m.instances.RunWithContext(ctx)
+	}
+}
+
+// tellOfWatchError logs why virtual machines cannot be followed, each cause once.
+// The reflector tries again within a minute for ever, which is how a KubeVirt that
+// is installed later is found; until then the resource does not exist.
+func tellOfWatchError() cache.WatchErrorHandlerWithContext {
+	told := map[metav1.StatusReason]struct{}{}
+	return func(ctx context.Context, _ *cache.Reflector, err error) {
+		reason := apierrors.ReasonForError(err)
+		_, known := told[reason]
+		if known || apierrors.IsNotFound(err) || apierrors.IsResourceExpired(err) || ctx.Err() != nil {
+			return
+		}
+		told[reason] = struct{}{}
+		klog.FromContext(ctx).Error(err, "Cannot follow virtual machines: disks that are plugged into running ones do not count",
+			"resource", virtualMachineInstances.GroupResource())
+	}
+}
+
+// machineDisks is what is kept of a VirtualMachineInstance, which may have 50 kB.
+type machineDisks struct {
+	namespace, name string
+	uid             types.UID
+	// claims are the PVCs of all its disks.
+	claims []string
+}
+
+// GetObjectMeta implements metav1.ObjectMetaAccessor, for the key in the cache.
+func (d *machineDisks) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: d.namespace, Name: d.name}
+}
+
+// disksOf is an informer transform. A DataVolume and its PVC have the same name.
+func disksOf(obj any) (any, error) {
+	instance, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return obj, nil
+	}
+	d := &machineDisks{namespace: instance.GetNamespace(), name: instance.GetName(), uid: instance.GetUID()}
+	// A field of another type is none of the ones we know.
+	volumes, _, _ := unstructured.NestedFieldNoCopy(instance.Object, "spec", "volumes")
+	list, _ := volumes.([]any)
+	for _, item := range list {
+		volume, _ := item.(map[string]any)
+		for _, source := range [...][2]string{{"persistentVolumeClaim", "claimName"}, {"dataVolume", "name"}} {
+			if name, _, _ := unstructured.NestedString(volume, source[0], source[1]); name != "" {
+				d.claims = append(d.claims, name)
+			}
 		}
 	}
-	return nil, nil
+	return d, nil
+}
+
+func indexByMachine(obj any) ([]string, error) {
+	key := ""
+	switch obj := obj.(type) {
+	case *v1.Pod:
+		key = machineKey(obj)
+	case *machineDisks:
+		key = obj.namespace + "/" + string(obj.uid)
+	}
+	if key == "" {
+		return nil, nil
+	}
+	return []string{key}, nil
 }
 
 // machineKey is namespace and virtual machine of a virt-launcher pod, and empty
@@ -83,4 +187,28 @@ func (m *machines) of(pod *v1.Pod) placement.Machine {
 		}
 	}
 	return placement.MachineStarting
+}
+
+// disks returns the PVCs of all disks of the virtual machine that the pod launches,
+// nil for other pods: those that the pod mounts, too, and those that are plugged in
+// through a pod of their own once the machine runs. The slice must not be changed.
+func (m *machines) disks(pod *v1.Pod) []string {
+	key := machineKey(pod)
+	if key == "" || m.instances == nil {
+		return nil
+	}
+	found, err := m.instances.GetIndexer().ByIndex(machineIndex, key)
+	if err != nil || len(found) == 0 { // not yet, or no longer
+		return nil
+	}
+	if d, ok := found[0].(*machineDisks); ok {
+		return d.claims
+	}
+	return nil
+}
+
+// attachment reports whether a pod does no more than bring a disk to the node of a
+// running virtual machine. KubeVirt ties it to that node.
+func (m *machines) attachment(pod *v1.Pod) bool {
+	return pod.Labels[kubevirtLabel] == kubevirtAttachment
 }

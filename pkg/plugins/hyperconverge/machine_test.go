@@ -1,11 +1,26 @@
 package hyperconverge
 
 import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
+	fwk "k8s.io/kube-scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -120,5 +135,179 @@ func TestVirtualMachines(t *testing.T) {
 			s.create(launcher("source", "vm").Phase(v1.PodRunning).Node("n1").Obj())
 			same(s, "offer", nil, s.offer(launcher("target", "vm", "root", "home").Obj()))
 		})
+	})
+}
+
+// machine is a VirtualMachineInstance with these volumes.
+func machine(namespace, uid string, volumes ...any) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"volumes": volumes}}}
+	object.SetGroupVersionKind(virtualMachineInstances.GroupVersion().WithKind("VirtualMachineInstance"))
+	object.SetNamespace(namespace)
+	object.SetName("machine-" + uid)
+	object.SetUID(types.UID(uid))
+	return object
+}
+
+// disk is a volume of a VirtualMachineInstance.
+func disk(source, key, claim string) any {
+	return map[string]any{"name": "disk-" + claim, source: map[string]any{key: claim}}
+}
+
+func pvcDisk(claim string) any { return disk("persistentVolumeClaim", "claimName", claim) }
+
+func dataVolumeDisk(name string) any { return disk("dataVolume", "name", name) }
+
+// kubeVirt is an API server with virtual machines.
+func kubeVirt(machines ...runtime.Object) *dynamicfake.FakeDynamicClient {
+	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{virtualMachineInstances: "VirtualMachineInstanceList"}, machines...)
+}
+
+func TestPluggedDisks(t *testing.T) {
+	root := []int64{100, 0, 0} // on n1
+	both := []int64{50, 50, 0} // and plugged, on n2
+	full := []any{map[string]any{"name": "cloud-init", "cloudInitNoCloud": map[string]any{}}, dataVolumeDisk("root"), pvcDisk("plugged")}
+	for _, tc := range []struct {
+		name    string
+		machine *unstructured.Unstructured
+		pod     *v1.Pod
+		want    []int64
+	}{
+		{name: "S8: a disk counts that the machine has and its pod does not mount", machine: machine(namespace, "vm", full...), want: both},
+		{name: "S8: a data volume has the name of its claim", machine: machine(namespace, "vm", pvcDisk("root"), dataVolumeDisk("plugged")), want: both},
+		{name: "S8: a machine that only its owner ties to its pod", machine: machine(namespace, "vm", full...), pod: ownedLauncher("target", kubevirtOwnerKind, "vm", "root").Obj(), want: both},
+		{name: "S8: a machine without disks besides those of the pod", machine: machine(namespace, "vm", pvcDisk("root")), want: root},
+		{name: "S8: a machine without volumes", machine: machine(namespace, "vm"), want: root},
+		{name: "S8: a machine with volumes of a shape unknown to us", machine: machine(namespace, "vm", "root", map[string]any{"persistentVolumeClaim": int64(5)}, disk("persistentVolumeClaim", "claimName", "")), want: root},
+		{name: "S8: the disks of another machine are not this one's", machine: machine(namespace, "other", full...), want: root},
+		{name: "S8: nor are those of a machine in another namespace", machine: machine("elsewhere", "vm", full...), want: root},
+		{name: "S8: a pod that is no launcher has no disks but its own", machine: machine(namespace, "vm", full...), pod: makePod("probe", "root").Label(kubevirtCreatedLabel, "vm").Obj(), want: root},
+		{name: "F3: plugged claims that are missing, unbound, lost or another driver's hold nothing back",
+			machine: machine(namespace, "vm", pvcDisk("root"), pvcDisk("gone"), pvcDisk("unbound"), pvcDisk("lost"), pvcDisk("foreign")), want: root},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			set := online(3)
+			set.machines = kubeVirt(tc.machine)
+			play(t, set, func(s *scene) {
+				s.data("root", 1)
+				s.data("plugged", 2)
+				s.create(makeClaim("unbound", ""), makeClaim("lost", "no-such-volume"))
+				s.add(volume{name: "foreign", pv: func(pv *v1.PersistentVolume) { pv.Spec.CSI.Driver = "other.example.com" }})
+				pod := tc.pod
+				if pod == nil {
+					pod = launcher("target", "vm", "root").Obj()
+				}
+				same(s, "scores", tc.want, s.scores(pod))
+			})
+		})
+	}
+	t.Run("F6, S8: a strict machine needs a node with its plugged disks as well", func(t *testing.T) {
+		set := online(3)
+		set.machines = kubeVirt(machine(namespace, "vm", full...))
+		play(t, set, func(s *scene) {
+			s.data("root", 1, 2)
+			s.data("plugged", 2, 3)
+			same(s, "verdicts", []string{"left out", "ok", "left out"}, s.verdicts(strict(launcher("target", "vm", "root"))))
+		})
+	})
+	t.Run("F2, S8: the end of the restore of a plugged disk helps its machine", func(t *testing.T) {
+		set := online(3)
+		set.machines = kubeVirt(machine(namespace, "vm", full...))
+		play(t, set, func(s *scene) {
+			s.data("root", 1)
+			s.add(volume{name: "plugged", sets: on(2), claim: func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.ClaimRestoreInProgress] = "true" }})
+			pod := s.pending(launcher("target", "vm", "root").Obj())
+			update(s, makeClaim("plugged", "pv-plugged"), func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.ClaimRestoreInProgress] = "false" })
+			runHints(s, s.pl.isSchedulableAfterPersistentVolumeClaimChange, pod, []hint{
+				{name: "the plugged disk", now: makeClaim("plugged", "pv-plugged"), want: fwk.Queue},
+				{name: "the disk of nobody", now: makeClaim("nobody", "pv-nobody")},
+			})
+		})
+	})
+	t.Run("S8: a disk that is plugged while the pod waits counts at its next attempt, one that is unplugged no more", func(t *testing.T) {
+		client := kubeVirt(machine(namespace, "vm", pvcDisk("root")))
+		set := online(3)
+		set.machines = client
+		play(t, set, func(s *scene) {
+			s.data("root", 1)
+			s.data("plugged", 2)
+			pod := launcher("target", "vm", "root").Obj()
+			for _, change := range []struct {
+				volumes []any
+				want    []int64
+			}{{full, both}, {full[:2], root}} {
+				s.must(client.Tracker().Update(virtualMachineInstances, machine(namespace, "vm", change.volumes...), namespace))
+				s.settle()
+				same(s, "scores", change.want, s.scores(pod))
+			}
+			s.must(client.Tracker().Update(virtualMachineInstances, machine(namespace, "vm", full...), namespace))
+			s.must(client.Tracker().Delete(virtualMachineInstances, namespace, "machine-vm"))
+			s.settle()
+			same(s, "scores without the machine", root, s.scores(pod))
+		})
+	})
+}
+
+// A cluster without KubeVirt has no such resource; it may get one later.
+func TestKubeVirtIsInstalledLater(t *testing.T) {
+	for name, refusal := range map[string]error{
+		"S8: the resource does not exist yet":   apierrors.NewNotFound(virtualMachineInstances.GroupResource(), ""),
+		"S8: the scheduler may not read it yet": apierrors.NewForbidden(virtualMachineInstances.GroupResource(), "", errors.New("no role")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var installed atomic.Bool
+			client := kubeVirt(machine(namespace, "vm", pvcDisk("root"), pvcDisk("plugged")))
+			client.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return !installed.Load(), nil, refusal })
+			client.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) { return !installed.Load(), nil, refusal })
+			set := online(2)
+			set.machines = client
+			play(t, set, func(s *scene) {
+				s.data("root", 1)
+				s.data("plugged", 2)
+				pod := launcher("target", "vm", "root").Obj()
+				same(s, "scores", []int64{100, 0}, s.scores(pod))
+				time.Sleep(5 * time.Minute) // the reflector is at its slowest then
+				installed.Store(true)
+				time.Sleep(2 * time.Minute)
+				s.settle()
+				same(s, "scores with KubeVirt", []int64{50, 50}, s.scores(pod))
+			})
+		})
+	}
+}
+
+func TestCauseOfUnknownMachinesIsToldOnce(t *testing.T) {
+	resource := virtualMachineInstances.GroupResource()
+	logger := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
+	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), logger))
+	tell := tellOfWatchError()
+	for range 3 {
+		tell(ctx, nil, apierrors.NewNotFound(resource, ""))
+		tell(ctx, nil, apierrors.NewResourceExpired("too old"))
+		tell(ctx, nil, apierrors.NewForbidden(resource, "", errors.New("no role")))
+		tell(ctx, nil, errors.New("connection refused"))
+	}
+	cancel()
+	tell(ctx, nil, apierrors.NewUnauthorized("at the end"))
+	log := logger.GetSink().(ktesting.Underlier).GetBuffer().String()
+	for text, want := range map[string]int{"Cannot follow virtual machines": 2, "no role": 1, "connection refused": 1} {
+		if got := strings.Count(log, text); got != want {
+			t.Errorf("%q is in the log %d times, want %d:\n%s", text, got, want, log)
+		}
+	}
+}
+
+// The pod that plugs a disk into a running machine is tied to the machine's node.
+func TestAttachmentPods(t *testing.T) {
+	remoteOnly := map[string]string{placement.VolumePreferRemoteOnly: "true"}
+	attachment := func(claims ...string) *st.PodWrapper {
+		return makePod("hp-volume-x7k2p", claims...).Label(kubevirtLabel, kubevirtAttachment)
+	}
+	play(t, setting{nodes: []string{"", "", "Offline"}}, func(s *scene) {
+		s.service("shared", remoteOnly, 1)
+		s.data("data", 2)
+		same(s, "verdicts on another pod", []string{placement.ReasonRemoteOnly, "ok", placement.ReasonOffline}, s.verdicts(makePod("db", "shared").Obj()))
+		same(s, "F7: verdicts on the attachment pod", []string{"ok", "ok", placement.ReasonOffline}, s.verdicts(attachment("shared").Obj()))
+		same(s, "F5, F6: verdicts on a strict one", []string{"left out", "ok", "left out"}, s.verdicts(strict(attachment("data"))))
 	})
 }

@@ -65,7 +65,8 @@ func (n *notices) tell(pod *v1.Pod, d *decision) {
 	}
 }
 
-// tellOfNodes warns about annotations of nodes that cannot be understood.
+// tellOfNodes warns about what stands on nodes and in their CSINodes and cannot be
+// taken as written.
 func (n *notices) tellOfNodes(nodes corelisters.NodeLister, problems []volumes.NodeProblem) {
 	for _, p := range problems {
 		node, err := nodes.Get(p.Node)

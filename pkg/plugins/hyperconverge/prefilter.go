@@ -17,18 +17,19 @@ import (
 // leaves the decision in the cycle state. Pods without volumes of the driver are
 // skipped (F1); strict pods narrow the node set (F6). It answers from memory.
 func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	found := pl.decider.claims.Of(pod)
+	found := pl.decider.claimsOf(pod)
 	if len(found) == 0 && !placement.IsStoragePod(pod.Name) {
 		return nil, skip
 	}
 	// Read before the index: a change that comes between this and the entry is looked
 	// at afterwards.
 	since := pl.waiting.received.Load()
-	d := pl.decider.decide(pod, found, pl.waiting.request)
+	requests := requests{index: pl.decider.index}
+	d := pl.decider.decide(pod, found, requests.request)
 	d.avoided = pl.avoid.nodes(pod.UID, time.Now())
 	d.localFirst = pl.localFirst
 	d.seed = maphash.String(seed, string(pod.UID))
-	pl.waiting.enter(pod, found, d, since)
+	pl.waiting.enter(pod, found, d, since, requests.followed(d.handles))
 	pl.notices.tell(pod, d)
 
 	if d.Rejection != nil {

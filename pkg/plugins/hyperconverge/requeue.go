@@ -96,6 +96,10 @@ type opening struct {
 // changed takes a change of the index. It is called by the index and returns at once.
 func (w *waitingPods) changed(change volumes.Change) {
 	opened, matters := opened(change.Nodes)
+	matters = matters || change.Cluster
+	if !matters && len(change.Volumes) == 0 {
+		return // no decision depends on it
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	number := w.received.Add(1)
@@ -103,7 +107,7 @@ func (w *waitingPods) changed(change volumes.Change) {
 	if len(change.Volumes) > 0 && len(w.pods) > 0 {
 		w.changes = append(w.changes, volumeChange{number: number, handles: change.Volumes})
 	}
-	if matters || change.Cluster {
+	if matters {
 		w.wanted = number
 	}
 	w.notifyRun()
@@ -237,7 +241,7 @@ func (w *waitingPods) take() (batch []comparison, more bool) {
 func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
 	switch {
 	case len(w.asked) > 0:
-		p, w.asked = w.asked[0], rest(w.asked)
+		p, w.asked = w.asked[0], tail(w.asked)
 		p.asked = false
 		return p, ^uint64(0), true
 	case len(w.changes) > 0:
@@ -248,7 +252,7 @@ func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
 			return p, c.number, true
 		}
 		if len(c.handles) == 0 {
-			w.changes = rest(w.changes)
+			w.changes = tail(w.changes)
 			return nil, 0, true
 		}
 		c.ring, c.left = w.byHandle[c.handles[0]], 0
@@ -271,9 +275,9 @@ func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
 	return w.list[w.cursor], w.walked, true
 }
 
-// rest is a list without its first element, and lets go of the array behind it when
+// tail is a list without its first element, and lets go of the array behind it when
 // nothing is left.
-func rest[T any](list []T) []T {
+func tail[T any](list []T) []T {
 	if len(list) == 1 {
 		return nil
 	}
@@ -283,7 +287,7 @@ func rest[T any](list []T) []T {
 // judge decides about a pod anew, without the lock. Storage is not asked about what the
 // index does not know: PreFilter has done that.
 func (w *waitingPods) judge(c *comparison) {
-	found := w.decider.claims.Of(c.pod)
+	found := w.decider.claimsOf(c.pod)
 	c.decision = w.decider.decide(c.pod, found, w.decider.index.Lookup)
 	c.improved = c.improves()
 	c.next = newBaseline(found, c.decision, c.since)
@@ -298,10 +302,12 @@ func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
 		return false, false
 	}
 	if handles := c.decision.handles; !slices.Equal(p.handles, handles) {
+		requests := requests{index: w.decider.index}
 		for _, handle := range handles {
-			w.request(handle)
+			requests.request(handle)
 		}
-		w.release(p.handles)
+		w.release(p.requested)
+		p.requested = requests.followed(handles)
 	}
 	w.rebase(p, c.next, c.decision.handles)
 	rejected := p.baseline.rejected()

@@ -466,10 +466,11 @@ func (l *hookedNamespace) Get(name string) (*v1.Pod, error) {
 func (s *scene) beginAttempt(pod *v1.Pod) (enter func()) {
 	w := s.pl.waiting
 	since := w.received.Load()
-	found := s.pl.decider.claims.Of(pod)
-	d := s.pl.decider.decide(pod, found, w.request)
+	found := s.pl.decider.claimsOf(pod)
+	requests := requests{index: s.pl.decider.index}
+	d := s.pl.decider.decide(pod, found, requests.request)
 	return func() {
-		w.enter(pod, found, d, since)
+		w.enter(pod, found, d, since, requests.followed(d.handles))
 		s.settle()
 	}
 }

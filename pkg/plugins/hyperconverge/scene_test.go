@@ -21,8 +21,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -32,6 +34,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/queuesort"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	schedulermetrics "k8s.io/kubernetes/pkg/scheduler/metrics"
+	schedulerprofile "k8s.io/kubernetes/pkg/scheduler/profile"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	tf "k8s.io/kubernetes/pkg/scheduler/testing/framework"
 
@@ -69,9 +72,11 @@ type scene struct {
 	events    *eventList
 	queue     *queue
 	profile   framework.Framework
-	pl        *Hyperconverge
-	handles   int
-	cancel    context.CancelFunc
+	// wrapped is the profile with the prefer-first pass around it.
+	wrapped framework.Framework
+	pl      *Hyperconverge
+	handles int
+	cancel  context.CancelFunc
 }
 
 // setting is what a scene begins with. The nodes are n1, n2, ... and described by
@@ -85,6 +90,8 @@ type setting struct {
 	options []frameworkruntime.Option
 	// neverReached leaves the storage system silent.
 	neverReached bool
+	// machines is where the virtual machines of KubeVirt are.
+	machines dynamic.Interface
 }
 
 func online(n int) setting { return setting{nodes: make([]string, n)} }
@@ -126,6 +133,7 @@ func newScene(t testing.TB, set setting) *scene {
 		s.storage.index = index
 		return s.storage, nil
 	}
+	factory.newClient = func(*rest.Config) (dynamic.Interface, error) { return set.machines, nil }
 	newOurs := func(ctx context.Context, object runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 		args := object.(*config.HyperconvergeArgs)
 		if set.args != nil {
@@ -155,6 +163,9 @@ func newScene(t testing.TB, set setting) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	profiles := schedulerprofile.Map{profile: s.profile}
+	localfirst.Wrap(profiles, s.profile.Extenders())
+	s.wrapped = profiles[profile]
 	return s
 }
 

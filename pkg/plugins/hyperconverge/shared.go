@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/utils/lru"
@@ -52,9 +53,9 @@ func newOpenStorageSource(o config.OpenStorage, index *volumes.Index) (source, e
 
 // newShared makes the index, feeds it from the informers, and starts it and the
 // source of replicas. Nothing here waits for the storage API.
-func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, newSource newSource) (*shared, error) {
+func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, client dynamic.Interface, newSource newSource) (*shared, error) {
 	metrics.RegisterScheduling()
-	machines, err := newMachines(factory)
+	machines, err := newMachines(factory, client)
 	if err != nil {
 		return nil, err
 	}
@@ -86,5 +87,6 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	}
 	s.done.Go(func() { index.Run(ctx) })
 	s.done.Go(func() { source.Run(ctx) })
+	s.done.Go(func() { machines.run(ctx) })
 	return s, nil
 }

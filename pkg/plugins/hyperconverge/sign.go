@@ -12,7 +12,7 @@ import (
 // Where a pod with volumes belongs depends on its own volumes, so that no two of
 // them are alike, and they do not sign.
 func (pl *Hyperconverge) SignPod(_ context.Context, pod *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	if ours(pod, pl.decider.claims.Of(pod)) {
+	if ours(pod, pl.decider.claimsOf(pod)) {
 		return nil, fwk.NewStatus(fwk.Unschedulable, "pods with volumes of the driver are placed one by one")
 	}
 	return nil, nil

@@ -263,8 +263,12 @@ func TestStorageAPIDown(t *testing.T) {
 	t.Run("section 7: what is not named any more keeps its last replicas", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			handle := s.data("data", 1)
-			s.pl.decider.index.MarkMissing(handle)
-			if _, err := s.pl.decider.index.Resolve(handle, &volumes.Observation{ID: handle}); err == nil {
+			inspection, followed := s.pl.decider.index.Begin(handle)
+			if !followed {
+				s.Fatal("the volume is not followed")
+			}
+			inspection.Missing()
+			if _, err := inspection.Found(&volumes.Observation{ID: handle}); err == nil {
 				s.Error("an answer without replicas is accepted")
 			}
 			s.settle()

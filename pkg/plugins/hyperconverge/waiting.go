@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
 
@@ -52,9 +53,10 @@ type waitingPod struct {
 	pod *v1.Pod
 	// baseline is what was decided last, by PreFilter or since.
 	baseline *baseline
-	// handles are the volumes that baseline depends on, each requested once until the
-	// pod leaves. The slice is not changed.
-	handles []string
+	// handles are the volumes that baseline depends on, and requested are those of them
+	// that the index follows for the pod's sake, once each, until it leaves. The slices
+	// are not changed.
+	handles, requested []string
 	// links are the pod's places in byHandle, one for each handle.
 	links []podLink
 	// told is the rejection that stands in the pod's condition, or will when the pod
@@ -82,23 +84,51 @@ func newWaitingPods(decider *decider, lister corelisters.PodLister, activate fun
 	}
 }
 
-// request looks a volume up for a pod that comes to wait for it, and has the index ask
-// storage about one that it does not know. Each request is followed by one release.
-func (w *waitingPods) request(handle string) volumes.Entry {
-	entry := w.decider.index.Lookup(handle)
-	if entry.Volume == nil || entry.Freshness == volumes.Stale {
-		w.decider.index.Want(handle)
-		entry = w.decider.index.Lookup(handle)
+// requests are the volumes that are requested for one pod.
+type requests struct {
+	index *volumes.Index
+	// refused are the handles that the index does not follow, nil for nearly all pods.
+	refused sets.Set[string]
+}
+
+// request looks a volume up for a pod that comes to wait for it, so that the index
+// follows it, and has it inspected if it is not known.
+func (r *requests) request(handle string) volumes.Entry {
+	entry := r.index.Request(handle)
+	if entry.FirstSeen.IsZero() {
+		if r.refused == nil {
+			r.refused = sets.New[string]()
+		}
+		r.refused.Insert(handle)
 	}
 	return entry
 }
 
-// release takes requests back. The index forgets unclaimed handles by itself.
-func (w *waitingPods) release([]string) {}
+// followed returns those of the requested handles that have to be released.
+func (r *requests) followed(handles []string) []string {
+	if r.refused == nil {
+		return handles
+	}
+	var followed []string
+	for _, handle := range handles {
+		if !r.refused.Has(handle) {
+			followed = append(followed, handle)
+		}
+	}
+	return followed
+}
+
+// release takes requests back.
+func (w *waitingPods) release(requested []string) {
+	for _, handle := range requested {
+		w.decider.index.Release(handle)
+	}
+}
 
 // enter notes what PreFilter has decided about a pod; since is what received was
-// before. Pods that the decision does not concern wait for nothing.
-func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, since uint64) {
+// before, and requested are the handles to be released when the pod leaves. Pods that
+// the decision does not concern wait for nothing.
+func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, since uint64, requested []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p, waits := w.pods[pod.UID]
@@ -109,7 +139,7 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 		if waits {
 			w.remove(p)
 		}
-		w.release(d.handles)
+		w.release(requested)
 		return
 	}
 	if !waits {
@@ -118,7 +148,8 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 		w.list = append(w.list, p)
 	}
 	p.pod = present
-	w.release(p.handles) // PreFilter has requested all of its own
+	w.release(p.requested)
+	p.requested = requested
 	w.rebase(p, newBaseline(found, d, since), d.handles)
 	p.told = p.baseline.rejection
 	w.count(p, p.told.Reason)
@@ -190,7 +221,7 @@ func (w *waitingPods) remove(p *waitingPod) {
 	w.count(p, "")
 	w.schedule(p, nil)
 	w.unlink(p)
-	w.release(p.handles)
+	w.release(p.requested)
 	delete(w.pods, p.pod.UID)
 	end := len(w.list) - 1
 	last := w.list[end]

@@ -46,8 +46,8 @@ func (a *audit) begin(volumes int) {
 
 // note takes the verdict on one inspected volume. While there is no watch, changes
 // are expected to be found by the resync and are no divergence.
-func (a *audit) note(handle string, l level, verdict volumes.Verdict, watching bool) {
-	if l != routine || !watching || verdict != volumes.Confirmed && verdict != volumes.Diverged {
+func (a *audit) note(handle string, p priority, verdict volumes.Verdict, watching bool) {
+	if p != routine || !watching || verdict != volumes.Confirmed && verdict != volumes.Diverged {
 		return
 	}
 	metrics.AuditedVolumes.Inc()
@@ -66,8 +66,8 @@ func (a *audit) note(handle string, l level, verdict volumes.Verdict, watching b
 
 // lacks takes an inspect that brought nothing. Only the resync's own are counted,
 // so that every volume counts once.
-func (a *audit) lacks(handle string, l level, k kind) {
-	if l != routine {
+func (a *audit) lacks(handle string, p priority, k kind) {
+	if p != routine {
 		return
 	}
 	a.mu.Lock()

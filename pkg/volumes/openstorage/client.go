@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -24,10 +23,12 @@ import (
 )
 
 const (
-	// maxMessage is the largest answer that is taken. The default of 4 MiB is too
-	// small for the node list of a large cluster, which has every disk of every
-	// node in it.
-	maxMessage = 256 << 20
+	// maxAnswer is the largest answer that is taken, in bytes: a volume has about a
+	// thousand.
+	maxAnswer = 16 << 20
+	// maxList is that of a list. The node list of a large cluster has every disk of
+	// every node in it, and that of the ids 22 bytes for every volume.
+	maxList = 256 << 20
 	// reconnectDelay is the longest pause between two attempts to connect; the
 	// default of two minutes would outlast many an outage.
 	reconnectDelay = 5 * time.Second
@@ -47,10 +48,10 @@ type client struct {
 }
 
 // dial makes the client. It does not wait for the server.
-func dial(config *Config, token *tokenFile) (*client, error) {
+func dial(config *Config, token *tokenFile, invalidText func(where, text string)) (*client, error) {
 	transport := insecure.NewCredentials()
 	if config.TLS.Enabled {
-		tlsConfig, err := tlsConfigOf(&config.TLS)
+		tlsConfig, err := tlsConfigOf(context.Background(), &config.TLS)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +60,10 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 	timeout := config.RequestTimeout
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		// The storage API is in the cluster. A proxy that is meant for other calls of the
+		// process must not be given the token, nor be able to stand in for storage.
+		grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.ForceCodecV2(newTextCodec(invalidText))),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectDelay},
@@ -74,7 +78,7 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 			start := time.Now()
 			err := token.redact(invoke(ctx, method, request, reply, conn, options...))
 			name := methodName(method)
-			metrics.StorageRequests.WithLabelValues(name, status.Code(err).String()).Inc()
+			metrics.StorageRequests.WithLabelValues(name, codeOf(err)).Inc()
 			metrics.StorageRequestDuration.WithLabelValues(name).Observe(time.Since(start).Seconds())
 			if status.Code(err) == codes.Unauthenticated {
 				token.expire()
@@ -101,15 +105,28 @@ func dial(config *Config, token *tokenFile) (*client, error) {
 	}, nil
 }
 
+// listOption is for the calls whose answers are lists.
+func listOption() grpc.CallOption { return grpc.MaxCallRecvMsgSize(maxList) }
+
+// codeOf is the label of an outcome. Numbers that gRPC does not know are one, or a
+// server could make a time series of each.
+func codeOf(err error) string {
+	code := status.Code(err)
+	if code > codes.Unauthenticated {
+		code = codes.Unknown
+	}
+	return code.String()
+}
+
 // tlsConfigOf trusts the system's certificate authorities and those of the file.
-func tlsConfigOf(t *TLS) (*tls.Config, error) {
+func tlsConfigOf(ctx context.Context, t *TLS) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(t.CAFile)
+	pem, err := startRead(t.CAFile).await(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the certificate authority: %w", err)
+		return nil, fmt.Errorf("read the certificate authority %s: %w", t.CAFile, err)
 	}
 	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
 		config.RootCAs = x509.NewCertPool()
@@ -129,7 +146,7 @@ type freshTLS struct {
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (t *freshTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	config, err := tlsConfigOf(&t.settings)
+	config, err := tlsConfigOf(ctx, &t.settings)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -157,10 +174,13 @@ const (
 	refused                 // the token is missing, wrong, expired or too weak
 	unreachable             // the server is not there, or overloaded
 	unsupported             // the server does not know the call
-	failed                  // anything else: trouble with this call, which may be that it hangs
+	failed                  // anything else: a failure of this call, which may be that it hangs
 )
 
 func kindOf(err error) kind {
+	if tooLarge(err) {
+		return failed // the server is well, and said too much about one thing
+	}
 	switch status.Code(err) {
 	case codes.OK:
 		return answered
@@ -175,4 +195,11 @@ func kindOf(err error) kind {
 	default:
 		return failed
 	}
+}
+
+// tooLarge reports whether the client did not take an answer because of its size,
+// which gRPC tells with the code of an overloaded server.
+func tooLarge(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted &&
+		strings.HasPrefix(status.Convert(err).Message(), "grpc: received message")
 }

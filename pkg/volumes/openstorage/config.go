@@ -3,7 +3,7 @@
 //
 // The SDK's watch is a hint: messages are lost, doubled and reordered, and say
 // nothing about nodes. So a message that differs from what the index holds only
-// puts the volume in doubt, and an Inspect finds the truth; every volume is
+// makes the volume dirty, and an Inspect finds the truth; every volume is
 // inspected once per resync interval anyway; and the nodes are polled. What is
 // not reachable, refused or empty never takes anything out of the index.
 package openstorage

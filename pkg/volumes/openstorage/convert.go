@@ -1,26 +1,28 @@
 package openstorage
 
 import (
+	"slices"
+
 	"github.com/libopenstorage/openstorage/api"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-// observationOf converts a volume of the SDK. It returns false for a message that
+// observationOf converts a volume of the SDK. Gone is set for a message that
 // describes no volume that is there: none at all, one without an id, one that is
 // deleted or in the trash can. The id and name are filled in all the same, where
 // there are any.
 //
 // The observation shares maps and strings with the message.
-func observationOf(v *api.Volume, name string) (o volumes.Observation, exists bool) {
+func observationOf(v *api.Volume, name string) volumes.Observation {
 	locator, spec := v.GetLocator(), v.GetSpec()
-	o = volumes.Observation{
+	o := volumes.Observation{
 		ID:         v.GetId(),
 		Name:       locator.GetName(),
 		Attached:   v.GetAttachedOn(),
 		Service:    isService(spec),
-		Direct:     spec.GetProxySpec().GetProxyProtocol() != api.ProxyProtocol_PROXY_PROTOCOL_INVALID,
+		Direct:     isDirect(spec, v.GetReplicaSets()),
 		Winshare:   spec.GetWinshare(),
 		Labels:     locator.GetVolumeLabels(),
 		SpecLabels: spec.GetVolumeLabels(),
@@ -31,7 +33,23 @@ func observationOf(v *api.Volume, name string) (o volumes.Observation, exists bo
 	for _, set := range v.GetReplicaSets() {
 		o.ReplicaSets = append(o.ReplicaSets, set.GetNodes())
 	}
-	return o, o.ID != "" && !v.GetInTrashcan() && v.GetState() != api.VolumeState_VOLUME_STATE_DELETED
+	o.Gone = o.ID == "" || v.GetInTrashcan() || v.GetState() == api.VolumeState_VOLUME_STATE_DELETED
+	return o
+}
+
+// isDirect reports whether a volume has no replicas by design: it is a proxy for
+// something outside of the storage system. A protocol that is not known yet says so
+// only of a volume that has no replicas indeed.
+func isDirect(spec *api.VolumeSpec, sets []*api.ReplicaSet) bool {
+	switch spec.GetProxySpec().GetProxyProtocol() {
+	case api.ProxyProtocol_PROXY_PROTOCOL_INVALID:
+		return false
+	case api.ProxyProtocol_PROXY_PROTOCOL_NFS, api.ProxyProtocol_PROXY_PROTOCOL_S3, api.ProxyProtocol_PROXY_PROTOCOL_PXD,
+		api.ProxyProtocol_PROXY_PROTOCOL_PURE_BLOCK, api.ProxyProtocol_PROXY_PROTOCOL_PURE_FILE:
+		return true
+	default:
+		return !slices.ContainsFunc(sets, func(set *api.ReplicaSet) bool { return len(set.GetNodes()) > 0 })
+	}
 }
 
 // isService reports whether a sharedv4 volume is reached through a service. A

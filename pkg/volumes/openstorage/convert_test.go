@@ -52,11 +52,19 @@ func TestVolumeOfTheSDKIsUnderstood(t *testing.T) {
 		{"direct access to blocks", &api.Volume{Id: "1", Spec: proxy(api.ProxyProtocol_PROXY_PROTOCOL_PURE_BLOCK)}, of(volumes.Observation{Direct: true}), false},
 		{"direct access to files", &api.Volume{Id: "1", Spec: proxy(api.ProxyProtocol_PROXY_PROTOCOL_PURE_FILE)}, of(volumes.Observation{Direct: true}), false},
 		{"an NFS proxy", &api.Volume{Id: "1", Spec: proxy(api.ProxyProtocol_PROXY_PROTOCOL_NFS)}, of(volumes.Observation{Direct: true}), false},
+		{"a proxy of a protocol to come, without replicas", &api.Volume{Id: "1", Spec: proxy(99)}, of(volumes.Observation{Direct: true}), false},
+		{"a proxy of a protocol to come, with an empty replica set", &api.Volume{Id: "1", Spec: proxy(99), ReplicaSets: []*api.ReplicaSet{{}}},
+			of(volumes.Observation{Direct: true, ReplicaSets: [][]string{nil}}), false},
+		{"a proxy of a protocol to come, with replicas", &api.Volume{Id: "1", Spec: proxy(99), ReplicaSets: []*api.ReplicaSet{{Nodes: []string{"a"}}}},
+			of(volumes.Observation{ReplicaSets: [][]string{{"a"}}}), false},
+		{"a state to come", &api.Volume{Id: "1", State: 99, Status: 99}, of(volumes.Observation{}), false},
 		{"a proxy spec without a protocol", &api.Volume{Id: "1", Spec: proxy(api.ProxyProtocol_PROXY_PROTOCOL_INVALID)}, of(volumes.Observation{}), false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, exists := observationOf(test.volume, "")
+			got := observationOf(test.volume, "")
+			exists := !got.Gone
+			got.Gone = false
 			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("observation differs (-want +got):\n%s", diff)
 			}
@@ -65,7 +73,7 @@ func TestVolumeOfTheSDKIsUnderstood(t *testing.T) {
 			}
 		})
 	}
-	if o, _ := observationOf(&api.Volume{Id: "1"}, "pvc"); o.Name != "pvc" {
+	if o := observationOf(&api.Volume{Id: "1"}, "pvc"); o.Name != "pvc" {
 		t.Errorf("the name beside the volume is not taken: %q", o.Name)
 	}
 }
@@ -145,9 +153,9 @@ func FuzzVolume(f *testing.F) {
 	f.Fuzz(func(t *testing.T, bytes []byte) {
 		index := volumes.NewIndex(volumes.Options{})
 		for _, handle := range []string{"1", "pvc-1"} {
-			index.Want(handle)
+			index.Request(handle)
 		}
-		s := &Source{index: index, queue: newQueue()}
+		s := newSource(Config{}, index)
 		event, answer, volume := &api.SdkWatchResponse{}, &api.SdkVolumeInspectResponse{}, &api.Volume{}
 		if proto.Unmarshal(bytes, event) == nil {
 			s.notice(event.GetVolumeEvent())
@@ -163,15 +171,18 @@ func FuzzVolume(f *testing.F) {
 }
 
 func take(t *testing.T, index *volumes.Index, v *api.Volume, name string) {
-	o, exists := observationOf(v, name)
-	if exists && o.ID == "" {
+	o := observationOf(v, name)
+	if !o.Gone && o.ID == "" {
 		t.Error("a volume without an id is taken for one")
 	}
-	if !exists {
+	if o.Gone || index.Request(o.ID).FirstSeen.IsZero() {
 		return
 	}
-	index.Want(o.ID)
-	if _, err := index.Resolve(o.ID, &o); err != nil {
+	inspection, ok := index.Begin(o.ID)
+	if !ok {
+		t.Fatalf("volume %q is not to be asked for", o.ID)
+	}
+	if _, err := inspection.Found(&o); err != nil {
 		return
 	}
 	held := index.Lookup(o.ID).Volume
@@ -190,7 +201,7 @@ func take(t *testing.T, index *volumes.Index, v *api.Volume, name string) {
 	for _, key := range []string{volumes.LabelPreferRemoteNode, volumes.LabelWinshare, "other"} {
 		held.Label(key)
 	}
-	if verdict, err := index.Resolve(o.ID, &o); err != nil || verdict == volumes.Diverged {
+	if verdict, err := inspection.Found(&o); err != nil || verdict == volumes.Diverged {
 		t.Errorf("the same answer again: %v, %v", verdict, err)
 	}
 }

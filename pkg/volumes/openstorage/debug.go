@@ -33,7 +33,7 @@ func (s *Source) debugLoop(ctx context.Context) {
 
 // LogSummary logs the state of the index and of the source.
 func (s *Source) LogSummary(logger klog.Logger) {
-	summary := s.index.Summary(debugExamples)
+	summary := s.summarize(debugExamples)
 	logger.Info("Dump of the volume index",
 		"synced", s.index.HasSynced(),
 		"volumes", summary.NumVolumes(),
@@ -41,7 +41,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 		"suspect", summary.Volumes[volumes.Suspect],
 		"stale", summary.Volumes[volumes.Stale],
 		"unknown", summary.Volumes[volumes.Unknown],
-		"inDoubt", summary.Doubted,
+		"dirty", summary.Dirty,
 		"withoutPV", summary.Unclaimed,
 		"oldestVerified", age(summary.OldestVerified),
 		"lastContact", age(summary.LastContact),
@@ -63,14 +63,14 @@ func (s *Source) LogSummary(logger klog.Logger) {
 			"hostname", node.Hostname, "managementIP", node.MgmtIP, "dataIP", node.DataIP)
 	}
 	for _, problem := range summary.Problems {
-		logger.Info("Node with an annotation that cannot be understood",
-			"node", problem.Node, "annotation", problem.Key, "value", problem.Value)
+		logger.Info("Node with a value that cannot be taken as written",
+			"node", problem.Node, "key", problem.Key, "value", problem.Value, "detail", problem.Detail)
 	}
 
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
 		"watching", s.watching.Load(), "inspectQueue", s.queue.len())
-	for _, problem := range s.Problems() {
-		logger.Info("Storage API has a problem", "reason", problem.Reason, "detail", problem.Message)
+	for _, condition := range s.Conditions() {
+		logger.Info("Storage API has a problem", "reason", condition.Reason, "detail", condition.Message)
 	}
 	current, last := s.audit.passes()
 	if !last.Begun.IsZero() {

@@ -52,8 +52,8 @@ func TestStorageIsReachedAtEveryFormOfEndpoint(t *testing.T) {
 			}
 			closeLater(t, s)
 			s.pollNodes(t.Context())
-			if index.Summary(0).LastNodeList.IsZero() {
-				t.Errorf("no node list has come: %v", s.Problems())
+			if volumes.Summarize(index, 0).LastNodeList.IsZero() {
+				t.Errorf("no node list has come: %v", s.Conditions())
 			}
 		})
 	}

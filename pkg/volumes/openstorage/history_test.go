@@ -180,7 +180,7 @@ func (h *history) converge() {
 
 // difference tells what the index has wrong.
 func (h *history) difference() string {
-	followed := h.index.Followed()
+	followed := h.index.Handles(volumes.Verifiable)
 	handles := map[string]bool{}
 	for i := range followed.Len() {
 		handles[followed.At(i)] = true

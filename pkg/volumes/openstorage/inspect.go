@@ -12,88 +12,125 @@ import (
 )
 
 const (
-	// inspectRate is the most inspects per second. Servers do about 5000; a burst
-	// of replica moves of 1000 per second is followed without falling behind.
+	// inspectRate is the most inspects per second of volumes that have a PV. Servers do
+	// about 5000; a burst of replica moves of 1000 per second is followed without
+	// falling behind.
 	inspectRate  = 1500
 	inspectBurst = 50
+	// unclaimedRate is the most calls per second, inspects and searches, about handles
+	// that only pods name: whoever may create pods can make them up.
+	unclaimedRate  = 4
+	unclaimedBurst = 4
 )
 
 // inspectLoop is one worker.
 func (s *Source) inspectLoop(ctx context.Context) {
 	for {
 		// Wait first and choose then, so that the most urgent comes next.
-		if s.gate.wait(ctx) != nil || s.limiter.Wait(ctx) != nil {
+		if s.health.breaker.wait(ctx) != nil || s.limiter.Wait(ctx) != nil {
 			return
 		}
-		handle, l, ok := s.queue.next()
+		handle, p, ok := s.queue.next()
 		if !ok {
 			return
 		}
-		s.inspect(ctx, handle, l)
+		s.inspect(ctx, handle, p)
+		s.queue.done(handle)
+	}
+}
+
+// unclaimedLoop is one worker for handles that no PV names.
+func (s *Source) unclaimedLoop(ctx context.Context) {
+	for s.health.breaker.wait(ctx) == nil {
+		handle, ok := s.queue.nextUnclaimed()
+		if !ok {
+			return
+		}
+		s.inspect(ctx, handle, unclaimed)
 		s.queue.done(handle)
 	}
 }
 
 // enqueue has a volume inspected.
-func (s *Source) enqueue(handle string, l level) { s.queue.add(handle, s.retries.admit(handle, l)) }
+func (s *Source) enqueue(handle string, p priority) {
+	if !s.claimed(handle) {
+		p = unclaimed
+	}
+	s.queue.add(handle, s.retries.admit(handle, p))
+}
 
 // inspect asks storage about one volume, and decides whether to ask again.
-func (s *Source) inspect(ctx context.Context, handle string, l level) {
-	if !s.index.BeginInspect(handle) {
+func (s *Source) inspect(ctx context.Context, handle string, p priority) {
+	inspection, ok := s.index.Begin(handle)
+	if !ok {
 		s.retries.over(handle) // nobody follows it any more
 		return
 	}
-	if (l == unsettled || l == retried) && !s.index.NeedsInspect(handle) {
-		if l == retried {
+	if (p == unverified || p == failing) && !inspection.Needed {
+		if p == failing {
 			s.retries.over(handle) // it was forgotten, and learned anew from the watch
 		}
 		return
 	}
-	o, err := s.ask(ctx, handle)
+	o, err := s.ask(ctx, handle, p)
 	if ctx.Err() != nil {
 		return
 	}
 	logger := klog.FromContext(ctx)
-	switch k := s.reached(err); {
+	switch k := s.health.observe(err); {
 	case k == answered:
-		verdict, err := s.index.Resolve(handle, &o)
-		s.audit.note(handle, l, verdict, s.watching.Load())
+		verdict, err := inspection.Found(&o)
+		s.audit.note(handle, p, verdict, s.watching.Load())
 		if err != nil {
 			logger.V(4).Info("Storage answered nothing of use about a volume", "volume", handle, "reason", err)
-			s.audit.lacks(handle, l, absent)
-			s.retries.missed(handle, l)
+			s.audit.lacks(handle, p, absent)
+			s.retries.missed(handle, p)
 			return
 		}
 		s.retries.over(handle)
-	case k == absent, k == refused && !s.nodesRefused.Load():
+	case k == absent, k == refused && !s.health.tokenRefused():
 		// A token that is good otherwise shows no volumes of others.
 		logger.V(4).Info("Storage does not show a volume that Kubernetes has", "volume", handle, "err", err)
-		s.audit.lacks(handle, l, k)
-		s.index.MarkMissing(handle)
-		s.retries.missed(handle, l)
+		s.audit.lacks(handle, p, k)
+		inspection.Missing()
+		s.retries.missed(handle, p)
 	default:
 		logger.V(4).Info("Storage failed to describe a volume", "volume", handle, "err", err)
-		s.audit.lacks(handle, l, failed)
-		s.index.MarkDirty(handle, "")
-		s.retries.failed(handle, l)
+		s.audit.lacks(handle, p, failed)
+		inspection.Failed()
+		s.retries.failed(handle, p)
 	}
 }
 
 // ask finds a volume by its id or name. Servers differ in whether Inspect takes
 // a name, so a name that it does not find is searched for.
-func (s *Source) ask(ctx context.Context, handle string) (volumes.Observation, error) {
+func (s *Source) ask(ctx context.Context, handle string, p priority) (volumes.Observation, error) {
+	if err := s.admit(ctx, p); err != nil {
+		return volumes.Observation{}, err
+	}
 	response, err := s.client.volumes.Inspect(ctx, &api.SdkVolumeInspectRequest{VolumeId: handle})
 	if kindOf(err) == absent && !isNumber(handle) {
+		if err := s.admit(ctx, p); err != nil {
+			return volumes.Observation{}, err
+		}
 		response, err = s.find(ctx, handle)
 	}
 	if err != nil {
 		return volumes.Observation{}, err
 	}
-	o, exists := observationOf(response.GetVolume(), response.GetName())
-	if !exists {
+	o := observationOf(response.GetVolume(), response.GetName())
+	if o.Gone {
 		return o, status.Errorf(codes.NotFound, "volume %q is deleted", handle)
 	}
 	return o, nil
+}
+
+// admit waits until a call about a handle that no PV names may be made.
+func (s *Source) admit(ctx context.Context, p priority) error {
+	if p != unclaimed {
+		return nil
+	}
+	return s.unclaimedLimiter.Wait(ctx)
 }
 
 func (s *Source) find(ctx context.Context, name string) (*api.SdkVolumeInspectResponse, error) {
@@ -102,7 +139,7 @@ func (s *Source) find(ctx context.Context, name string) (*api.SdkVolumeInspectRe
 		return nil, err
 	}
 	for _, response := range list.GetVolumes() {
-		if o, exists := observationOf(response.GetVolume(), response.GetName()); exists && o.Name == name {
+		if o := observationOf(response.GetVolume(), response.GetName()); !o.Gone && o.Name == name {
 			return response, nil
 		}
 	}

@@ -46,7 +46,7 @@ func TestVolumeIsSearchedForByItsName(t *testing.T) {
 	s := &Source{client: &client{volumes: idsOnly{}}}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o, err := s.ask(t.Context(), test.handle)
+			o, err := s.ask(t.Context(), test.handle, routine)
 			if o.ID != test.want || (kindOf(err) == absent) != (test.want == "") {
 				t.Errorf("found %q, %v, want %q", o.ID, err, test.want)
 			}
@@ -59,6 +59,7 @@ func bare(v api.OpenStorageVolumeClient) (*Source, *volumes.Index) {
 	index := volumes.NewIndex(volumes.Options{})
 	s := newSource(Config{}.withDefaults(), index)
 	s.client = &client{volumes: v}
+	s.claimed = all // there are no PVs, but the handles count as if there were
 	return s, index
 }
 
@@ -75,15 +76,15 @@ func (u unasked) Inspect(_ context.Context, request *api.SdkVolumeInspectRequest
 
 func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 	s, index := bare(unasked{t: t})
-	index.Want("1")
+	index.Request("1")
 
-	s.dumping.Store(true)
-	if s.queueUnsettled() || s.queue.len() != 0 {
-		t.Errorf("%d volumes are queued while a dump comes in", s.queue.len())
+	s.listing.Store(true)
+	if s.queueUnverified() || s.queue.len() != 0 {
+		t.Errorf("%d volumes are queued while an initial list comes in", s.queue.len())
 	}
-	s.dumping.Store(false)
-	if !s.queueUnsettled() || s.queue.len() != 1 {
-		t.Errorf("%d volumes are queued after the dump, want the unknown one", s.queue.len())
+	s.listing.Store(false)
+	if !s.queueUnverified() || s.queue.len() != 1 {
+		t.Errorf("%d volumes are queued after it, want the unknown one", s.queue.len())
 	}
 	index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
 	handle, l, _ := s.queue.next()
@@ -93,7 +94,7 @@ func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 	tests := []struct {
 		name              string
-		level             level
+		priority          priority
 		verdict           volumes.Verdict
 		watching          bool
 		audited, diverged int
@@ -102,14 +103,14 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 		{"a volume that was wrong", routine, volumes.Diverged, true, 1, 1},
 		{"a volume that was new", routine, volumes.Learned, true, 0, 0},
 		{"a volume that nobody follows any more", routine, volumes.Dropped, true, 0, 0},
-		{"a volume that was inspected for a reason", doubted, volumes.Diverged, true, 0, 0},
+		{"a volume that was inspected for a reason", dirty, volumes.Diverged, true, 0, 0},
 		{"a change that only polling can find", routine, volumes.Diverged, false, 0, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var a audit
 			a.begin(1)
-			a.note("1", test.level, test.verdict, test.watching)
+			a.note("1", test.priority, test.verdict, test.watching)
 			current, _ := a.passes()
 			if current.Audited != test.audited || current.Diverged != test.diverged || len(current.Examples) != test.diverged {
 				t.Errorf("pass is %+v", current)
@@ -120,13 +121,13 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 
 func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	var log lockedBuffer
-	p := newProblems()
-	p.start(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
+	p := newConditions()
+	p.logTo(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
 	p.set(ReasonNoNodes, "no nodes")
 	p.set(ReasonNoNodes, "still no nodes")
 	p.clear(ReasonNoNodes)
 	p.clear(ReasonNoNodes)
-	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "no more") {
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "cleared") {
 		t.Errorf("log is\n%s\nwant one line for the beginning and one for the end", log.String())
 	}
 }

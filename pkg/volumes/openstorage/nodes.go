@@ -2,7 +2,6 @@ package openstorage
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -15,10 +14,9 @@ import (
 // nodeLoop polls the node list: nodes are not in the watch. The interval varies
 // by a tenth, so that several schedulers do not ask at the same moment.
 func (s *Source) nodeLoop(ctx context.Context) {
-	polled := sync.OnceFunc(func() { close(s.polled) })
 	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
 		s.pollNodes(ctx)
-		polled()
+		s.polled.fire()
 		s.publish()
 	}, s.config.NodePollInterval, 0.1, true)
 }
@@ -28,26 +26,20 @@ func (s *Source) pollNodes(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	k := s.reached(err)
-	s.judge(k, err)
+	k := s.health.observe(err)
+	s.health.observeNodes(k, err)
 	if k != answered {
 		return
 	}
+	s.health.expire()
 	list := storageNodesOf(response.GetNodes())
 	s.index.SetStorageNodes(list)
-	if len(list) > 0 {
-		if s.problems.clear(ReasonNoNodes) {
-			s.rightsGained()
-		}
-		return
-	}
-	s.problems.set(ReasonNoNodes, "The storage API answers with an empty node list. It is not believed; "+
-		"give the scheduler's token the role system.view and the group *.")
+	s.health.observeNodeCount(len(list))
 }
 
 // publish brings the metrics up to date.
 func (s *Source) publish() {
-	summary := s.index.Summary(0)
+	summary := s.summarize(0)
 	for freshness := range volumes.NumFreshness {
 		metrics.Volumes.WithLabelValues(volumes.Freshness(freshness).String()).Set(float64(summary.Volumes[freshness]))
 	}

@@ -20,7 +20,7 @@ func TestNodeStatesGetOldThoughVolumesAreConfirmed(t *testing.T) {
 		name   string
 		faults sim.Faults
 	}{
-		{"when the node list fails", failing("Node.*", codes.Internal)},
+		{"when the node list fails", failingCalls("Node.*", codes.Internal)},
 		{"when it does not come in time", sim.Faults{Calls: map[string]sim.CallFault{"Node.*": {Hang: true}}}},
 		{"when it is empty", sim.Faults{HideNodes: 1}},
 	} {
@@ -58,7 +58,7 @@ func TestStorageNodesThatKubernetesDoesNotHaveAreTold(t *testing.T) {
 	r.source.LogSummary(r.logger())
 	for _, text := range []string{"unmatchedStorageNodes=1", `schedulerNodeName="elsewhere"`, `managementIP="192.0.2.7"`} {
 		if !r.logged(text) {
-			t.Errorf("the dump lacks %s:\n%s", text, r.log)
+			t.Errorf("the log lacks %s:\n%s", text, r.log)
 		}
 	}
 }

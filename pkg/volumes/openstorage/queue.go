@@ -7,61 +7,71 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/metrics"
 )
 
-// level says how urgent an inspect is.
-type level uint8
+// priority says how urgent an inspect is. The lowest number comes first.
+type priority uint8
 
 const (
-	wanted    level = iota // a pod or a new PV waits for it
-	doubted                // something says that the index is wrong
-	retried                // failed before; may hang again
-	unsettled              // not known, or not for long; skipped if it is by then
-	routine                // resync
-	levels
+	requested  priority = iota // a pod or a new PV waits for it
+	dirty                      // something says that the index is wrong
+	failing                    // failed before; may hang again
+	unverified                 // not known, or not for long; skipped if it is by then
+	routine                    // resync
+	unclaimed                  // no PV names it
+	priorities
 )
 
 const (
-	// inspectWorkers is how many inspects are under way at most.
+	// inspectWorkers is how many inspects of volumes with a PV are under way at most.
 	inspectWorkers = 20
-	// spareWorkers of them are kept for what is wanted.
+	// spareWorkers of them are kept for what is requested.
 	spareWorkers = 4
-	// retryWorkers of them at most repeat what failed: inspects of volumes whose
+	// failingWorkers of them at most repeat what failed: inspects of volumes whose
 	// node is gone may hang, each for as long as a request may take.
-	retryWorkers = 6
+	failingWorkers = 6
+	// unclaimedWorkers inspect what no PV names, and nothing else.
+	unclaimedWorkers = 2
+	// queuedUnclaimed is how long the list of what no PV names may grow before what
+	// pods have taken with them is thrown out.
+	queuedUnclaimed = 16384
 )
 
 // queue holds the handles to be inspected, each once: the most urgent first, and
 // the oldest of those. A handle that is added while it is being inspected comes
 // again afterwards; it is never inspected twice at a time.
 type queue struct {
-	mu     sync.Mutex
-	cond   sync.Cond
-	closed bool
-	tasks  map[string]*task // handle -> task, waiting or under way
-	// order has the handles of each level in the order in which they came. One
-	// that was raised to another level since, or taken, is skipped.
-	order   [levels][]string
-	waiting int
-	// underWay counts the handles that were handed out, by the level they had.
-	underWay [levels]int
+	// followed tells whether a handle is worth to be kept.
+	followed func(handle string) bool
+
+	mu sync.Mutex
+	// work wakes the workers, and idle those that wait until there is nothing else.
+	work, idle sync.Cond
+	closed     bool
+	tasks      map[string]*task // handle -> task, waiting or under way
+	// order has the handles of each priority in the order in which they came. One
+	// that was raised to another priority since, or taken, is skipped.
+	order [priorities][]string
+	// waiting and underWay count the handles by priority: those in the queue, and
+	// those that were handed out with it.
+	waiting, underWay [priorities]int
 }
 
 type task struct {
-	level   level
-	waiting bool
-	// taken is the level on which a handle that is under way was handed out.
-	taken level
+	priority priority
+	waiting  bool
+	// taken is the priority with which a handle that is under way was handed out.
+	taken priority
 	// again says that the handle was added while it was under way.
 	again bool
 }
 
-func newQueue() *queue {
-	q := &queue{tasks: map[string]*task{}}
-	q.cond.L = &q.mu
+func newQueue(followed func(handle string) bool) *queue {
+	q := &queue{followed: followed, tasks: map[string]*task{}}
+	q.work.L, q.idle.L = &q.mu, &q.mu
 	return q
 }
 
-// add queues a handle, or raises it to a more urgent level.
-func (q *queue) add(handle string, l level) {
+// add queues a handle, or raises it to a more urgent priority.
+func (q *queue) add(handle string, p priority) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -70,103 +80,168 @@ func (q *queue) add(handle string, l level) {
 	t := q.tasks[handle]
 	switch {
 	case t == nil:
-		q.tasks[handle] = &task{level: l, waiting: true}
-		q.waiting++
+		t = &task{}
+		q.tasks[handle] = t
 	case t.waiting:
-		if l >= t.level {
+		if p >= t.priority {
 			return
 		}
-		t.level = l
+		q.waiting[t.priority]--
 	case t.again:
-		t.level = min(t.level, l)
+		t.priority = min(t.priority, p)
 		return
 	default:
-		t.again, t.level = true, l
+		t.again, t.priority = true, p
 		return
 	}
-	q.push(handle, l)
+	q.push(handle, t, p)
 }
 
-func (q *queue) push(handle string, l level) {
-	q.order[l] = append(q.order[l], handle)
-	metrics.InspectQueue.Set(float64(q.waiting))
-	q.cond.Signal()
+// push has a task wait. The caller holds the lock, as for all that follows.
+func (q *queue) push(handle string, t *task, p priority) {
+	t.priority, t.waiting = p, true
+	q.waiting[p]++
+	q.order[p] = append(q.order[p], handle)
+	if p == unclaimed && len(q.order[p]) > queuedUnclaimed {
+		q.compactUnclaimed()
+	}
+	metrics.InspectQueue.Set(float64(q.length()))
+	q.wake()
 }
 
-// next waits for a handle. It returns false when the queue is closed.
-func (q *queue) next() (handle string, l level, ok bool) {
+func (q *queue) wake() {
+	q.work.Signal()
+	if q.waiting[unclaimed] > 0 {
+		q.idle.Signal()
+	}
+}
+
+// compactUnclaimed throws out what nobody follows any more. Pods that come and go
+// make up handles faster than they are inspected.
+func (q *queue) compactUnclaimed() {
+	var kept []string
+	for _, handle := range q.order[unclaimed] {
+		t := q.tasks[handle]
+		switch {
+		case t == nil || !t.waiting || t.priority != unclaimed:
+		case q.followed(handle):
+			kept = append(kept, handle)
+		default:
+			delete(q.tasks, handle)
+			q.waiting[unclaimed]--
+		}
+	}
+	q.order[unclaimed] = kept
+}
+
+// next waits for a handle that a PV names. It returns false when the queue is
+// closed.
+func (q *queue) next() (handle string, p priority, ok bool) {
+	return q.await(&q.work, func() (string, priority, bool) {
+		for p := range unclaimed {
+			if q.admits(p) {
+				if handle, found := q.pop(p); found {
+					return handle, p, true
+				}
+			}
+		}
+		return "", 0, false
+	})
+}
+
+// nextUnclaimed waits for a handle that no PV names, and until none that a PV names
+// waits for its turn.
+func (q *queue) nextUnclaimed() (handle string, ok bool) {
+	handle, _, ok = q.await(&q.idle, func() (string, priority, bool) {
+		for p := range unclaimed {
+			if q.waiting[p] > 0 && q.admits(p) {
+				return "", 0, false
+			}
+		}
+		handle, found := q.pop(unclaimed)
+		return handle, unclaimed, found
+	})
+	return handle, ok
+}
+
+// await hands out what choose finds.
+func (q *queue) await(cond *sync.Cond, choose func() (string, priority, bool)) (handle string, p priority, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
 		if q.closed {
 			return "", 0, false
 		}
-		for l := range levels {
-			if !q.admits(l) {
-				continue
-			}
-			if handle, found := q.pop(l); found {
-				t := q.tasks[handle]
-				t.waiting, t.taken = false, l
-				q.underWay[l]++
-				q.waiting--
-				metrics.InspectQueue.Set(float64(q.waiting))
-				return handle, l, true
-			}
+		if handle, p, ok = choose(); ok {
+			break
 		}
-		q.cond.Wait()
+		cond.Wait()
 	}
+	t := q.tasks[handle]
+	t.waiting, t.taken = false, p
+	q.underWay[p]++
+	q.waiting[p]--
+	metrics.InspectQueue.Set(float64(q.length()))
+	q.wake() // what no PV names may have waited for this one
+	return handle, p, true
 }
 
-// admits reports whether a worker may take something of a level. None may be
+// admits reports whether a worker may take something of a priority. None may be
 // taken up by what others need more.
-func (q *queue) admits(l level) bool {
+func (q *queue) admits(p priority) bool {
 	switch {
-	case l == wanted:
+	case p == requested:
 		return true
-	case l == retried && q.underWay[retried] >= retryWorkers:
+	case p == failing && q.underWay[failing] >= failingWorkers:
 		return false
 	}
 	ordinary := 0
-	for other := wanted + 1; other < levels; other++ {
+	for other := requested + 1; other < unclaimed; other++ {
 		ordinary += q.underWay[other]
 	}
 	return ordinary < inspectWorkers-spareWorkers
 }
 
-func (q *queue) pop(l level) (string, bool) {
-	for len(q.order[l]) > 0 {
-		handle := q.order[l][0]
-		q.order[l][0] = ""
-		q.order[l] = q.order[l][1:]
-		if t := q.tasks[handle]; t != nil && t.waiting && t.level == l {
+func (q *queue) pop(p priority) (string, bool) {
+	for len(q.order[p]) > 0 {
+		handle := q.order[p][0]
+		q.order[p][0] = ""
+		q.order[p] = q.order[p][1:]
+		if t := q.tasks[handle]; t != nil && t.waiting && t.priority == p {
 			return handle, true
 		}
 	}
-	q.order[l] = nil
+	q.order[p] = nil
 	return "", false
 }
 
-// done ends the inspect of a handle that next has returned.
+// done ends the inspect of a handle that was handed out.
 func (q *queue) done(handle string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := q.tasks[handle]
 	q.underWay[t.taken]--
-	if !t.again {
-		delete(q.tasks, handle)
-		q.cond.Signal() // there may be room on its level now
+	if t.again {
+		t.again = false
+		q.push(handle, t, t.priority)
 		return
 	}
-	t.again, t.waiting = false, true
-	q.waiting++
-	q.push(handle, t.level)
+	delete(q.tasks, handle)
+	q.wake() // there may be room for its priority now
 }
 
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.waiting
+	return q.length()
+}
+
+func (q *queue) length() int {
+	n := 0
+	for _, waiting := range q.waiting {
+		n += waiting
+	}
+	return n
 }
 
 // closeWith closes the queue when ctx ends.
@@ -175,6 +250,7 @@ func (q *queue) closeWith(ctx context.Context) (stop func() bool) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.closed = true
-		q.cond.Broadcast()
+		q.work.Broadcast()
+		q.idle.Broadcast()
 	})
 }

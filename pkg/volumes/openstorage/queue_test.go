@@ -18,31 +18,31 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 		want []string // "handle level"
 	}{
 		{"the oldest of one level", func(q *queue) {
-			q.add("a", doubted)
-			q.add("b", doubted)
+			q.add("a", dirty)
+			q.add("b", dirty)
 		}, []string{"a 1", "b 1"}},
 		{"a more urgent level first", func(q *queue) {
 			q.add("a", routine)
-			q.add("b", unsettled)
-			q.add("c", doubted)
-			q.add("d", wanted)
-			q.add("e", retried)
+			q.add("b", unverified)
+			q.add("c", dirty)
+			q.add("d", requested)
+			q.add("e", failing)
 		}, []string{"d 0", "c 1", "e 2", "b 3", "a 4"}},
 		{"each handle once", func(q *queue) {
-			q.add("a", doubted)
-			q.add("a", doubted)
+			q.add("a", dirty)
+			q.add("a", dirty)
 			q.add("a", routine)
 		}, []string{"a 1"}},
 		{"a handle that became urgent", func(q *queue) {
 			q.add("a", routine)
-			q.add("b", doubted)
-			q.add("a", wanted)
+			q.add("b", dirty)
+			q.add("a", requested)
 		}, []string{"a 0", "b 1"}},
 		{"a handle that is added while it is inspected comes again, once, as urgent as it was added", func(q *queue) {
 			q.add("a", routine)
 			q.next()
 			q.add("a", routine)
-			q.add("a", doubted)
+			q.add("a", dirty)
 			q.add("b", routine)
 			q.done("a")
 		}, []string{"a 1", "b 4"}},
@@ -53,7 +53,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 		}, nil},
 		{"a handle that was raised and taken may come again on its old level", func(q *queue) {
 			q.add("a", routine)
-			q.add("a", wanted)
+			q.add("a", requested)
 			q.next()
 			q.done("a")
 			q.add("b", routine)
@@ -62,7 +62,7 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			q := newQueue()
+			q := newQueue(all)
 			test.do(q)
 			var got []string
 			for q.len() > 0 {
@@ -82,10 +82,10 @@ func TestQueueHandsOutTheMostUrgentFirst(t *testing.T) {
 
 func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(all)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer q.closeWith(ctx)()
-		var working [levels]atomic.Int64
+		var working [priorities]atomic.Int64
 		finish := make(chan struct{})
 		for range inspectWorkers {
 			go func() {
@@ -103,24 +103,24 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 		}
 		const ordinary = inspectWorkers - spareWorkers
 		for _, step := range []struct {
-			crowd level
-			want  [levels]int64
+			crowd priority
+			want  [priorities]int64
 		}{
-			{retried, [levels]int64{retried: retryWorkers}},
-			{routine, [levels]int64{retried: retryWorkers, routine: ordinary - retryWorkers}},
-			{doubted, [levels]int64{retried: retryWorkers, routine: ordinary - retryWorkers}},
-			{wanted, [levels]int64{wanted: spareWorkers, retried: retryWorkers, routine: ordinary - retryWorkers}},
+			{failing, [priorities]int64{failing: failingWorkers}},
+			{routine, [priorities]int64{failing: failingWorkers, routine: ordinary - failingWorkers}},
+			{dirty, [priorities]int64{failing: failingWorkers, routine: ordinary - failingWorkers}},
+			{requested, [priorities]int64{requested: spareWorkers, failing: failingWorkers, routine: ordinary - failingWorkers}},
 		} {
 			for i := range 2 * inspectWorkers {
 				q.add(fmt.Sprint(step.crowd, "-", i), step.crowd)
 			}
 			synctest.Wait()
-			var got [levels]int64
-			for l := range levels {
+			var got [priorities]int64
+			for l := range priorities {
 				got[l] = working[l].Load()
 			}
 			if diff := cmp.Diff(step.want, got); diff != "" {
-				t.Errorf("with a crowd on level %d, workers differ (-want +got):\n%s", step.crowd, diff)
+				t.Errorf("with many of priority %d, workers differ (-want +got):\n%s", step.crowd, diff)
 			}
 		}
 		close(finish)
@@ -134,7 +134,7 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 
 func TestQueueWaitsAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(all)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer q.closeWith(ctx)()
 		got := make(chan string)
@@ -167,7 +167,7 @@ func TestQueueWaitsAndCloses(t *testing.T) {
 
 func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, start := newGate(), time.Now()
+		g, start := newBreaker(), time.Now()
 		passes := func() time.Duration {
 			if err := g.wait(t.Context()); err != nil {
 				t.Fatal(err)
@@ -176,33 +176,33 @@ func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
 			return time.Since(start)
 		}
 		if d := passes(); d != 0 {
-			t.Errorf("a new gate was closed for %v", d)
+			t.Errorf("a new breaker held back for %v", d)
 		}
 		for _, want := range []time.Duration{firstPause, 2 * firstPause, 4 * firstPause, 8 * firstPause, lastPause, lastPause} {
-			g.shut()
-			g.shut() // of a call that was on its way, too
+			g.trip()
+			g.trip() // of a call that was on its way, too
 			if d := passes(); d != want {
 				t.Errorf("closed for %v, want %v", d, want)
 			}
 		}
-		g.shut()
+		g.trip()
 		go func() {
 			time.Sleep(time.Millisecond)
-			if !g.open() {
+			if !g.reset() {
 				t.Error("no trouble is told of")
 			}
 		}()
 		if d := passes(); d != time.Millisecond {
 			t.Errorf("closed for %v after an answer came", d)
 		}
-		if g.open() {
+		if g.reset() {
 			t.Error("trouble is told of that is over")
 		}
-		g.shut()
+		g.trip()
 		if d := passes(); d != firstPause {
 			t.Errorf("closed for %v after trouble that was over, want %v", d, firstPause)
 		}
-		g.shut()
+		g.trip()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := g.wait(ctx); err == nil {

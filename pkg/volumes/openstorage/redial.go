@@ -75,7 +75,7 @@ func (c *connection) replace(conn *grpc.ClientConn) error {
 // one that does not would only cost the watch.
 func (c *client) listNodes(ctx context.Context) (*api.SdkNodeEnumerateWithFiltersResponse, error) {
 	request := &api.SdkNodeEnumerateWithFiltersRequest{}
-	response, err := c.nodes.EnumerateWithFilters(ctx, request)
+	response, err := c.nodes.EnumerateWithFilters(ctx, request, listOption())
 	if !c.conn.outworn(kindOf(err)) {
 		return response, err
 	}
@@ -85,7 +85,7 @@ func (c *client) listNodes(ctx context.Context) (*api.SdkNodeEnumerateWithFilter
 		logger.Error(openErr, "Failed to make another connection to the storage API")
 		return nil, err
 	}
-	better, betterErr := api.NewOpenStorageNodeClient(another).EnumerateWithFilters(ctx, request)
+	better, betterErr := api.NewOpenStorageNodeClient(another).EnumerateWithFilters(ctx, request, listOption())
 	if betterErr != nil {
 		logger.V(2).Info("A new connection to the storage API does no better", "err", betterErr)
 		if closeErr := another.Close(); closeErr != nil {

@@ -78,7 +78,7 @@ func through(t *testing.T, front **service) func(*Source) {
 		config := s.config
 		config.Endpoint = (*front).listener.Addr().String()
 		var err error
-		if s.client, err = dial(&config, s.token); err != nil {
+		if s.client, err = dial(&config, s.token, s.health.observeInvalidText); err != nil {
 			t.Fatal(err)
 		}
 		s.client.conn.patience = 100 * time.Millisecond
@@ -90,8 +90,8 @@ func TestServerThatKeepsFailingIsLeftForAnother(t *testing.T) {
 		name   string
 		faults sim.Faults
 	}{
-		{"all its calls", failing("*", codes.Unavailable)},
-		{"the node list, of all things", failing("Node.*", codes.Internal)},
+		{"all its calls", failingCalls("*", codes.Unavailable)},
+		{"the node list, of all things", failingCalls("Node.*", codes.Internal)},
 		{"by not answering", sim.Faults{Calls: map[string]sim.CallFault{"Node.*": {Hang: true}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestConnectionIsKeptWhereNoOtherDoesBetter(t *testing.T) {
 		tune:  func(s *Source) { through(t, &front)(s) },
 	})
 	r.watching()
-	r.must(r.server.SetFaults(failing("Node.*", codes.Unavailable)))
+	r.must(r.server.SetFaults(failingCalls("Node.*", codes.Unavailable)))
 	r.eventually("others have been tried", func() bool { return front.opened.Load() >= 4 })
 	r.eventually("their connections are closed", func() bool { return front.open.Load() == 1 })
 	if got := r.server.Calls(false)["Watch.Watch"]; got != 1 {

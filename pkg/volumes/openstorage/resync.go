@@ -3,7 +3,6 @@ package openstorage
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -30,11 +29,11 @@ func (s *Source) resyncLoop(ctx context.Context) {
 	defer limit.Stop()
 	select {
 	case <-ctx.Done():
-	case <-s.settled:
+	case <-s.verified:
 	case <-limit.C:
 	}
 	for ctx.Err() == nil {
-		handles := s.index.Followed()
+		handles := s.index.Handles(volumes.Verifiable)
 		handles.Shuffle()
 		if handles.Len() == 0 {
 			sleep(ctx, s.resyncInterval()/10)
@@ -44,7 +43,7 @@ func (s *Source) resyncLoop(ctx context.Context) {
 		if s.resync(ctx, handles) {
 			pass, _ := s.audit.passes()
 			pass.log(klog.FromContext(ctx).V(2), "Resync of the volumes is over")
-			s.lookSoon()
+			s.checkAccess.fire()
 		}
 	}
 }
@@ -70,43 +69,29 @@ func (s *Source) resync(ctx context.Context, handles volumes.Handles) bool {
 	return true
 }
 
-// settleSoon has the volumes inspected that nothing else will.
-func (s *Source) settleSoon() {
-	select {
-	case s.settle <- struct{}{}:
-	default:
-	}
-}
-
-// settleLoop inspects what is unknown, stale or in doubt, when a dump is over, or
-// when the storage API or the token is back.
-func (s *Source) settleLoop(ctx context.Context) {
+// verifyLoop inspects what is unknown, stale or dirty, when the initial list of a
+// watch is over, or when the storage API or the token is back.
+func (s *Source) verifyLoop(ctx context.Context) {
 	if !s.waitForIndex(ctx) {
 		return
 	}
-	settled := sync.OnceFunc(func() { close(s.settled) })
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.settle:
-		}
-		if s.queueUnsettled() {
-			settled()
-			s.lookSoon()
+	for s.verify.wait(ctx) {
+		if s.queueUnverified() {
+			s.verified.fire()
+			s.checkAccess.fire()
 		}
 	}
 }
 
-// queueUnsettled does nothing and returns false while a dump comes in, whose end
-// will settle what it leaves.
-func (s *Source) queueUnsettled() bool {
-	if s.dumping.Load() {
+// queueUnverified does nothing and returns false while an initial list comes in: at
+// its end, what it has left is looked for.
+func (s *Source) queueUnverified() bool {
+	if s.listing.Load() {
 		return false
 	}
-	handles := s.index.Unsettled()
+	handles := s.index.Handles(volumes.NeedsInspect)
 	for i := range handles.Len() {
-		s.enqueue(handles.At(i), unsettled)
+		s.enqueue(handles.At(i), unverified)
 	}
 	return true
 }

@@ -24,8 +24,8 @@ const (
 // retries has the volumes asked for again whose inspect brought nothing.
 //
 // What storage does not have is asked for a few times, if somebody waits for it.
-// What storage fails to tell is in doubt, and asked for until there is an answer:
-// on the level retried, where it does not stand in the way of others.
+// What storage fails to tell is dirty, and asked for until there is an answer:
+// with the priority failing, where it does not stand in the way of others.
 type retries struct {
 	queue *queue
 	// first and last are firstRetry and lastRetry, but for tests.
@@ -38,10 +38,10 @@ type retries struct {
 
 // tried is a handle whose last inspect brought nothing.
 type tried struct {
-	level   level // the most urgent one on which it was asked for
-	tries   int
-	failing bool
-	timer   *time.Timer // adds it to the queue
+	priority priority // the most urgent one on which it was asked for
+	tries    int
+	failing  bool
+	timer    *time.Timer // adds it to the queue
 }
 
 func newRetries(q *queue) *retries {
@@ -49,36 +49,40 @@ func newRetries(q *queue) *retries {
 }
 
 // failed has a handle asked for again that storage failed to describe.
-func (r *retries) failed(handle string, l level) {
+func (r *retries) failed(handle string, p priority) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.tried[handle]
 	if t == nil || !t.failing {
-		t = r.begin(handle, l)
+		t = r.begin(handle, p)
 		t.failing = true
 		r.failing++
 	}
 	longest := max(r.last, time.Duration(r.failing)*retryGap)
-	r.later(handle, t, retried, longest)
+	again := failing
+	if p == unclaimed {
+		again = unclaimed
+	}
+	r.later(handle, t, again, longest)
 }
 
 // missed has a handle asked for again that storage does not have, unless nobody
 // waits for it or it has been asked for often enough.
-func (r *retries) missed(handle string, l level) {
+func (r *retries) missed(handle string, p priority) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.tried[handle]
 	switch {
 	case t == nil || t.failing:
-		t = r.begin(handle, l)
+		t = r.begin(handle, p)
 	default:
-		t.level = min(t.level, l)
+		t.priority = min(t.priority, p)
 	}
-	if t.level > doubted || t.tries+1 >= maxTries {
+	if t.priority > dirty || t.tries+1 >= maxTries {
 		r.end(handle)
 		return
 	}
-	r.later(handle, t, t.level, r.last)
+	r.later(handle, t, t.priority, r.last)
 }
 
 // over ends the retries of a handle.
@@ -88,17 +92,20 @@ func (r *retries) over(handle string) {
 	r.end(handle)
 }
 
-// admit returns the level on which a handle is to be inspected that is asked for
-// on level l.
-func (r *retries) admit(handle string, l level) level {
+// admit returns the priority with which a handle is to be inspected that is asked for
+// with priority p.
+func (r *retries) admit(handle string, p priority) priority {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.tried[handle]
 	if t == nil || !t.failing {
-		return l
+		return p
 	}
-	t.level = min(t.level, l)
-	return retried
+	t.priority = min(t.priority, p)
+	if p == unclaimed {
+		return unclaimed
+	}
+	return failing
 }
 
 // pending reports whether a handle fails, and is asked for again anyway.
@@ -120,15 +127,15 @@ func (r *retries) stop() {
 
 // begin counts the tries of a handle from zero, and remembers how urgent they have
 // been so far. The caller holds the lock, as for all that follows.
-func (r *retries) begin(handle string, l level) *tried {
+func (r *retries) begin(handle string, p priority) *tried {
 	if before := r.tried[handle]; before != nil {
-		if l == retried {
-			l = before.level
+		if p == failing {
+			p = before.priority
 		}
-		l = min(l, before.level)
+		p = min(p, before.priority)
 		r.end(handle)
 	}
-	t := &tried{level: l}
+	t := &tried{priority: p}
 	r.tried[handle] = t
 	return t
 }
@@ -149,12 +156,12 @@ func (r *retries) end(handle string) {
 
 // later queues a handle after a pause, which varies by a fifth so that what failed
 // together does not come again together.
-func (r *retries) later(handle string, t *tried, l level, longest time.Duration) {
+func (r *retries) later(handle string, t *tried, p priority, longest time.Duration) {
 	const doublings = 16 // more would be longer than any pause
 	pause := min(r.first<<min(t.tries, doublings), longest)
 	t.tries++
 	if t.timer != nil {
 		t.timer.Stop()
 	}
-	t.timer = time.AfterFunc(pause+rand.N(pause/5+1), func() { r.queue.add(handle, l) })
+	t.timer = time.AfterFunc(pause+rand.N(pause/5+1), func() { r.queue.add(handle, p) })
 }

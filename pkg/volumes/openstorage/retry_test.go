@@ -14,7 +14,7 @@ import (
 func about(got, want time.Duration) bool { return got >= want && got <= want+want/5+1 }
 
 // awaitRetry returns the pause until the next handle, and its level.
-func awaitRetry(q *queue) (time.Duration, level) {
+func awaitRetry(q *queue) (time.Duration, priority) {
 	start := time.Now()
 	handle, l, _ := q.next()
 	q.done(handle)
@@ -22,10 +22,10 @@ func awaitRetry(q *queue) (time.Duration, level) {
 }
 
 func TestFailedInspectIsRepeatedForEverWithGrowingPauses(t *testing.T) {
-	for _, asked := range []level{wanted, doubted, unsettled, routine} {
+	for _, asked := range []priority{requested, dirty, unverified, routine} {
 		t.Run(fmt.Sprint("level ", asked), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := newQueue()
+				q := newQueue(all)
 				r := newRetries(q)
 				defer r.stop()
 				l := asked
@@ -33,8 +33,8 @@ func TestFailedInspectIsRepeatedForEverWithGrowingPauses(t *testing.T) {
 					32 * firstRetry, 64 * firstRetry, lastRetry, lastRetry, lastRetry} {
 					r.failed("1", l)
 					var pause time.Duration
-					if pause, l = awaitRetry(q); !about(pause, want) || l != retried {
-						t.Errorf("try %d comes after %v on level %d, want %v on level %d", i+1, pause, l, want, retried)
+					if pause, l = awaitRetry(q); !about(pause, want) || l != failing {
+						t.Errorf("try %d comes after %v on level %d, want %v on level %d", i+1, pause, l, want, failing)
 					}
 				}
 				r.over("1")
@@ -50,7 +50,7 @@ func TestFailedInspectIsRepeatedForEverWithGrowingPauses(t *testing.T) {
 func TestManyFailingVolumesAreAskedForSlowly(t *testing.T) {
 	const count = 30000
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(all)
 		r := newRetries(q)
 		defer r.stop()
 		for range 12 { // so that all have reached the longest pause
@@ -73,33 +73,33 @@ func TestMissedVolumeIsAskedForAFewTimesIfSomebodyWaits(t *testing.T) {
 	tests := []struct {
 		name string
 		do   func(r *retries)
-		want []level // of the repetitions
+		want []priority // of the repetitions
 	}{
-		{"a volume that a pod waits for", func(r *retries) { r.missed("1", wanted) }, []level{wanted, wanted, wanted, wanted, wanted}},
-		{"a volume in doubt", func(r *retries) { r.missed("1", doubted) }, []level{doubted, doubted, doubted, doubted, doubted}},
-		{"a volume that nobody waits for", func(r *retries) { r.missed("1", unsettled) }, nil},
+		{"a volume that a pod waits for", func(r *retries) { r.missed("1", requested) }, []priority{requested, requested, requested, requested, requested}},
+		{"a dirty volume", func(r *retries) { r.missed("1", dirty) }, []priority{dirty, dirty, dirty, dirty, dirty}},
+		{"a volume that nobody waits for", func(r *retries) { r.missed("1", unverified) }, nil},
 		{"a volume of the resync", func(r *retries) { r.missed("1", routine) }, nil},
 		{"a volume that failed before, when a pod waits for it", func(r *retries) {
-			r.failed("1", wanted)
-			r.missed("1", retried)
-		}, []level{wanted, wanted, wanted, wanted, wanted}},
+			r.failed("1", requested)
+			r.missed("1", failing)
+		}, []priority{requested, requested, requested, requested, requested}},
 		{"a volume that failed before, when nobody waits for it", func(r *retries) {
 			r.failed("1", routine)
-			r.missed("1", retried)
+			r.missed("1", failing)
 		}, nil},
 		{"a volume that a pod came to want while it failed", func(r *retries) {
 			r.failed("1", routine)
-			r.admit("1", wanted)
-			r.missed("1", retried)
-		}, []level{wanted, wanted, wanted, wanted, wanted}},
+			r.admit("1", requested)
+			r.missed("1", failing)
+		}, []priority{requested, requested, requested, requested, requested}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := newQueue()
+				q := newQueue(all)
 				r := newRetries(q)
 				test.do(r)
-				var got []level
+				var got []priority
 				for time.Sleep(time.Hour); q.len() > 0; time.Sleep(time.Hour) {
 					_, l := awaitRetry(q)
 					got = append(got, l)
@@ -118,26 +118,26 @@ func TestMissedVolumeIsAskedForAFewTimesIfSomebodyWaits(t *testing.T) {
 
 func TestFailingVolumeStaysBackUntilItIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(all)
 		r := newRetries(q)
-		admitted := func(want level, when string) {
+		admitted := func(want priority, when string) {
 			t.Helper()
-			if got := r.admit("1", wanted); got != want {
+			if got := r.admit("1", requested); got != want {
 				t.Errorf("%s a wanted volume is admitted on level %d, want %d", when, got, want)
 			}
 		}
-		admitted(wanted, "at first")
-		r.failed("1", wanted)
-		admitted(retried, "after it failed")
+		admitted(requested, "at first")
+		r.failed("1", requested)
+		admitted(failing, "after it failed")
 		if !r.pending("1") {
 			t.Error("no repetition is pending")
 		}
 		r.over("1")
-		admitted(wanted, "after an answer")
+		admitted(requested, "after an answer")
 		if r.pending("1") {
 			t.Error("a repetition is pending after an answer")
 		}
-		r.failed("1", wanted)
+		r.failed("1", requested)
 		r.stop()
 		time.Sleep(time.Hour)
 		if q.len() != 0 {

@@ -114,7 +114,7 @@ func start(t *testing.T, s settings) *rig {
 	var err error
 	r.source, err = New(config, r.index)
 	r.must(err)
-	r.source.timing = timing{dumpIdle: 40 * time.Millisecond, visibilityGap: 20 * time.Millisecond}
+	r.source.timing = timing{initialListIdle: 40 * time.Millisecond, accessCheckGap: 20 * time.Millisecond}
 	r.source.retries.first, r.source.retries.last = 5*time.Millisecond, 50*time.Millisecond
 	if s.tune != nil {
 		s.tune(r.source)
@@ -230,7 +230,7 @@ func (r *rig) eventuallyState(node string, want placement.StorageState) {
 func (r *rig) eventuallyProblem(reason string, active bool) {
 	r.t.Helper()
 	r.eventually(fmt.Sprintf("problem %s is active=%v", reason, active), func() bool {
-		return slices.ContainsFunc(r.source.Problems(), func(p Problem) bool { return p.Reason == reason }) == active
+		return slices.ContainsFunc(r.source.Conditions(), func(p Condition) bool { return p.Reason == reason }) == active
 	})
 }
 
@@ -257,3 +257,12 @@ func (b *lockedBuffer) String() string {
 }
 
 func (r *rig) logged(text string) bool { return strings.Contains(r.log.String(), text) }
+
+// all is for queues whose handles are all followed.
+func all(string) bool { return true }
+
+// needsInspect reports whether a handle is unknown, stale or dirty.
+func needsInspect(index *volumes.Index, handle string) bool {
+	inspection, ok := index.Begin(handle)
+	return ok && inspection.Needed
+}

@@ -178,7 +178,7 @@ func TestTokenTravelsOverTLSOnly(t *testing.T) {
 }
 
 func TestConnectionRefusesATokenWithoutTLS(t *testing.T) {
-	if c, err := dial(&Config{Endpoint: "storage:9020"}, &tokenFile{}); err == nil {
+	if c, err := dial(&Config{Endpoint: "storage:9020"}, &tokenFile{}, nil); err == nil {
 		t.Errorf("connection %v would send a token in plain text", c)
 	}
 }
@@ -281,7 +281,7 @@ func TestNoTokenInAnyLogOrProblem(t *testing.T) {
 		if r.logged(secret) || r.logged("bearer") {
 			t.Errorf("the token is in the log:\n%s", r.log)
 		}
-		for _, p := range r.source.Problems() {
+		for _, p := range r.source.Conditions() {
 			if strings.Contains(p.Message, secret) {
 				t.Errorf("the token is in %q", p.Message)
 			}
@@ -304,7 +304,7 @@ func TestServerThatQuotesATokenIsCensored(t *testing.T) {
 		{"no token", "no such volume: pvc-1.eyJ", "no such volume: pvc-1.eyJ"},
 	}
 	path := tokenPath(t, "first.secret")
-	token := &tokenFile{path: path, plaintext: true, trouble: func(error) {}}
+	token := &tokenFile{path: path, plaintext: true, observe: func(error) {}}
 	for _, secret := range []string{"first.secret", "former.secret", goodToken} {
 		writeFile(t, path, secret)
 		if metadata, err := token.GetRequestMetadata(t.Context()); err != nil || metadata["authorization"] != "bearer "+secret {

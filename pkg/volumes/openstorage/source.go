@@ -16,39 +16,61 @@ import (
 
 // Source keeps one index true to one storage cluster.
 type Source struct {
-	config   Config
-	timing   timing
-	index    *volumes.Index
-	client   *client
-	token    *tokenFile // nil without one
-	queue    *queue
-	retries  *retries
-	gate     *gate
-	limiter  *rate.Limiter
-	problems *problems
-	audit    audit
+	config Config
+	timing timing
+	index  volumes.Sink
+	client *client
+	token  *tokenFile // nil without one
+	health *health
+	audit  audit
 
-	// watching is true while changes come from the watch.
-	watching atomic.Bool
-	// dumping is true while a watch sends what was there before.
-	dumping atomic.Bool
-	// polled is closed when the first node poll is over, whatever came of it.
-	polled chan struct{}
-	// settle has a token in it when unsettled volumes should be looked for.
-	settle chan struct{}
-	// settled is closed when the volumes of the start have been asked for.
-	settled chan struct{}
-	// look has a token in it when the visibility of volumes should be checked.
-	look chan struct{}
-	// reopen has a token in it when the watch should be opened anew.
-	reopen chan struct{}
-	// nodesRefused and listRefused are true while the token is refused for the list
-	// of nodes, and of volumes.
-	nodesRefused, listRefused atomic.Bool
+	queue   *queue
+	retries *retries
+	limiter *rate.Limiter
+	// unclaimedLimiter is for the calls about handles that no PV names.
+	unclaimedLimiter *rate.Limiter
+	// claimed reports whether a PV names a handle.
+	claimed func(handle string) bool
+	// summarize is what the index holds, in numbers.
+	summarize func(examples int) volumes.Summary
+
+	// watching is true while changes come from the watch, and listing while that sends
+	// its initial list.
+	watching, listing atomic.Bool
+
+	// polled is fired by the node poll, whatever came of it, and verified when the
+	// volumes of the start have been asked for.
+	polled, verified trigger
+	// verify has the volumes looked for that need an inspect, checkAccess the token
+	// checked, and reopen the watch opened anew.
+	verify, checkAccess, reopen trigger
 }
 
 // timing is what tests want shorter.
-type timing struct{ dumpIdle, visibilityGap time.Duration }
+type timing struct{ initialListIdle, accessCheckGap time.Duration }
+
+// trigger has one goroutine look at something. It may be fired any number of times
+// before that does, and then has it look once.
+type trigger chan struct{}
+
+func newTrigger() trigger { return make(trigger, 1) }
+
+func (t trigger) fire() {
+	select {
+	case t <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns true when the trigger is fired, false when ctx ends before.
+func (t trigger) wait(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t:
+		return true
+	}
+}
 
 // New returns the source of an index. It fails on a configuration that is wrong
 // and does not talk to the storage API.
@@ -60,30 +82,34 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 	s := newSource(config, index)
 	if config.TokenFile != "" {
 		s.token = &tokenFile{path: config.TokenFile, plaintext: config.AllowPlaintextToken,
-			trouble: s.tokenTrouble, maxAge: tokenAge}
+			observe: s.health.observeTokenFile, maxAge: tokenAge}
 	}
 	var err error
-	s.client, err = dial(&config, s.token)
+	s.client, err = dial(&config, s.token, s.health.observeInvalidText)
 	return s, err
 }
 
 // newSource returns a source without a connection.
 func newSource(config Config, index *volumes.Index) *Source {
 	s := &Source{
-		config:   config,
-		timing:   timing{dumpIdle: dumpIdle, visibilityGap: visibilityGap},
-		index:    index,
-		queue:    newQueue(),
-		gate:     newGate(),
-		limiter:  rate.NewLimiter(inspectRate, inspectBurst),
-		problems: newProblems(),
-		polled:   make(chan struct{}),
-		settle:   make(chan struct{}, 1),
-		settled:  make(chan struct{}),
-		look:     make(chan struct{}, 1),
-		reopen:   make(chan struct{}, 1),
+		config:      config,
+		timing:      timing{initialListIdle: initialListIdle, accessCheckGap: accessCheckGap},
+		index:       index,
+		health:      newHealth(&config),
+		queue:       newQueue(func(handle string) bool { return !index.Lookup(handle).FirstSeen.IsZero() }),
+		limiter:     rate.NewLimiter(inspectRate, inspectBurst),
+		claimed:     func(handle string) bool { return index.Lookup(handle).Claimed },
+		summarize:   func(examples int) volumes.Summary { return volumes.Summarize(index, examples) },
+		polled:      newTrigger(),
+		verified:    newTrigger(),
+		verify:      newTrigger(),
+		checkAccess: newTrigger(),
+		reopen:      newTrigger(),
+
+		unclaimedLimiter: rate.NewLimiter(unclaimedRate, unclaimedBurst),
 	}
 	s.retries = newRetries(s.queue)
+	s.health.recovered, s.health.rightsGained = s.verify.fire, s.rightsGained
 	return s
 }
 
@@ -92,20 +118,25 @@ func newSource(config Config, index *volumes.Index) *Source {
 func (s *Source) Run(ctx context.Context) {
 	metrics.RegisterStorage()
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName("openstorage"))
-	s.problems.start(klog.FromContext(ctx))
+	s.health.logTo(klog.FromContext(ctx))
 	defer s.queue.closeWith(ctx)()
+	defer s.index.Subscribe(func(change volumes.Change) {
+		for _, handle := range change.Requested {
+			s.enqueue(handle, requested)
+		}
+	})()
 
 	var running sync.WaitGroup
 	running.Go(func() { s.nodeLoop(ctx) })
 	// Nodes before volumes: a volume whose nodes are not known would take them for
 	// Online, and its pods to a node whose storage is not.
-	select {
-	case <-s.polled:
-	case <-ctx.Done():
-	}
-	loops := []func(context.Context){s.wantLoop, s.watchLoop, s.settleLoop, s.visibilityLoop, s.resyncLoop, s.debugLoop}
+	s.polled.wait(ctx)
+	loops := []func(context.Context){s.watchLoop, s.verifyLoop, s.accessLoop, s.resyncLoop, s.debugLoop}
 	for range inspectWorkers {
 		loops = append(loops, s.inspectLoop)
+	}
+	for range unclaimedWorkers {
+		loops = append(loops, s.unclaimedLoop)
 	}
 	for _, loop := range loops {
 		running.Go(func() { loop(ctx) })
@@ -115,23 +146,18 @@ func (s *Source) Run(ctx context.Context) {
 	if err := s.client.conn.Close(); err != nil {
 		klog.FromContext(ctx).Error(err, "Failed to close the connection to the storage API")
 	}
+	s.token.rest()
 }
 
-// Problems returns what is wrong with the storage API at the moment.
-func (s *Source) Problems() []Problem { return s.problems.list() }
+// Conditions returns what is wrong with the storage API at the moment.
+func (s *Source) Conditions() []Condition { return s.health.list() }
 
-// wantLoop passes on what the index wants to know at once.
-func (s *Source) wantLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.index.Wanted():
-			for _, handle := range s.index.TakeWanted() {
-				s.enqueue(handle, wanted)
-			}
-		}
-	}
+// rightsGained has what a token without rights did not show asked for, and a new watch
+// opened: a stream shows for ever what its token was allowed to see when it was opened.
+func (s *Source) rightsGained() {
+	s.verify.fire()
+	s.checkAccess.fire()
+	s.reopen.fire()
 }
 
 // waitForIndex returns true when the index knows all PVs that were there at the

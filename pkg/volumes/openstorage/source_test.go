@@ -16,7 +16,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-func failing(method string, code codes.Code) sim.Faults {
+func failingCalls(method string, code codes.Code) sim.Faults {
 	return sim.Faults{Calls: map[string]sim.CallFault{method: {Code: code}}}
 }
 
@@ -25,7 +25,7 @@ func withVolume(id *string) func(*rig) {
 	return func(r *rig) { *id = r.volume("pvc-1", "node-1", "node-2") }
 }
 
-func TestStartUpTakesTheDumpAndAsksNothing(t *testing.T) {
+func TestStartUpTakesTheInitialListAndAsksNothing(t *testing.T) {
 	var ids []string
 	var objects []runtime.Object
 	c := sim.NewCluster(sim.Options{}) // has the ids that the rig's cluster will have
@@ -53,33 +53,33 @@ func TestStartUpTakesTheDumpAndAsksNothing(t *testing.T) {
 	}
 	r.watching()
 	if n := r.server.Calls(false)["Volume.Inspect"]; n != 0 {
-		t.Errorf("%d inspects, want none: the dump had everything", n)
+		t.Errorf("%d inspects, want none: the initial list had everything", n)
 	}
-	if n := r.index.Followed(); n.Len() != 3 {
+	if n := r.index.Handles(volumes.Verifiable); n.Len() != 3 {
 		t.Errorf("%d volumes are followed, want those of the 3 PVs", n.Len())
 	}
 }
 
 func TestNewPVIsInspectedAtOnce(t *testing.T) {
 	var id string
-	r := start(t, settings{faults: failing("Watch.Watch", codes.Unimplemented), setUp: withVolume(&id)})
+	r := start(t, settings{faults: failingCalls("Watch.Watch", codes.Unimplemented), setUp: withVolume(&id)})
 	r.eventuallyProblem(ReasonNoWatch, true)
 	r.addPV(pvOf("pv", id))
 	r.eventuallyOn(id, "node-1", "node-2")
 }
 
-func TestWantedVolumeIsInspectedAtOnce(t *testing.T) {
+func TestRequestedVolumeIsInspectedAtOnce(t *testing.T) {
 	var id string
 	r := start(t, settings{setUp: withVolume(&id)})
 	r.watching()
-	r.index.Want(id)
+	r.index.Request(id)
 	r.eventuallyOn(id, "node-1", "node-2")
-	r.index.Want("pvc-1")
+	r.index.Request("pvc-1")
 	r.eventuallyOn("pvc-1", "node-1", "node-2")
 }
 
 func TestVolumeThatAppearsLateIsFound(t *testing.T) {
-	r := start(t, settings{faults: failing("Watch.Watch", codes.Unimplemented)})
+	r := start(t, settings{faults: failingCalls("Watch.Watch", codes.Unimplemented)})
 	r.addPV(inTreePV("pv", "pvc-late"))
 	r.eventually("the volume has been asked for", func() bool { return r.server.Calls(false)["Volume.Inspect"] > 0 })
 	r.volume("pvc-late", "node-3")
@@ -117,7 +117,7 @@ func TestReplicaMoveIsPolledWhereThereIsNoWatch(t *testing.T) {
 	var id string
 	r := start(t, settings{
 		config: Config{ResyncInterval: time.Second},
-		faults: failing("Watch.Watch", codes.Unimplemented),
+		faults: failingCalls("Watch.Watch", codes.Unimplemented),
 		setUp:  withVolume(&id),
 	})
 	r.addPV(pvOf("pv", id))
@@ -175,19 +175,19 @@ func TestOutageTakesNothingAwayAndIsMadeUpFor(t *testing.T) {
 	r.eventuallyProblem(ReasonUnreachable, false)
 }
 
-func TestVolumeThatWasWantedDuringAnOutageStaysUrgent(t *testing.T) {
-	r := start(t, settings{faults: failing("Watch.Watch", codes.Unimplemented)})
+func TestVolumeThatWasRequestedDuringAnOutageStaysUrgent(t *testing.T) {
+	r := start(t, settings{faults: failingCalls("Watch.Watch", codes.Unimplemented)})
 	r.eventuallyProblem(ReasonNoWatch, true)
 	inspects := func() int { return r.server.Calls(false)["Volume.Inspect"] }
 	outage := sim.Outage()
 	r.must(r.server.SetFaults(outage))
-	r.index.Want("pvc-late")
+	r.addPV(inTreePV("pv", "pvc-late"))
 	r.eventually("storage has been asked in vain", func() bool { return inspects() > 0 })
 	asked := inspects()
-	r.must(r.server.SetFaults(failing("Watch.Watch", codes.Unimplemented)))
+	r.must(r.server.SetFaults(failingCalls("Watch.Watch", codes.Unimplemented)))
 	r.eventually("storage has been asked again", func() bool { return inspects() > asked })
 	r.volume("pvc-late", "node-3")
-	r.eventuallyOn("pvc-late", "node-3") // by a retry, which only what is wanted has
+	r.eventuallyOn("pvc-late", "node-3") // by a retry, which only what is requested has
 }
 
 func TestLongOutageMakesEverythingStaleUntilItIsVerified(t *testing.T) {
@@ -273,7 +273,7 @@ func TestDeletedVolumeBecomesSuspect(t *testing.T) {
 }
 
 func TestVolumeInTheMakingIsAskedForAgain(t *testing.T) {
-	r := start(t, settings{faults: failing("Watch.Watch", codes.Unimplemented)})
+	r := start(t, settings{faults: failingCalls("Watch.Watch", codes.Unimplemented)})
 	id := r.volume("pvc-1", "node-1")
 	r.must(r.cluster.SetReplicaSets(id))
 	r.addPV(pvOf("pv", id))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,33 +33,88 @@ var tokenShape = regexp.MustCompile(`eyJ[\w-]{8,}(\.[\w-]*)*`)
 type tokenFile struct {
 	path      string
 	plaintext bool // may be sent without TLS
-	// trouble is told when the file becomes unreadable, and nil when it is
-	// readable again.
-	trouble func(error)
+	// observe is told what came of each attempt to read the file, nil for success.
+	observe func(error)
 	maxAge  time.Duration
 
-	mu   sync.Mutex
-	sent []string  // the last tokens, the one in use at the end
-	read time.Time // zero when the file must be read
+	mu   sync.Mutex // not held while the file is read
+	sent []string   // the last tokens, the one in use at the end
+	read time.Time  // zero when the file must be read
+	// reading is the last attempt to read the file. There is none beside it that
+	// hangs.
+	reading *fileRead
 }
 
 // GetRequestMetadata implements credentials.PerRPCCredentials. While the file
-// cannot be read, the last token is used.
-func (t *tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+// cannot be read, the last token is used; while that takes long, without waiting
+// for it more than once in maxAge.
+func (t *tokenFile) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	var err error
+	if reading := t.due(); reading != nil {
+		var content []byte
+		content, err = reading.await(ctx)
+		if ctx.Err() != nil {
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+		err = t.finish(content, err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(t.read) >= t.maxAge {
-		token, err := readToken(t.path)
-		t.trouble(err)
-		switch {
-		case err == nil:
-			t.use(token)
-		case len(t.sent) == 0:
-			return nil, err
-		}
-		t.read = time.Now()
+	if len(t.sent) == 0 {
+		return nil, err
 	}
 	return map[string]string{"authorization": "bearer " + t.sent[len(t.sent)-1]}, nil
+}
+
+// due returns the attempt to read the file whose end is to be waited for; nil if the
+// last token is young enough, or another call waits already and there is a token to
+// use meanwhile.
+func (t *tokenFile) due() *fileRead {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.read) < t.maxAge {
+		return nil
+	}
+	if len(t.sent) > 0 {
+		t.read = time.Now()
+	}
+	if t.reading == nil || !t.reading.hangs() {
+		t.reading = startRead(t.path)
+	}
+	return t.reading
+}
+
+// finish takes what came of an attempt.
+func (t *tokenFile) finish(content []byte, err error) error {
+	token := ""
+	if err == nil {
+		token, err = parseToken(t.path, content)
+	} else {
+		err = fmt.Errorf("read the token: %w", err)
+	}
+	t.observe(err)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.use(token)
+	t.read = time.Now()
+	return nil
+}
+
+// rest waits for the end of an attempt that is under way, but not for longer than a
+// mount that hangs deserves.
+func (t *tokenFile) rest() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	reading := t.reading
+	t.mu.Unlock()
+	if reading != nil {
+		_, _ = reading.await(context.Background()) // nobody needs the token any more
+	}
 }
 
 // use takes a token for the next calls. The caller holds the lock.
@@ -106,11 +160,7 @@ func (t *tokenFile) redact(err error) error {
 	return status.Error(status.Code(err), clean)
 }
 
-func readToken(path string) (string, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
-	}
+func parseToken(path string, content []byte) (string, error) {
 	token := string(bytes.TrimSpace(content))
 	if token == "" {
 		return "", fmt.Errorf("token file %s is empty", path)

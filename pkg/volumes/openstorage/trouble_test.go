@@ -66,11 +66,11 @@ func TestOneFailedInspectOfTheResyncIsMadeUpFor(t *testing.T) {
 	r.addPV(pvOf("pv", id))
 	r.watching()
 	r.eventuallyOn(id, "node-1", "node-2")
-	r.must(r.server.SetFaults(failing("Volume.Inspect", codes.Internal)))
+	r.must(r.server.SetFaults(failingCalls("Volume.Inspect", codes.Internal)))
 	r.source.enqueue(id, routine)
-	r.eventually("the volume is in doubt", func() bool { return r.index.NeedsInspect(id) })
+	r.eventually("the volume is dirty", func() bool { return needsInspect(r.index, id) })
 	r.must(r.server.SetFaults(sim.Faults{}))
-	r.eventually("the volume is in doubt no more", func() bool { return !r.index.NeedsInspect(id) })
+	r.eventually("the volume is clean again", func() bool { return !needsInspect(r.index, id) })
 }
 
 func TestOutageWithAnErrorOfTheServerIsMadeUpFor(t *testing.T) {
@@ -82,7 +82,7 @@ func TestOutageWithAnErrorOfTheServerIsMadeUpFor(t *testing.T) {
 	r.addPV(pvOf("pv", id))
 	r.watching()
 	r.eventuallyOn(id, "node-1", "node-2")
-	r.must(r.server.SetFaults(failing("*", codes.Internal)))
+	r.must(r.server.SetFaults(failingCalls("*", codes.Internal)))
 	r.eventuallyIs(id, volumes.Stale)
 	r.must(r.server.SetFaults(sim.Faults{}))
 	r.eventuallyIs(id, volumes.Fresh)
@@ -180,20 +180,20 @@ func TestRotatedTokenThatIsAsGoodCostsNoNewWatch(t *testing.T) {
 
 func TestTokenThatMayNotListVolumesIsRefused(t *testing.T) {
 	var id string
-	r := start(t, settings{faults: failing("Volume.Enumerate", codes.PermissionDenied), setUp: withVolume(&id)})
+	r := start(t, settings{faults: failingCalls("Volume.Enumerate", codes.PermissionDenied), setUp: withVolume(&id)})
 	r.addPV(pvOf("pv", id))
 	r.eventuallyProblem(ReasonTokenRefused, true)
 	r.must(r.server.SetFaults(sim.Faults{}))
 	r.eventuallyProblem(ReasonTokenRefused, false)
 }
 
-func TestWatchThatIsCutAfterEveryDumpIsTold(t *testing.T) {
+func TestWatchThatIsCutAfterEveryInitialListIsTold(t *testing.T) {
 	r := start(t, settings{config: Config{WatchBackoff: 100 * time.Millisecond}})
 	r.eventually("the problem is told", func() bool {
 		if r.source.watching.Load() {
 			r.server.CutWatches()
 		}
-		return r.source.problems.has(ReasonNoWatch)
+		return r.source.health.has(ReasonNoWatch)
 	})
 	r.watching()
 	r.eventuallyProblem(ReasonNoWatch, false) // when it has lasted
@@ -206,7 +206,7 @@ func TestPauseOfTheWatchEndsWhenItWouldShowMore(t *testing.T) {
 		if s.pauseWatch(t.Context(), start.Add(time.Minute)) || time.Since(start) != time.Minute {
 			t.Errorf("the pause took %v, want a minute", time.Since(start))
 		}
-		s.reopenSoon()
+		s.reopen.fire()
 		start = time.Now()
 		if !s.pauseWatch(t.Context(), start.Add(time.Minute)) || time.Since(start) != 0 {
 			t.Errorf("the pause took %v, although a watch would show more", time.Since(start))
@@ -218,16 +218,16 @@ func TestWatchCountsAsGoodWhenItHasLasted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s, _ := bare(nil)
-		s.problems.set(ReasonNoWatch, "cut again and again")
+		s.health.set(ReasonNoWatch, "cut again and again")
 		var awaiting sync.WaitGroup
-		awaiting.Go(func() { s.awaitDump(ctx, newDump(), time.Now()) })
+		awaiting.Go(func() { s.awaitInitialList(ctx, newInitialList(), time.Now()) })
 		time.Sleep(provenAfter*defaultWatchBackoff - time.Second)
-		if !s.watching.Load() || !s.problems.has(ReasonNoWatch) {
+		if !s.watching.Load() || !s.health.has(ReasonNoWatch) {
 			t.Error("the watch is not open, or counts as good already")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if s.problems.has(ReasonNoWatch) {
+		if s.health.has(ReasonNoWatch) {
 			t.Error("the watch does not count as good")
 		}
 		cancel()

@@ -46,17 +46,17 @@ func hanging(ctx context.Context, id string) error {
 
 func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 	const crowd = 100
-	all := []level{wanted, doubted, unsettled, routine}
+	all := []priority{requested, dirty, unverified, routine}
 	tests := []struct {
-		name  string
-		level level
-		after time.Duration
-		free  []level // on which no other volume is held up then
+		name     string
+		priority priority
+		after    time.Duration
+		free     []priority // on which no other volume is held up then
 	}{
-		{"while they are asked for the first time because they are in doubt", doubted, time.Second, []level{wanted}},
-		{"while they are asked for again", doubted, 10 * time.Minute, all},
-		{"while pods wait for them, once each has been asked for", wanted, crowd / inspectWorkers * defaultRequestTimeout, all},
-		{"when pods have waited for them for long", wanted, time.Hour, all},
+		{"while they are asked for the first time because they are dirty", dirty, time.Second, []priority{requested}},
+		{"while they are asked for again", dirty, 10 * time.Minute, all},
+		{"while pods wait for them, once each has been asked for", requested, crowd / inspectWorkers * defaultRequestTimeout, all},
+		{"when pods have waited for them for long", requested, time.Hour, all},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,15 +70,15 @@ func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 				}
 				for i := range crowd {
 					hangs := strconv.Itoa(1000 + i)
-					index.Want(hangs)
-					s.enqueue(hangs, test.level)
+					index.Request(hangs)
+					s.enqueue(hangs, test.priority)
 				}
 				time.Sleep(test.after)
 				synctest.Wait()
 				start := time.Now()
 				for _, l := range test.free {
 					well := fmt.Sprint(1 + l)
-					index.Want(well)
+					index.Request(well)
 					s.enqueue(well, l)
 					for index.Lookup(well).Volume == nil && time.Since(start) < time.Minute {
 						time.Sleep(time.Millisecond)
@@ -99,9 +99,9 @@ func TestInspectThatBringsNothing(t *testing.T) {
 		code         codes.Code
 		nodesRefused bool
 		freshness    volumes.Freshness
-		// inDoubt volumes become stale if nothing is done.
-		inDoubt bool
-		shut    bool
+		// dirty volumes become stale if nothing is done.
+		dirty bool
+		shut  bool
 	}{
 		{"one call fails", codes.Internal, false, volumes.Fresh, true, false},
 		{"one call is aborted", codes.Aborted, false, volumes.Fresh, true, false},
@@ -112,27 +112,27 @@ func TestInspectThatBringsNothing(t *testing.T) {
 		{"the token is bad for all", codes.PermissionDenied, true, volumes.Fresh, true, true},
 	}
 	for _, test := range tests {
-		for _, l := range []level{wanted, doubted, unsettled, routine} {
+		for _, l := range []priority{requested, dirty, unverified, routine} {
 			t.Run(fmt.Sprint(test.name, " on level ", l), func(t *testing.T) {
 				s, index := bare(answers{inspect: func(context.Context, string) error { return status.Error(test.code, "no") }})
 				defer s.retries.stop()
-				s.nodesRefused.Store(test.nodesRefused)
-				index.Want("1")
+				s.health.nodesRefused = test.nodesRefused
+				index.Request("1")
 				index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
-				if l == unsettled {
-					index.MarkDirty("1", "") // what is settled is not inspected on this level
+				if l == unverified {
+					index.Notice(&volumes.Observation{ID: "1", Gone: true}) // what is settled is not inspected on this priority
 				}
 				s.inspect(t.Context(), "1", l)
 				if f := index.Lookup("1").Freshness; f != test.freshness {
 					t.Errorf("the volume is %v, want %v", f, test.freshness)
 				}
-				if doubt := index.NeedsInspect("1"); doubt != test.inDoubt {
-					t.Errorf("the volume is in doubt: %v", doubt)
+				if dirty := needsInspect(index, "1"); dirty != test.dirty {
+					t.Errorf("the volume is dirty: %v", dirty)
 				}
-				if pending := s.retries.pending("1"); pending != test.inDoubt {
-					t.Errorf("a volume that is in doubt %v is to be inspected again %v", test.inDoubt, pending)
+				if pending := s.retries.pending("1"); pending != test.dirty {
+					t.Errorf("a volume that is dirty %v is to be inspected again %v", test.dirty, pending)
 				}
-				if shut := s.gate.open(); shut != test.shut {
+				if shut := s.health.breaker.reset(); shut != test.shut {
 					t.Errorf("all others wait: %v, want %v", shut, test.shut)
 				}
 			})
@@ -143,10 +143,10 @@ func TestInspectThatBringsNothing(t *testing.T) {
 func TestFailingVolumeThatIsLearnedOtherwiseIsResyncedAgain(t *testing.T) {
 	s, index := bare(unasked{t: t})
 	defer s.retries.stop()
-	index.Want("1")
-	s.retries.failed("1", wanted)
+	index.Request("1")
+	s.retries.failed("1", requested)
 	index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
-	s.inspect(t.Context(), "1", retried)
+	s.inspect(t.Context(), "1", failing)
 	if s.retries.pending("1") {
 		t.Error("a volume that is known is still taken for failing, and left out of the resync")
 	}
@@ -155,14 +155,14 @@ func TestFailingVolumeThatIsLearnedOtherwiseIsResyncedAgain(t *testing.T) {
 func TestFailingInspectShutsTheGateOnlyWhenTheNodeListFailsToo(t *testing.T) {
 	s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
 	late := status.Error(codes.DeadlineExceeded, "too late")
-	s.reached(late)
-	if s.gate.open() {
+	s.health.observe(late)
+	if s.health.breaker.reset() {
 		t.Error("one call that takes too long keeps all others away")
 	}
-	s.judge(failed, late)
-	s.reached(late)
-	if !s.gate.open() {
-		t.Error("a crowd runs against a storage API that fails altogether")
+	s.health.observeNodes(failed, late)
+	s.health.observe(late)
+	if !s.health.breaker.reset() {
+		t.Error("many calls run against a storage API that fails altogether")
 	}
 }
 
@@ -177,7 +177,7 @@ func TestVolumesThatAreNotThereDoNotFillTheLog(t *testing.T) {
 			s.audit.begin(count)
 			for i := range count {
 				handle := strconv.Itoa(1 + i)
-				index.Want(handle)
+				index.Request(handle)
 				s.inspect(klog.NewContext(t.Context(), shipped), handle, routine)
 			}
 			pass, _ := s.audit.passes()
@@ -197,12 +197,12 @@ func TestResyncLeavesOutWhatIsAskedForAgainAnyway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, index := bare(nil)
 		defer s.retries.stop()
-		index.Want("1")
-		index.Want("2")
+		index.Request("1")
+		index.Request("2")
 		s.retries.first, s.retries.last = 24*time.Hour, 24*time.Hour
 		s.retries.failed("1", routine)
 		s.audit.begin(2)
-		if !s.resync(t.Context(), index.Followed()) {
+		if !s.resync(t.Context(), index.Handles(volumes.Verifiable)) {
 			t.Error("the resync did not come to its end")
 		}
 		pass, _ := s.audit.passes()
@@ -217,7 +217,7 @@ func TestResyncDoesNotWaitForEverForTheStartToBeSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s, index := bare(nil)
-		index.Want("1")
+		index.Request("1")
 		go s.resyncLoop(ctx)
 		time.Sleep(3 * defaultResyncInterval / pollFactor)
 		synctest.Wait()

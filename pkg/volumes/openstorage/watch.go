@@ -11,12 +11,13 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 const (
 	outcomeForeign   = "foreign"
 	outcomeConfirmed = "confirmed"
-	outcomeDoubted   = "doubted"
+	outcomeDirty     = "dirty"
 )
 
 // watchLoop keeps one watch open.
@@ -32,14 +33,14 @@ func (s *Source) watchLoop(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		metrics.StorageRequests.WithLabelValues("Watch.Watch", status.Code(err).String()).Inc()
-		pause, trouble := history.note(end)
-		if trouble {
-			s.problems.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
+		metrics.StorageRequests.WithLabelValues("Watch.Watch", codeOf(err)).Inc()
+		pause, persistent := history.note(end)
+		if persistent {
+			s.health.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
 				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
 		}
-		// Whatever the dump would have brought has to be asked for.
-		s.settleSoon()
+		// Whatever the initial list would have brought has to be asked for.
+		s.verify.fire()
 		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", end.opened,
 			"toOpenAnew", end.reopen, "nextAttemptIn", time.Until(attempt.Add(pause)))
 		if s.pauseWatch(ctx, attempt.Add(pause)) {
@@ -63,15 +64,6 @@ func (s *Source) pauseWatch(ctx context.Context, until time.Time) (reopen bool) 
 	return false
 }
 
-// reopenSoon has the watch opened anew. A stream shows for ever what its token was
-// allowed to see when it was opened.
-func (s *Source) reopenSoon() {
-	select {
-	case s.reopen <- struct{}{}:
-	default:
-	}
-}
-
 // watch opens the stream and follows it to its end.
 func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -85,11 +77,11 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	defer func() {
 		cancel()
 		companions.Wait()
-		s.dumping.Store(false)
+		s.listing.Store(false)
 		s.watching.Store(false)
 		metrics.StorageWatchOpen.Set(0)
 		end = watchEnd{kind: kindOf(err), opened: opened, lasted: time.Since(attempt),
-			reopen: reopen, outage: s.problems.has(ReasonUnreachable)}
+			reopen: reopen, outage: s.health.has(ReasonUnreachable)}
 	}()
 
 	stream, err := s.client.watch.Watch(ctx, &api.SdkWatchRequest{
@@ -98,9 +90,9 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	if err != nil {
 		return end, err
 	}
-	s.dumping.Store(true)
-	d := newDump()
-	companions.Go(func() { opened = s.awaitDump(ctx, d, attempt) })
+	s.listing.Store(true)
+	initial := newInitialList()
+	companions.Go(func() { opened = s.awaitInitialList(ctx, initial, attempt) })
 	companions.Go(func() {
 		select {
 		case <-ctx.Done():
@@ -116,25 +108,25 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 		}
 		event := response.GetVolumeEvent()
 		s.notice(event)
-		d.note(event.GetVolume().GetId())
+		initial.note(event.GetVolume().GetId())
 	}
 }
 
-// awaitDump waits for the end of the dump, and takes the watch for open then; and
-// for a good one when it has lasted. It returns false if the stream ends before it
+// awaitInitialList waits for the end of the initial list, and takes the watch for
+// open then; and for a good one when it has lasted. It returns false if the stream ends before it
 // is open.
-func (s *Source) awaitDump(ctx context.Context, d *dump, attempt time.Time) bool {
-	followed := s.index.Followed()
-	if !d.wait(ctx, s.timing.dumpIdle, followed.Len()) {
+func (s *Source) awaitInitialList(ctx context.Context, initial *initialList, attempt time.Time) bool {
+	followed := s.index.Handles(volumes.Claimed)
+	if !initial.wait(ctx, s.timing.initialListIdle, followed.Len()) {
 		return false
 	}
-	s.dumping.Store(false)
+	s.listing.Store(false)
 	s.watching.Store(true)
 	metrics.StorageWatchOpen.Set(1)
-	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", d.messages.Load())
-	s.settleSoon()
+	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", initial.messages.Load())
+	s.verify.fire()
 	if sleep(ctx, time.Until(attempt.Add(provenAfter*s.config.WatchBackoff))) {
-		s.problems.clear(ReasonNoWatch)
+		s.health.clear(ReasonNoWatch)
 	}
 	return true
 }
@@ -142,20 +134,14 @@ func (s *Source) awaitDump(ctx context.Context, d *dump, attempt time.Time) bool
 // notice takes one message. It must be fast: a server drops messages when the
 // client does not read.
 func (s *Source) notice(event *api.SdkVolumeWatchResponse) {
-	o, exists := observationOf(event.GetVolume(), event.GetName())
-	var followed bool
-	var inspect []string
-	if exists {
-		followed, inspect = s.index.Notice(&o)
-	} else {
-		inspect = s.index.MarkDirty(o.ID, o.Name)
-	}
+	o := observationOf(event.GetVolume(), event.GetName())
+	followed, inspect := s.index.Notice(&o)
 	for _, handle := range inspect {
-		s.enqueue(handle, doubted)
+		s.enqueue(handle, dirty)
 	}
 	switch {
 	case len(inspect) > 0:
-		metrics.StorageWatchMessages.WithLabelValues(outcomeDoubted).Inc()
+		metrics.StorageWatchMessages.WithLabelValues(outcomeDirty).Inc()
 	case followed:
 		metrics.StorageWatchMessages.WithLabelValues(outcomeConfirmed).Inc()
 	default:

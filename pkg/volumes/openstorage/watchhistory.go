@@ -7,13 +7,13 @@ import (
 
 // provenAfter is how many times WatchBackoff a watch must last to count as good.
 // One that ends sooner, time after time, is cut by something between us and
-// storage, and each costs a dump of all volumes.
+// storage, and each costs a list of all volumes.
 const provenAfter = 4
 
 // watchEnd is how an attempt to watch came out.
 type watchEnd struct {
 	kind kind
-	// opened says that the dump came through.
+	// opened says that the initial list came through.
 	opened bool
 	lasted time.Duration // from the attempt to the end
 	// reopen says that we ended it, or that a token is good that was not.
@@ -30,8 +30,8 @@ type watchHistory struct {
 }
 
 // note takes the end of a watch. It returns the time from the attempt to the next
-// one, and whether this is to be told as a problem.
-func (h *watchHistory) note(end watchEnd) (pause time.Duration, trouble bool) {
+// one, and whether it is persistent, and to be told.
+func (h *watchHistory) note(end watchEnd) (pause time.Duration, persistent bool) {
 	switch {
 	case end.reopen:
 		h.failures = 0
@@ -49,7 +49,7 @@ func (h *watchHistory) note(end watchEnd) (pause time.Duration, trouble bool) {
 	if end.kind == unsupported {
 		pause = max(pause, h.resync)
 	}
-	// One failure is no trouble, unless it will last.
+	// One failure is none, unless it will last.
 	return jitter(pause), end.kind == unsupported || end.kind == refused || h.failures > 1
 }
 

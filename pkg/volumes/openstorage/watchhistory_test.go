@@ -24,7 +24,7 @@ func TestWatchIsOpenedAgain(t *testing.T) {
 	}{
 		{"a little after a good watch ended, and as soon each time", []attempt{
 			{cut(long), long + backoff/10, false}, {cut(long), long + backoff/10, false}, {cut(long), long + backoff/10, false}}},
-		{"ever later when it is cut after every dump, which is told", []attempt{
+		{"ever later when it is cut after every initial list, which is told", []attempt{
 			{cut(short), backoff, false}, {cut(short), 2 * backoff, true}, {cut(short), 4 * backoff, true},
 			{cut(short), 8 * backoff, true}, {cut(short), 8 * backoff, true}}},
 		{"soon again after one that was good", []attempt{

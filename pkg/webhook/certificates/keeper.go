@@ -49,6 +49,8 @@ type Keeper struct {
 	policy        Policy
 
 	served atomic.Pointer[tls.Certificate]
+	// failure is why the last pass failed; it holds nil if it did not.
+	failure atomic.Pointer[error]
 
 	// The fields below belong to the goroutine of Start.
 
@@ -104,6 +106,9 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	if certificate := k.served.Load(); certificate != nil {
 		return certificate, nil
 	}
+	if failure := k.failure.Load(); failure != nil && *failure != nil {
+		return nil, fmt.Errorf("%w: %w", errNoCertificate, *failure)
+	}
 	return nil, errNoCertificate
 }
 
@@ -129,7 +134,9 @@ func (k *Keeper) Start(ctx context.Context) error {
 	}
 	for {
 		pause := k.policy.Settle
-		if err := k.pass(ctx); err != nil {
+		err := k.pass(ctx)
+		k.failure.Store(&err)
+		if err != nil {
 			pause = min(pause, retryAfter)
 			logger.Error(err, "Renewing certificates failed", "retryAfter", pause)
 		}
@@ -156,13 +163,17 @@ func (k *Keeper) pass(ctx context.Context) error {
 	secret := k.cachedSecret()
 	found := setIn(secret)
 	base, lost := k.restore(found, now)
+	if secret == nil {
+		missing := fmt.Errorf("secret %s is missing; apply the manifests again, which bring it empty: a right to create secrets would be one to create tokens of any account of the namespace", k.secret)
+		return errors.Join(missing, k.carryOn(ctx, base, now))
+	}
 	wanted, err := k.policy.Renew(base, now, k.hasSettled(found, now), lost)
 	if err != nil {
 		return err
 	}
 	if !wanted.Equal(found) {
 		if err := k.write(ctx, secret, wanted); err != nil {
-			if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+			if apierrors.IsConflict(err) {
 				return nil // another replica was faster, and its change is on the way
 			}
 			return errors.Join(err, k.carryOn(ctx, base, now))
@@ -188,9 +199,9 @@ func (k *Keeper) carryOn(ctx context.Context, base Set, now time.Time) error {
 	return k.publish(ctx, trustOf(base, now), now)
 }
 
-// restore returns the set to go on with. If the secret has been deleted or
-// spoiled, what is served goes on to be served, because API servers trust it,
-// and lost asks for a successor: whoever deletes the secret wants a new key.
+// restore returns the set to go on with. If the secret has been deleted, emptied or
+// spoiled, what is served goes on to be served, because API servers trust it, and
+// lost asks for a successor: whoever empties the secret wants a new key.
 func (k *Keeper) restore(found Set, now time.Time) (base Set, lost bool) {
 	if k.policy.check(found.Current, now) != nil || k.policy.check(k.last.Current, now) == nil {
 		return found, false
@@ -218,23 +229,11 @@ func (k *Keeper) serve(set Set) error {
 	return nil
 }
 
-// write creates or updates the secret, if it is still the one that was read.
+// write updates the secret, if it is still the one that was read.
 func (k *Keeper) write(ctx context.Context, secret *v1.Secret, set Set) error {
-	secrets := k.client.CoreV1().Secrets(k.secret.Namespace)
-	if secret == nil {
-		created := &v1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: k.secret.Namespace, Name: k.secret.Name},
-			Type:       v1.SecretTypeTLS,
-		}
-		setInto(created, set)
-		if _, err := secrets.Create(ctx, created, metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("creating secret %s for certificates: %w", k.secret, err)
-		}
-		return nil
-	}
 	updated := secret.DeepCopy()
 	setInto(updated, set)
-	if _, err := secrets.Update(ctx, updated, metav1.UpdateOptions{}); err != nil {
+	if _, err := k.client.CoreV1().Secrets(k.secret.Namespace).Update(ctx, updated, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("updating secret %s with new certificates: %w", k.secret, err)
 	}
 	return nil

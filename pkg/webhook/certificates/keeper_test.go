@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,8 +36,9 @@ var target = Target{
 // hours is a policy whose whole life fits into a test.
 var hours = Policy{Validity: 3 * time.Hour, Settle: time.Minute}
 
-// cluster is an API server that knows resource versions, and a webhook
-// configuration with a webhook of ours and one of somebody else.
+// cluster is an API server that knows resource versions, with the empty secret of
+// the manifests, and a webhook configuration with a webhook of ours and one of
+// somebody else.
 type cluster struct {
 	*testing.T
 	*fake.Clientset
@@ -45,7 +47,7 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	_, ctx := ktesting.NewTestContext(t)
-	c := &cluster{T: t, ctx: ctx, Clientset: fake.NewClientset(&admissionv1.MutatingWebhookConfiguration{
+	c := &cluster{T: t, ctx: ctx, Clientset: fake.NewClientset(emptySecret(), &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: target.Configuration, ResourceVersion: "1"},
 		Webhooks: []admissionv1.MutatingWebhook{
 			{Name: "ours", ClientConfig: admissionv1.WebhookClientConfig{
@@ -84,6 +86,27 @@ func newCluster(t *testing.T) *cluster {
 		return false, nil, nil
 	})
 	return c
+}
+
+// emptySecret is what the manifests bring.
+func emptySecret() *v1.Secret {
+	return &v1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: target.Secret.Namespace, Name: target.Secret.Name, ResourceVersion: "1"},
+		Type:       v1.SecretTypeOpaque,
+	}
+}
+
+// empty deletes the secret, and applies the manifests again after a while.
+func (c *cluster) empty(after time.Duration) {
+	c.Helper()
+	secrets := c.CoreV1().Secrets(target.Secret.Namespace)
+	if err := secrets.Delete(c.ctx, target.Secret.Name, metav1.DeleteOptions{}); err != nil {
+		c.Fatal(err)
+	}
+	time.Sleep(after)
+	if _, err := secrets.Create(c.ctx, emptySecret(), metav1.CreateOptions{}); err != nil {
+		c.Fatal(err)
+	}
 }
 
 // start runs a replica until the returned function is called.
@@ -168,8 +191,8 @@ func TestFirstStart(t *testing.T) {
 		quiet()
 		c.expectTrusted(keeper)
 		secret := c.secret()
-		if secret.Type != v1.SecretTypeTLS || len(secret.Data[v1.TLSPrivateKeyKey]) == 0 {
-			t.Errorf("the secret is no TLS secret: %v", secret.Type)
+		if secret.Type != v1.SecretTypeOpaque || len(secret.Data[v1.TLSPrivateKeyKey]) == 0 {
+			t.Errorf("the secret of type %v has no key", secret.Type)
 		}
 		if _, found := secret.Data[keyNextCertificate]; found {
 			t.Error("a fresh start announces a successor")
@@ -207,9 +230,7 @@ func TestNoHandshakeFailsWhileCertificatesRotate(t *testing.T) {
 				stops[i]()
 				replicas[i], stops[i] = c.start(hours)
 			case tick%850 == 400:
-				if err := c.CoreV1().Secrets(target.Secret.Namespace).Delete(c.ctx, target.Secret.Name, metav1.DeleteOptions{}); err != nil {
-					t.Fatal(err)
-				}
+				c.empty(0)
 			case tick%850 == 800:
 				secret := c.secret()
 				secret.Data = map[string][]byte{keyCertificate: []byte("spoiled"), keyPrivateKey: nil}
@@ -266,9 +287,7 @@ func TestDeletedSecretMeansANewKeyWithoutAGap(t *testing.T) {
 		defer stop()
 		quiet()
 		before := served(t, keeper)
-		if err := c.CoreV1().Secrets(target.Secret.Namespace).Delete(c.ctx, target.Secret.Name, metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		c.empty(hours.Settle)
 		quiet()
 		if !bytes.Equal(before, served(t, keeper)) {
 			t.Error("the certificate changed before API servers could learn of its successor")
@@ -279,6 +298,37 @@ func TestDeletedSecretMeansANewKeyWithoutAGap(t *testing.T) {
 			t.Error("the certificate did not change")
 		}
 		c.expectTrusted(keeper)
+	})
+}
+
+// Without the right to create secrets, a secret that is gone has to be applied again.
+// Until then what is served goes on to be served, and a new replica is not ready.
+func TestMissingSecretIsNotCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		keeper, stop := c.start(hours)
+		defer stop()
+		quiet()
+		before := served(t, keeper)
+		if err := c.CoreV1().Secrets(target.Secret.Namespace).Delete(c.ctx, target.Secret.Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		quiet()
+		young, stop := c.start(hours)
+		defer stop()
+		time.Sleep(10 * retryAfter)
+		quiet()
+		if secrets, err := c.CoreV1().Secrets("").List(c.ctx, metav1.ListOptions{}); err != nil || len(secrets.Items) > 0 {
+			t.Errorf("secrets %v were made (%v)", secrets, err)
+		}
+		if !bytes.Equal(before, served(t, keeper)) {
+			t.Error("another certificate is served")
+		}
+		c.expectTrusted(keeper)
+		_, err := young.GetCertificate(&tls.ClientHelloInfo{})
+		if !errors.Is(err, errNoCertificate) || !strings.Contains(err.Error(), "is missing") {
+			t.Errorf("a new replica serves, or does not say why not: %v", err)
+		}
 	})
 }
 

@@ -134,12 +134,13 @@ func benchmarks(index *volumes.Index, handles []string) []figure {
 		updates[i] = volumes.Observation{ID: some[i%len(some)], Name: "pvc-" + some[i%len(some)],
 			ReplicaSets: [][]string{{nodeName(i), nodeName(i + 1), nodeName(i + 2)}},
 			Labels:      map[string]string{"pvc": "data", "namespace": "default"}}
-		other.Want(updates[i].ID)
+		other.Request(updates[i].ID)
 	}
 	update := testing.Benchmark(func(b *testing.B) {
 		i := 0
 		for b.Loop() {
-			if _, err := other.Resolve(updates[i%len(updates)].ID, &updates[i%len(updates)]); err != nil {
+			inspection, _ := other.Begin(updates[i%len(updates)].ID)
+			if _, err := inspection.Found(&updates[i%len(updates)]); err != nil {
 				b.Fatal(err)
 			}
 			i++

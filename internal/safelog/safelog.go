@@ -1,0 +1,62 @@
+// Package safelog keeps secrets out of the logs of the binaries.
+package safelog
+
+import (
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+)
+
+// From verbosity 8 on, client-go logs what it sends to the API server and what it
+// gets, under these two messages (k8s.io/client-go/rest/request.go): private keys in
+// Secrets, tokens in TokenReviews.
+const (
+	requestBody  = "Request Body"
+	responseBody = "Response Body"
+)
+
+// WithoutBodies returns a logger that says all that the given one says, but for the
+// bodies of requests to the API server and of its answers.
+func WithoutBodies(logger logr.Logger) logr.Logger {
+	return logger.WithSink(bodiless{withCallDepth(logger.GetSink(), 1)})
+}
+
+// HideBodies puts WithoutBodies before the logger that klog has now. It drops the
+// function that flushes it: the logger must not buffer.
+func HideBodies() {
+	logger := klog.Background()
+	options := []klog.LoggerOption{klog.ContextualLogger(true)}
+	if writer, ok := logger.GetSink().(textlogger.KlogBufferWriter); ok {
+		options = append(options, klog.WriteKlogBuffer(writer.WriteKlogBuffer)) // unstructured messages keep their form
+	}
+	klog.SetLoggerWithOptions(WithoutBodies(logger), options...)
+}
+
+type bodiless struct{ logr.LogSink }
+
+// Info implements logr.LogSink.
+func (s bodiless) Info(level int, message string, keysAndValues ...any) {
+	if message != requestBody && message != responseBody {
+		s.LogSink.Info(level, message, keysAndValues...)
+	}
+}
+
+// WithValues implements logr.LogSink.
+func (s bodiless) WithValues(keysAndValues ...any) logr.LogSink {
+	return bodiless{s.LogSink.WithValues(keysAndValues...)}
+}
+
+// WithName implements logr.LogSink.
+func (s bodiless) WithName(name string) logr.LogSink { return bodiless{s.LogSink.WithName(name)} }
+
+// WithCallDepth implements logr.CallDepthLogSink.
+func (s bodiless) WithCallDepth(depth int) logr.LogSink {
+	return bodiless{withCallDepth(s.LogSink, depth)}
+}
+
+func withCallDepth(sink logr.LogSink, depth int) logr.LogSink {
+	if deep, ok := sink.(logr.CallDepthLogSink); ok {
+		return deep.WithCallDepth(depth)
+	}
+	return sink
+}

@@ -1,0 +1,207 @@
+// Package demo is the demonstration: five steps on a sandbox, each of which says
+// what the scheduler promises, does it, shows it, and checks it.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox"
+	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
+	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+)
+
+const (
+	// MinNodes is the smallest sandbox that the demo runs on: it needs five nodes
+	// with storage.
+	MinNodes = 6
+
+	// namespace is where the demo creates its objects.
+	namespace = "default"
+	// patience is how long the demo waits for anything. On an idle machine nothing
+	// takes longer than a few seconds.
+	patience = 60 * time.Second
+	// pollInterval is how often the demo looks whether something has come true.
+	pollInterval = 100 * time.Millisecond
+)
+
+// ErrBroken is returned by Run when a check failed.
+var ErrBroken = errors.New("not everything came out as the contract says")
+
+// demo runs the steps.
+type demo struct {
+	sandbox *sandbox.Sandbox
+	out     *console.Console
+	palette console.Palette
+	// volumesBefore is how many volumes the storage had when the demo began.
+	volumesBefore int
+	// tags are the short names of volumes on maps.
+	tags map[string]string // claim name -> tag
+	// step is the letter of the step that runs.
+	step string
+	// problems are the failures so far, each with its step.
+	problems []string
+}
+
+var steps = []struct {
+	letter, title string
+	run           func(*demo, context.Context) error
+	// keep leaves the step's objects to the next one.
+	keep bool
+}{
+	{letter: "a", title: "MySQL starts where its data is", run: (*demo).mysqlStarts, keep: true},
+	{letter: "b", title: "the storage of that node fails, and MySQL moves to its other replica", run: (*demo).mysqlMoves},
+	{letter: "c", title: "a StatefulSet that takes no node without all its data", run: (*demo).strictLedger},
+	{letter: "d", title: "a shared volume with hyperconvergence turned off", run: (*demo).sharedOff},
+	{letter: "e", title: "60 databases: the stock scheduler and ours", run: (*demo).compare},
+}
+
+// Run runs all steps. The error wraps ErrBroken if a check failed, after all steps
+// have run and the failures are printed.
+func Run(ctx context.Context, box *sandbox.Sandbox, out *console.Console, palette console.Palette) error {
+	begun := time.Now()
+	d := &demo{sandbox: box, out: out, palette: palette}
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	for _, step := range steps {
+		out.Printf("\n%s", palette.Strong("Step "+step.letter+": "+step.title))
+		before := len(d.problems)
+		d.step = step.letter
+		if err := step.run(d, ctx); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			d.say("%s %v", palette.Bad("FAILED:"), err)
+			d.problems = append(d.problems, fmt.Sprintf("step %s: %v", d.step, err))
+		}
+		if step.keep && len(d.problems) == before {
+			continue
+		}
+		if err := d.clear(ctx); err != nil {
+			return err
+		}
+	}
+	if err := d.untilVolumesAreGone(ctx); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		d.problems = append(d.problems, err.Error())
+	}
+
+	took := time.Since(begun).Round(time.Second)
+	if len(d.problems) > 0 {
+		out.Printf("\n%s", palette.Bad(fmt.Sprintf("After %v, this did not come out as the contract says:", took)))
+		for _, problem := range d.problems {
+			out.Printf("  %s", problem)
+		}
+		return ErrBroken
+	}
+	out.Printf("\n%s", palette.Good(fmt.Sprintf("All %d steps came out as the contract says, in %v.", len(steps), took)))
+	return nil
+}
+
+// prepare waits for what a controller makes for every namespace, without which
+// no pod is let in.
+func (d *demo) prepare(ctx context.Context) error {
+	volumes, err := d.sandbox.Control.Volumes(ctx)
+	if err != nil {
+		return fmt.Errorf("looking at the storage: %w", err)
+	}
+	d.volumesBefore = len(volumes)
+	accounts := d.sandbox.Client.CoreV1().ServiceAccounts(namespace)
+	return d.until(ctx, "the default service account exists", func(ctx context.Context) (bool, string, error) {
+		_, err := accounts.Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, "not yet", nil
+		}
+		return err == nil, "", err
+	})
+}
+
+// untilVolumesAreGone waits for the volumes of the deleted claims to go as well.
+func (d *demo) untilVolumesAreGone(ctx context.Context) error {
+	return d.until(ctx, "the volumes are deleted", func(ctx context.Context) (bool, string, error) {
+		volumes, err := d.sandbox.Control.Volumes(ctx)
+		left := len(volumes) - d.volumesBefore
+		return left <= 0, fmt.Sprintf("%d left", left), err
+	})
+}
+
+// say prints one sentence.
+func (d *demo) say(format string, args ...any) {
+	d.out.Printf("  "+format, args...)
+}
+
+// show draws the cluster, with a mark for each pod or with its name.
+func (d *demo) show(seen clustermap.Snapshot, marks bool) {
+	d.out.Printf("\n%s", seen.Draw(clustermap.Style{Palette: d.palette, Marks: marks}))
+}
+
+// expect prints the outcome of checks and remembers those that failed.
+func (d *demo) expect(checks ...check) {
+	for _, c := range checks {
+		if c.instead == "" {
+			d.say("%s %s", d.palette.Good("kept:  "), c.text)
+			continue
+		}
+		d.say("%s %s", d.palette.Bad("BROKEN:"), c)
+		d.problems = append(d.problems, fmt.Sprintf("step %s: %s", d.step, c))
+	}
+}
+
+// until waits until look says that it is done. Progress is what there is to see
+// meanwhile.
+func (d *demo) until(ctx context.Context, what string, look func(context.Context) (done bool, progress string, err error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it did not happen within %v", patience))
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	progress := ""
+	for {
+		done, now, err := look(ctx)
+		switch {
+		case err == nil && done:
+			return nil
+		case err == nil:
+			progress = now
+			d.out.Status("until %s: %s", what, progress)
+		case ctx.Err() == nil:
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s: %w; last seen: %s", what, context.Cause(ctx), progress)
+		}
+	}
+}
+
+// untilPods waits until there are that many pods and come is true of each, and
+// returns the cluster as it is then.
+func (d *demo) untilPods(ctx context.Context, what string, pods int, come func(clustermap.Pod) bool) (seen clustermap.Snapshot, err error) {
+	return seen, d.until(ctx, what, func(ctx context.Context) (bool, string, error) {
+		var err error
+		if seen, err = d.snapshot(ctx); err != nil {
+			return false, "", err
+		}
+		there, waiting := 0, ""
+		for _, p := range seen.Pods {
+			if come(p) {
+				there++
+			} else if waiting == "" && p.Reason != "" {
+				waiting = "; " + p.Name + ": " + p.Reason
+			}
+		}
+		return there == pods && len(seen.Pods) == pods, fmt.Sprintf("%d of %d pods%s", there, pods, waiting), nil
+	})
+}
+
+func runs(p clustermap.Pod) bool      { return p.Running }
+func hasNode(p clustermap.Pod) bool   { return p.Node != "" }
+func isSettled(p clustermap.Pod) bool { return p.Running || p.Node == "" && p.Reason != "" }

@@ -1,0 +1,105 @@
+package openstorage
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/hyperconverge/scheduler/pkg/volumes"
+)
+
+func TestWhatTheTokenShowsIsCompared(t *testing.T) {
+	tests := []struct {
+		name  string
+		check accessCheck
+		want  string
+	}{
+		{"nothing can be compared", accessCheck{followed: 3}, ""},
+		{"all is shown", accessCheck{followed: 3, checkable: 3, visible: 3, shown: 9}, ""},
+		{"nothing is shown", accessCheck{followed: 3, checkable: 3}, ReasonTokenBlind},
+		{"only others are shown", accessCheck{followed: 3, checkable: 3, shown: 9}, ReasonForeignCluster},
+		{"some of a few are shown", accessCheck{followed: 49, checkable: 49, visible: 1, shown: 1}, ""},
+		{"much less than all are shown", accessCheck{followed: 1000, checkable: 1000, visible: 899, shown: 5000}, ReasonShowsTooFew},
+		{"nearly all are shown", accessCheck{followed: 1000, checkable: 1000, visible: 900, shown: 900}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			reason, message := test.check.condition("storage:9020")
+			if reason != test.want || (reason == "") != (message == "") {
+				t.Errorf("problem is %q: %q, want %q", reason, message, test.want)
+			}
+		})
+	}
+}
+
+func TestTokenIsRefusedAsLongAsOneOfTheListsIs(t *testing.T) {
+	s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
+	no := status.Error(codes.PermissionDenied, "no")
+	is := func(want bool, when string) {
+		t.Helper()
+		if s.health.has(ReasonTokenRefused) != want {
+			t.Errorf("%s the token counts as refused: %v, want %v", when, !want, want)
+		}
+	}
+	s.health.observeVolumes(refused, no)
+	is(true, "when volumes are not listed")
+	s.health.observeNodes(answered, nil)
+	is(true, "when nodes are listed and volumes are not")
+	s.health.observeVolumes(failed, status.Error(codes.Internal, "oops"))
+	is(true, "when it cannot be told")
+	s.health.observeNodes(refused, no)
+	s.health.observeVolumes(answered, nil)
+	is(true, "when volumes are listed and nodes are not")
+	if len(s.verify) != 0 {
+		t.Error("volumes are inspected with a token that is refused")
+	}
+	s.health.observeNodes(answered, nil)
+	is(false, "when both are listed")
+}
+
+// TestRecovery tells what is done when a problem is over.
+func TestRecovery(t *testing.T) {
+	no := status.Error(codes.Internal, "no")
+	tests := []struct {
+		name           string
+		ends           func(s *Source)
+		settle, reopen int
+	}{
+		{"no problem", func(s *Source) { s.health.observeNodes(answered, nil) }, 0, 0},
+		{"storage failed altogether", func(s *Source) {
+			s.health.observeNodes(failed, no)
+			s.health.observeNodes(answered, nil)
+		}, 1, 0},
+		{"the token was refused", func(s *Source) {
+			s.health.observeNodes(refused, no)
+			s.health.observeNodes(answered, nil)
+		}, 1, 1},
+		{"the token was refused by a storage system that failed later", func(s *Source) {
+			s.health.observeNodes(refused, no)
+			s.health.observeNodes(failed, no)
+			s.health.observeNodes(answered, nil)
+		}, 1, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
+			test.ends(s)
+			if len(s.verify) != test.settle || len(s.reopen) != test.reopen {
+				t.Errorf("volumes are settled: %d, want %d; the watch is opened anew: %d, want %d",
+					len(s.verify), test.settle, len(s.reopen), test.reopen)
+			}
+			if p := s.Conditions(); len(p) > 0 {
+				t.Errorf("%v remains", p)
+			}
+		})
+	}
+}
+
+func TestRefusalNamesTheWayOut(t *testing.T) {
+	s := newSource(Config{TokenFile: "/etc/token"}, volumes.NewIndex(volumes.Options{}))
+	if got := s.health.refusal(status.Error(codes.PermissionDenied, "not you")); !strings.Contains(got, "/etc/token") || !strings.Contains(got, "system.view") {
+		t.Errorf("message is %q", got)
+	}
+}

@@ -1,0 +1,106 @@
+package openstorage
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"k8s.io/klog/v2"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
+)
+
+// Reasons of conditions, as they stand in logs and metrics.
+const (
+	// ReasonUnreachable: the storage API does not answer, or fails to.
+	ReasonUnreachable = "StorageUnreachable"
+	// ReasonTokenRefused: the token is missing, wrong, expired or too weak.
+	ReasonTokenRefused = "StorageTokenRefused"
+	// ReasonTokenUnreadable: the token file cannot be read.
+	ReasonTokenUnreadable = "StorageTokenUnreadable"
+	// ReasonTokenBlind: storage answers, but shows none of the volumes that
+	// Kubernetes has.
+	ReasonTokenBlind = "StorageShowsNothing"
+	// ReasonForeignCluster: storage shows volumes, but none of ours.
+	ReasonForeignCluster = "StorageShowsOtherVolumes"
+	// ReasonShowsTooFew: storage shows some of ours, but many not.
+	ReasonShowsTooFew = "StorageShowsTooFew"
+	// ReasonNoNodes: storage answers with an empty node list.
+	ReasonNoNodes = "StorageShowsNoNodes"
+	// ReasonInvalidText: storage sends text that is not UTF-8.
+	ReasonInvalidText = "StorageSendsInvalidText"
+	// ReasonNoWatch: changes are found by polling only.
+	ReasonNoWatch = "StorageWatchMissing"
+)
+
+// Condition is something that is wrong with the storage API as a whole.
+type Condition struct {
+	Reason string
+	// Message says what is wrong and what to do about it.
+	Message string
+}
+
+// conditions remembers what is wrong at the moment, and tells of every change once,
+// in the log and in a metric.
+type conditions struct {
+	mu     sync.Mutex
+	logger klog.Logger
+	active map[string]Condition // reason -> condition
+}
+
+func newConditions() *conditions {
+	return &conditions{logger: klog.Background(), active: map[string]Condition{}}
+}
+
+// logTo has conditions logged there from now on.
+func (c *conditions) logTo(logger klog.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.logger = logger
+}
+
+// set notes a condition. One that goes on is not told again.
+func (c *conditions) set(reason, message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.active[reason]
+	c.active[reason] = Condition{Reason: reason, Message: message}
+	if known {
+		return
+	}
+	c.logger.Error(nil, "Storage API has a problem", "reason", reason, "detail", message)
+	metrics.StorageProblems.WithLabelValues(reason).Set(1)
+}
+
+// clear ends a condition. It reports whether there was one.
+func (c *conditions) clear(reason string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.active[reason]
+	if !known {
+		return false
+	}
+	delete(c.active, reason)
+	c.logger.Info("Storage API condition cleared", "reason", reason)
+	metrics.StorageProblems.WithLabelValues(reason).Set(0)
+	return true
+}
+
+// has reports whether a condition lasts.
+func (c *conditions) has(reason string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.active[reason]
+	return known
+}
+
+// list returns the conditions of the moment, sorted by reason.
+func (c *conditions) list() []Condition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []Condition
+	for _, reason := range slices.Sorted(maps.Keys(c.active)) {
+		list = append(list, c.active[reason])
+	}
+	return list
+}

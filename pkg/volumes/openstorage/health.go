@@ -1,0 +1,184 @@
+package openstorage
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/status"
+)
+
+// health is how the storage API does as a whole: which conditions last, whether the
+// token is good, and whether calls are held back. It learns from the outcomes of
+// calls, and knows nobody who makes them: what follows is up to the callbacks, which
+// are called with no lock held and return at once.
+type health struct {
+	*conditions
+	breaker *breaker
+
+	endpoint string
+	// tokenFile is empty without one.
+	tokenFile string
+	// rests is how long storage must send no invalid text until that is taken to be
+	// over.
+	rests time.Duration
+	// recovered is called when storage answers that did not.
+	recovered func()
+	// rightsGained is called when a condition is over that a token without rights may
+	// have made.
+	rightsGained func()
+
+	mu sync.Mutex
+	// nodesRefused and volumesRefused are true while the token is refused for the list
+	// of nodes, and of volumes.
+	nodesRefused, volumesRefused bool
+	// invalidText is when storage last sent text that is not UTF-8; zero if never.
+	invalidText time.Time
+}
+
+func newHealth(config *Config) *health {
+	return &health{
+		conditions: newConditions(), breaker: newBreaker(),
+		endpoint: config.Endpoint, tokenFile: config.TokenFile, rests: config.ResyncInterval,
+		recovered: func() {}, rightsGained: func() {},
+	}
+}
+
+// observe sorts the outcome of a call, and trips the breaker while storage as a whole
+// is not there. That a single call fails or takes too long may be the fault of the
+// volume that it asks for.
+func (h *health) observe(err error) kind {
+	k := kindOf(err)
+	switch {
+	case k == answered, k == absent:
+		if h.breaker.reset() {
+			h.recovered()
+		}
+	case k == unreachable, h.tokenRefused(), h.has(ReasonUnreachable):
+		h.breaker.trip()
+	}
+	return k
+}
+
+// tokenRefused reports whether the token is refused for the list of nodes, which
+// tells of no single object.
+func (h *health) tokenRefused() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.nodesRefused
+}
+
+// observeNodes takes the outcome of the node poll, the one call that tells how
+// storage does as a whole.
+func (h *health) observeNodes(k kind, err error) {
+	if k != answered && k != refused {
+		h.set(ReasonUnreachable, fmt.Sprintf("%s does not list its nodes: %s. What was known last is used for now.",
+			h.endpoint, status.Convert(err).Message()))
+		return
+	}
+	if h.clear(ReasonUnreachable) {
+		h.recovered()
+	}
+	h.observeToken(&h.nodesRefused, k, err)
+}
+
+// observeVolumes takes the outcome of the list of volumes.
+func (h *health) observeVolumes(k kind, err error) { h.observeToken(&h.volumesRefused, k, err) }
+
+// observeToken takes the outcome of one of the two calls that tell whether the token
+// is good, and keeps it in one of the two fields.
+func (h *health) observeToken(field *bool, k kind, err error) {
+	if k != answered && k != refused {
+		return
+	}
+	if h.noteToken(field, k, err) {
+		h.rightsGained()
+	}
+}
+
+// noteToken reports whether the token has become good. The condition changes under
+// the same lock as the fields that it is made of.
+func (h *health) noteToken(field *bool, k kind, err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	*field = k == refused
+	if *field {
+		h.set(ReasonTokenRefused, h.refusal(err))
+	}
+	return !h.nodesRefused && !h.volumesRefused && h.clear(ReasonTokenRefused)
+}
+
+func (h *health) refusal(err error) string {
+	remedy := "no tokenFile is configured"
+	if h.tokenFile != "" {
+		remedy = fmt.Sprintf("the token in %s must be valid, and have role system.view or system.admin and group *", h.tokenFile)
+	}
+	return fmt.Sprintf("%s refuses the scheduler: %s; %s.", h.endpoint, status.Convert(err).Message(), remedy)
+}
+
+// observeNodeCount takes the length of the node list. An empty one is not believed.
+func (h *health) observeNodeCount(n int) {
+	if n == 0 {
+		h.set(ReasonNoNodes, "The storage API answers with an empty node list. It is not believed; "+
+			"give the scheduler's token the role system.view and the group *.")
+		return
+	}
+	if h.clear(ReasonNoNodes) {
+		h.rightsGained()
+	}
+}
+
+// observeTokenFile takes the outcome of reading the token; nil for success.
+func (h *health) observeTokenFile(err error) {
+	if err == nil {
+		h.clear(ReasonTokenUnreadable)
+		return
+	}
+	h.set(ReasonTokenUnreadable, err.Error()+". The token read last is used, if there is one.")
+}
+
+// observeInvalidText takes one text that storage sent and that is not UTF-8, as it
+// is taken, and the field that has it.
+func (h *health) observeInvalidText(field, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.invalidText = time.Now()
+	h.set(ReasonInvalidText, fmt.Sprintf("%s sends text that is not UTF-8, in %s: %.64q. "+
+		"It is taken as it stands here, and matches nothing else; correct it in the storage system.", h.endpoint, field, text))
+}
+
+// expire ends the condition of invalid text when every volume and node has been sent
+// without.
+func (h *health) expire() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.invalidText.IsZero() && time.Since(h.invalidText) > h.rests {
+		h.clear(ReasonInvalidText)
+	}
+}
+
+// accessReasons are the conditions that an access check finds.
+var accessReasons = []string{ReasonTokenBlind, ReasonForeignCluster, ReasonShowsTooFew}
+
+// accessMissing reports whether the token may not show all: rights may be given
+// without a new token, so that another check is worth while.
+func (h *health) accessMissing() bool {
+	h.mu.Lock()
+	refused := h.volumesRefused
+	h.mu.Unlock()
+	return refused || slices.ContainsFunc(accessReasons, h.has)
+}
+
+// observeAccess takes the result of an access check.
+func (h *health) observeAccess(c *accessCheck) {
+	reason, message := c.condition(h.endpoint)
+	if reason != "" {
+		h.set(reason, message)
+	}
+	for _, other := range accessReasons {
+		if other != reason && h.clear(other) {
+			h.rightsGained()
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package manifests
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hyperconverge/scheduler/test/controlplane"
+)
+
+// Whoever may read logs learns no token from them, however much is logged: not that of
+// the storage system, nor the scheduler's own, nor those of who reads the metrics.
+func TestSchedulerLogsNoSecrets(t *testing.T) {
+	plane := sharedPlane(t)
+	objects := build(t, "manifests/overlays/secure-storage")
+	plane.apply(t, objects)
+	c := newCluster(t, plane, 2, plane.secureStorage(t))
+	reader := plane.metricsReader(t)
+	for _, format := range []string{"json", "text"} {
+		t.Run(format, func(t *testing.T) {
+			replica := plane.startReplica(t, objects, podOptions{
+				name: "the scheduler", endpoint: c.server.Endpoint(),
+				args: []string{"--v=10", "--logging-format=" + format},
+			})
+			replica.awaitReady(t)
+			c.volume("data-"+format, "n2")
+			c.create(c.pod(format, schedulerName, "data-"+format))
+			c.expectNode(format, "n2")
+			c.create(c.pod("anywhere-"+format, schedulerName)) // a choice, which is logged from 10 on
+			eventually(t, "a pod without volume is bound", func() error {
+				if pod := c.get("anywhere-" + format); pod.Spec.NodeName == "" {
+					return errors.New(message(pod))
+				}
+				return nil
+			})
+			eventually(t, "the metrics can be read", func() error { return replica.get("/metrics", reader) })
+			replica.stop(t)
+			log := replica.output.String()
+			for _, proof := range []string{"tokenreviews", "Plugin scored node for pod"} {
+				if !strings.Contains(log, proof) {
+					t.Errorf("the log does not have %q: it is not that of verbosity 10", proof)
+				}
+			}
+			for _, leaked := range controlplane.Leaks(log, map[string]string{
+				"the token of the storage system":         storageToken,
+				"the scheduler's own token":               replica.token,
+				"the token of somebody who reads metrics": reader,
+			}) {
+				t.Errorf("the log has %s", leaked)
+			}
+		})
+	}
+}
