@@ -654,3 +654,43 @@ func TestMetricOfHeldPods(t *testing.T) {
 		same(s, "a plugin that is closed holds nobody", 0, held(s)-before)
 	})
 }
+
+// A volume that stands in the pod itself is followed for the sake of the pods alone.
+func TestRequestsEndWithThePod(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(s *scene, pod *v1.Pod)
+	}{
+		{name: "deleted", end: func(s *scene, pod *v1.Pod) { s.remove(pod) }},
+		{name: "deleted before PreFilter comes to it again", end: func(s *scene, pod *v1.Pod) {
+			s.remove(pod)
+			s.attempt(pod)
+		}},
+		{name: "reserved", end: func(s *scene, pod *v1.Pod) {
+			s.profile.RunReservePluginsReserve(s.ctx, s.reservable(pod), pod, "n1")
+		}},
+		{name: "left behind by a plugin that is closed", end: func(s *scene, _ *v1.Pod) { s.must(s.pl.Close()) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			play(t, online(1), func(s *scene) {
+				followed := func() bool { return !s.pl.decider.index.Lookup("accounts").FirstSeen.IsZero() }
+				first, second := s.pending(makePod("first").Volume(inTree("accounts")).Obj()), s.pending(makePod("second").Volume(inTree("accounts")).Obj())
+				for range 3 {
+					s.attempt(first)
+					s.pass(grace) // in which it is judged once more
+				}
+				same(s, "followed while two pods wait", true, followed())
+				s.remove(second)
+				same(s, "followed while one pod waits", true, followed())
+				tc.end(s, first)
+				same(s, "followed afterwards", false, followed())
+			})
+		})
+	}
+}
+
+func (s *scene) reservable(pod *v1.Pod) fwk.CycleState {
+	state, _, status := s.preFilter(pod)
+	s.must(status.AsError())
+	return state
+}
