@@ -428,13 +428,13 @@ func TestChangeDuringPreFilter(t *testing.T) {
 			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 		})
 	})
-	t.Run("what was judged for an earlier attempt is judged again for this one", func(t *testing.T) {
+	t.Run("what was decided for an earlier attempt is decided again for this one", func(t *testing.T) {
 		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
 			s.data("data", 1)
 			pod := s.pending(makePod("db", "data").Obj())
 			w := s.pl.waiting
 			earlier := w.compare(w.pods[pod.UID])
-			w.judge(&earlier)
+			w.decide(&earlier)
 			s.attempt(pod)
 			_, valid := w.conclude(&earlier)
 			same(s, "valid", false, valid)
@@ -677,7 +677,7 @@ func TestRequestsEndWithThePod(t *testing.T) {
 				first, second := s.pending(makePod("first").Volume(inTree("accounts")).Obj()), s.pending(makePod("second").Volume(inTree("accounts")).Obj())
 				for range 3 {
 					s.attempt(first)
-					s.pass(grace) // in which it is judged once more
+					s.pass(grace) // in which it is decided about once more
 				}
 				same(s, "followed while two pods wait", true, followed())
 				s.remove(second)

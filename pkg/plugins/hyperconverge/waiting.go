@@ -70,8 +70,8 @@ type waitingPod struct {
 	// rank its place there.
 	queue *podHeap
 	rank  int
-	// asked is set while the pod is to be judged anew.
-	asked bool
+	// rechecked is set while the pod is to be decided about anew.
+	rechecked bool
 }
 
 func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
@@ -155,7 +155,7 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 	w.count(p, p.told.Reason)
 	w.schedule(p, w.grace(p))
 	if since != w.received.Load() || !maps.Equal(present.Annotations, pod.Annotations) {
-		w.ask(p)
+		w.recheck(p)
 	}
 }
 
@@ -178,7 +178,7 @@ func pending(pod *v1.Pod) bool {
 }
 
 // observe takes over what has become of a pod outside of this scheduler. One that is
-// gone leaves; one with other annotations is judged anew, because the scheduling queue
+// gone leaves; one with other annotations is decided about anew, because the scheduling queue
 // does not retry a pod for those.
 func (w *waitingPods) observe(uid types.UID) {
 	w.mu.Lock()
@@ -193,7 +193,7 @@ func (w *waitingPods) observe(uid types.UID) {
 		return
 	}
 	if !maps.Equal(present.Annotations, p.pod.Annotations) {
-		w.ask(p)
+		w.recheck(p)
 	}
 	p.pod = present // in any case, to let go of the version before
 }
