@@ -14,9 +14,10 @@ CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube
 
 CHAOS_BINARIES := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/scheduler bin/webhook
 
-# The packages without Kubernetes' own code are small enough to be compiled a
-# second time for the race detector.
-RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./internal/... ./cmd/sandbox
+# The packages with goroutines. Those of the plugin and the prefer-first pass have
+# kube-scheduler compiled a second time for the race detector.
+RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/plugins/... ./pkg/localfirst/... \
+	./internal/... ./cmd/sandbox
 
 .DEFAULT_GOAL := help
 

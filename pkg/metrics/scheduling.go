@@ -23,7 +23,8 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"profile", "relation"})
 
-	// HeldPods is the number of pods that a storage reason holds back on all nodes.
+	// HeldPods is the number of pods that were turned down on all nodes for a storage
+	// reason, as long as that reason stands.
 	HeldPods = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Subsystem:      Subsystem,
 		Name:           "held_pods",
@@ -31,11 +32,12 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 
-	// WokenPods counts the activations of pods by changes in storage.
+	// WokenPods counts the activations of pods by changes in storage, those for the
+	// sake of a condition included.
 	WokenPods = metrics.NewCounter(&metrics.CounterOpts{
 		Subsystem:      Subsystem,
 		Name:           "woken_pods_total",
-		Help:           "Pods put back into the active queue because a change in storage helps them.",
+		Help:           "Pods put back into the active queue because a change in storage helps them, or changes what they are told.",
 		StabilityLevel: metrics.ALPHA,
 	})
 

@@ -28,7 +28,7 @@ scheduler_hyperconverge_pods_bound_total{profile="hyperconverge-scheduler",relat
 # HELP scheduler_hyperconverge_unknown_volumes_total [ALPHA] Volumes that a pod was scheduled without regard to, because their replicas were unknown or last known too long ago (stale).
 # TYPE scheduler_hyperconverge_unknown_volumes_total counter
 scheduler_hyperconverge_unknown_volumes_total{cause="stale"} 1
-# HELP scheduler_hyperconverge_woken_pods_total [ALPHA] Pods put back into the active queue because a change in storage helps them.
+# HELP scheduler_hyperconverge_woken_pods_total [ALPHA] Pods put back into the active queue because a change in storage helps them, or changes what they are told.
 # TYPE scheduler_hyperconverge_woken_pods_total counter
 scheduler_hyperconverge_woken_pods_total 3
 `

@@ -279,7 +279,7 @@ func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				s.pl.waiting.changed(bm.change)
-				for s.pl.waiting.judgeBatch() {
+				for s.pl.waiting.compareBatch() {
 				}
 			}
 		})

@@ -50,7 +50,7 @@ func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWi
 	}, nil
 }
 
-// isSchedulableAfterPersistentVolumeClaimChange judges the pod anew for claims of the
+// isSchedulableAfterPersistentVolumeClaimChange decides anew for claims of the
 // pod whose binding has changed, an annotation that a verdict depends on, or whether
 // the claim was made for the pod.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
@@ -87,7 +87,7 @@ func sameWishes(a, b map[string]string) bool {
 	return true
 }
 
-// isSchedulableAfterPersistentVolumeChange judges the pod anew for PVs whose claim is
+// isSchedulableAfterPersistentVolumeChange decides anew for PVs whose claim is
 // or was the pod's, if their source or their claim has changed.
 func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	old, now, err := util.As[*v1.PersistentVolume](oldObj, newObj)
@@ -107,12 +107,11 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeChange(logger klog.Lo
 	return pl.reconsider(logger, pod, "A volume of the pod has changed", pv), nil
 }
 
-// claimed reports whether a PV is claimed for a volume of the pod.
 func (pl *Hyperconverge) claimed(pv *v1.PersistentVolume, pod *v1.Pod) bool {
 	return pv != nil && pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.Namespace == pod.Namespace && pl.uses(pod, pv.Spec.ClaimRef.Name)
 }
 
-// uses reports whether a claim is one of the pod, or a disk of its machine (S8).
+// uses reports whether a claim is the pod's, or its virtual machine's (S8).
 func (pl *Hyperconverge) uses(pod *v1.Pod, claim string) bool {
 	return claims.Uses(pod, claim) || slices.Contains(pl.decider.machines.disks(pod), claim)
 }
@@ -129,7 +128,7 @@ func sameClaimRef(a, b *v1.PersistentVolume) bool {
 // unless the PV was made anew between the two.
 func sameHandle(a, b *v1.PersistentVolume) bool { return a.UID == b.UID }
 
-// isSchedulableAfterStorageClassAdd judges those pods anew of which a claim names a
+// isSchedulableAfterStorageClassAdd decides anew about pods of which a claim names a
 // class that was not there.
 func (pl *Hyperconverge) isSchedulableAfterStorageClassAdd(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	_, class, err := util.As[*storagev1.StorageClass](oldObj, newObj)
@@ -168,7 +167,7 @@ func (pl *Hyperconverge) isSchedulableAfterNodeAdd(_ klog.Logger, pod *v1.Pod, o
 	return fwk.QueueSkip, nil
 }
 
-// reconsider judges a pod anew because of an object.
+// reconsider decides about a pod anew because of an object.
 func (pl *Hyperconverge) reconsider(logger klog.Logger, pod *v1.Pod, why string, object klog.KMetadata) fwk.QueueingHint {
 	if !pl.waiting.reconsider(pod.UID) {
 		return fwk.QueueSkip

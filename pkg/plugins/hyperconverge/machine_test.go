@@ -217,7 +217,7 @@ func TestPluggedDisks(t *testing.T) {
 			s.data("root", 1)
 			s.add(volume{name: "plugged", sets: on(2), claim: func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.ClaimRestoreInProgress] = "true" }})
 			pod := s.pending(launcher("target", "vm", "root").Obj())
-			update(s, makeClaim("plugged", "pv-plugged"), func(*v1.PersistentVolumeClaim) {})
+			update(s, makeClaim("plugged", "pv-plugged"), func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.ClaimRestoreInProgress] = "false" })
 			runHints(s, s.pl.isSchedulableAfterPersistentVolumeClaimChange, pod, []hint{
 				{name: "the plugged disk", now: makeClaim("plugged", "pv-plugged"), want: fwk.Queue},
 				{name: "the disk of nobody", now: makeClaim("nobody", "pv-nobody")},

@@ -24,11 +24,12 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	// Read before the index: a change that comes between this and the entry is looked
 	// at afterwards.
 	since := pl.waiting.received.Load()
-	d := pl.decider.decide(pod, found, pl.waiting.request)
+	requests := requests{index: pl.decider.index}
+	d := pl.decider.decide(pod, found, requests.request)
 	d.avoided = pl.avoid.nodes(pod.UID, time.Now())
 	d.localFirst = pl.localFirst
 	d.seed = maphash.String(seed, string(pod.UID))
-	pl.waiting.enter(pod, found, d, since)
+	pl.waiting.enter(pod, found, d, since, requests.followed(d.handles))
 	pl.notices.tell(pod, d)
 
 	if d.Rejection != nil {

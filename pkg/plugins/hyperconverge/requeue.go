@@ -20,13 +20,13 @@ import (
 
 // How a change comes to a pod that waits:
 //
-//	changed, observe, hints  put down what may have changed for whom   (backlog)
-//	judge                    decides anew, compares with the baseline
+//	changed, observe         note what may have changed for whom (backlog)
+//	decide                   decides anew, and compares with the baseline
 //	conclude                 makes that the baseline, and schedules the pod if it
 //	                         fares better or would be told something else (agenda)
 //	activateScheduled        activates, at a limited rate
 //
-// Whatever was judged is the next baseline, be the answer yes or no, so that a pod is
+// Whatever was decided is the next baseline, better or not, so that a pod is
 // activated once for each improvement, and not again by every change if another plugin
 // keeps it from coming through PreFilter.
 //
@@ -58,8 +58,8 @@ const (
 
 // backlog is what has to be looked at.
 type backlog struct {
-	// asked are single pods.
-	asked []*waitingPod
+	// rechecks are single pods.
+	rechecks []*waitingPod
 	// changes are volumes that have changed, oldest first.
 	changes []volumeChange
 	// walked is the last change that concerns all pods and that the walk under way
@@ -95,10 +95,11 @@ type opening struct {
 
 // changed takes a change of the index. It is called by the index and returns at once.
 func (w *waitingPods) changed(change volumes.Change) {
-	if len(change.Volumes) == 0 && len(change.Nodes) == 0 && !change.Cluster {
-		return // what somebody has asked the index for
-	}
 	opened, matters := opened(change.Nodes)
+	matters = matters || change.Cluster
+	if !matters && len(change.Volumes) == 0 {
+		return // no decision depends on it
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	number := w.received.Add(1)
@@ -106,7 +107,7 @@ func (w *waitingPods) changed(change volumes.Change) {
 	if len(change.Volumes) > 0 && len(w.pods) > 0 {
 		w.changes = append(w.changes, volumeChange{number: number, handles: change.Volumes})
 	}
-	if matters || change.Cluster {
+	if matters {
 		w.wanted = number
 	}
 	w.notifyRun()
@@ -139,11 +140,11 @@ func (o *openings) add(number uint64, changes []volumes.NodeChange) {
 	}
 }
 
-// ask has a pod judged anew. The caller holds the lock.
-func (w *waitingPods) ask(p *waitingPod) {
-	if !p.asked {
-		p.asked = true
-		w.asked = append(w.asked, p)
+// recheck has a pod decided about anew. The caller holds the lock.
+func (w *waitingPods) recheck(p *waitingPod) {
+	if !p.rechecked {
+		p.rechecked = true
+		w.rechecks = append(w.rechecks, p)
 		w.notifyRun()
 	}
 }
@@ -156,13 +157,13 @@ func (w *waitingPods) notifyRun() {
 	}
 }
 
-// run judges and activates pods until the context ends.
+// run decides about pods and activates them until the context ends.
 func (w *waitingPods) run(ctx context.Context) {
 	logger := klog.FromContext(ctx)
 	var last time.Time
 	for ctx.Err() == nil {
 		// Of many pods, first those are found that go first.
-		if more := w.judgeBatch(); more && time.Since(last) < activationInterval {
+		if more := w.compareBatch(); more && time.Since(last) < activationInterval {
 			continue
 		} else if more {
 			w.notifyRun()
@@ -181,18 +182,18 @@ func (w *waitingPods) run(ctx context.Context) {
 	}
 }
 
-// judgeBatch judges some of the pods that the changes so far may concern, and reports
+// compareBatch decides about some of the pods that the changes may concern, and reports
 // whether there are more. It decides without the lock: PreFilter must not wait.
-func (w *waitingPods) judgeBatch() (more bool) {
+func (w *waitingPods) compareBatch() (more bool) {
 	w.mu.Lock()
 	batch, more := w.take()
 	w.mu.Unlock()
 	for i := range batch {
 		c := &batch[i]
-		w.judge(c)
+		w.decide(c)
 		w.mu.Lock()
 		if _, valid := w.conclude(c); !valid && w.waits(c.waitingPod) {
-			w.ask(c.waitingPod) // somebody else was faster, who may have seen less
+			w.recheck(c.waitingPod) // somebody else was faster, who may have seen less
 		}
 		w.mu.Unlock()
 	}
@@ -236,12 +237,12 @@ func (w *waitingPods) take() (batch []comparison, more bool) {
 }
 
 // next is one step through the backlog: a pod, which may be nil, and the number of the
-// change that it is to be judged for, unless it has seen that.
+// change for which it is to be decided about anew, unless it has seen that.
 func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
 	switch {
-	case len(w.asked) > 0:
-		p, w.asked = w.asked[0], tail(w.asked)
-		p.asked = false
+	case len(w.rechecks) > 0:
+		p, w.rechecks = w.rechecks[0], tail(w.rechecks)
+		p.rechecked = false
 		return p, ^uint64(0), true
 	case len(w.changes) > 0:
 		c := &w.changes[0]
@@ -283,16 +284,16 @@ func tail[T any](list []T) []T {
 	return list[1:]
 }
 
-// judge decides about a pod anew, without the lock. Storage is not asked about what the
-// index does not know: PreFilter has done that.
-func (w *waitingPods) judge(c *comparison) {
+// decide decides about a pod anew, without the lock. It requests no volumes: PreFilter
+// has done that.
+func (w *waitingPods) decide(c *comparison) {
 	found := w.decider.claimsOf(c.pod)
 	c.decision = w.decider.decide(c.pod, found, w.decider.index.Lookup)
 	c.improved = c.improves()
 	c.next = newBaseline(found, c.decision, c.since)
 }
 
-// conclude makes what was judged the baseline and reports whether the pod is to be
+// conclude makes what was decided the baseline and reports whether the pod is to be
 // tried again, for which it is scheduled. It is not valid if the pod has another
 // baseline by now, or waits no more. The caller holds the lock.
 func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
@@ -301,10 +302,12 @@ func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
 		return false, false
 	}
 	if handles := c.decision.handles; !slices.Equal(p.handles, handles) {
+		requests := requests{index: w.decider.index}
 		for _, handle := range handles {
-			w.request(handle)
+			requests.request(handle)
 		}
-		w.release(p.handles)
+		w.release(p.requested)
+		p.requested = requests.followed(handles)
 	}
 	w.rebase(p, c.next, c.decision.handles)
 	rejected := p.baseline.rejected()
@@ -367,7 +370,7 @@ func (c *comparison) opens() bool {
 	return c.baseline.since < c.openings.forgotten
 }
 
-// reconsider judges a pod at once, and reports whether the scheduling queue is to
+// reconsider decides about a pod at once, and reports whether the scheduling queue is to
 // requeue it; the queue must have done with the pod otherwise. It answers yes for a pod
 // that is not known.
 func (w *waitingPods) reconsider(uid types.UID) (requeue bool) {
@@ -380,7 +383,7 @@ func (w *waitingPods) reconsider(uid types.UID) (requeue bool) {
 		}
 		c := w.compare(p)
 		w.mu.Unlock()
-		w.judge(&c)
+		w.decide(&c)
 		w.mu.Lock()
 		if requeue, valid := w.conclude(&c); valid {
 			if requeue {
@@ -404,7 +407,7 @@ func (w *waitingPods) baselineOf(uid types.UID) *baseline {
 // agenda says which pods are to be activated, and when. A pod is in one of the three at
 // most.
 type agenda struct {
-	// inGrace are judged anew when their time has come.
+	// inGrace are decided about anew when their time has come.
 	inGrace podHeap
 	// helped fare better than when they were tried last.
 	helped limitedHeap
@@ -460,12 +463,12 @@ func (w *waitingPods) grace(p *waitingPod) *podHeap {
 	return &w.inGrace
 }
 
-// takeDue has the pods judged whose grace period is over.
+// takeDue has the pods rechecked whose grace period is over.
 func (w *waitingPods) takeDue(now time.Time) {
-	for len(w.inGrace.pods) > 0 && !w.inGrace.pods[0].baseline.heldUntil.After(now) && len(w.asked) < batchSize {
+	for len(w.inGrace.pods) > 0 && !w.inGrace.pods[0].baseline.heldUntil.After(now) && len(w.rechecks) < batchSize {
 		p := w.inGrace.pods[0]
 		w.schedule(p, nil)
-		w.ask(p)
+		w.recheck(p)
 	}
 }
 

@@ -202,7 +202,7 @@ type plain struct {
 }
 
 func (w *world) decide(pod *v1.Pod) *decision {
-	return w.pl.decider.decide(pod, w.pl.decider.claims.Of(pod), w.pl.decider.index.Lookup)
+	return w.pl.decider.decide(pod, w.pl.decider.claimsOf(pod), w.pl.decider.index.Lookup)
 }
 
 // requeues reports whether a pod with another decision is to be tried again.
@@ -386,6 +386,10 @@ func (t *tries) hint(old, now *v1.PersistentVolumeClaim) {
 }
 
 func (t *tries) attempt(pod *v1.Pod) {
+	if present, err := t.pl.waiting.lister.Pods(namespace).Get(pod.Name); err != nil || present.UID != pod.UID {
+		t.requeue(namespace + "/" + pod.Name) // the scheduling queue does not have it yet
+		return
+	}
 	state, _, status := t.preFilter(pod)
 	if d, err := decisionOf(state); err == nil {
 		t.last[pod.UID] = &plain{last: d}

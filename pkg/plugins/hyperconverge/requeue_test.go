@@ -428,13 +428,13 @@ func TestChangeDuringPreFilter(t *testing.T) {
 			same(s, "activated", []string{"shop/db"}, s.queue.taken())
 		})
 	})
-	t.Run("what was judged for an earlier attempt is judged again for this one", func(t *testing.T) {
+	t.Run("what was decided for an earlier attempt is decided again for this one", func(t *testing.T) {
 		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
 			s.data("data", 1)
 			pod := s.pending(makePod("db", "data").Obj())
 			w := s.pl.waiting
 			earlier := w.compare(w.pods[pod.UID])
-			w.judge(&earlier)
+			w.decide(&earlier)
 			s.attempt(pod)
 			_, valid := w.conclude(&earlier)
 			same(s, "valid", false, valid)
@@ -466,10 +466,11 @@ func (l *hookedNamespace) Get(name string) (*v1.Pod, error) {
 func (s *scene) beginAttempt(pod *v1.Pod) (enter func()) {
 	w := s.pl.waiting
 	since := w.received.Load()
-	found := s.pl.decider.claims.Of(pod)
-	d := s.pl.decider.decide(pod, found, w.request)
+	found := s.pl.decider.claimsOf(pod)
+	requests := requests{index: s.pl.decider.index}
+	d := s.pl.decider.decide(pod, found, requests.request)
 	return func() {
-		w.enter(pod, found, d, since)
+		w.enter(pod, found, d, since, requests.followed(d.handles))
 		s.settle()
 	}
 }
@@ -652,4 +653,44 @@ func TestMetricOfHeldPods(t *testing.T) {
 		s.must(s.pl.Close())
 		same(s, "a plugin that is closed holds nobody", 0, held(s)-before)
 	})
+}
+
+// A volume that stands in the pod itself is followed for the sake of the pods alone.
+func TestRequestsEndWithThePod(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(s *scene, pod *v1.Pod)
+	}{
+		{name: "deleted", end: func(s *scene, pod *v1.Pod) { s.remove(pod) }},
+		{name: "deleted before PreFilter comes to it again", end: func(s *scene, pod *v1.Pod) {
+			s.remove(pod)
+			s.attempt(pod)
+		}},
+		{name: "reserved", end: func(s *scene, pod *v1.Pod) {
+			s.profile.RunReservePluginsReserve(s.ctx, s.reservable(pod), pod, "n1")
+		}},
+		{name: "left behind by a plugin that is closed", end: func(s *scene, _ *v1.Pod) { s.must(s.pl.Close()) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			play(t, online(1), func(s *scene) {
+				followed := func() bool { return !s.pl.decider.index.Lookup("accounts").FirstSeen.IsZero() }
+				first, second := s.pending(makePod("first").Volume(inTree("accounts")).Obj()), s.pending(makePod("second").Volume(inTree("accounts")).Obj())
+				for range 3 {
+					s.attempt(first)
+					s.pass(grace) // in which it is decided about once more
+				}
+				same(s, "followed while two pods wait", true, followed())
+				s.remove(second)
+				same(s, "followed while one pod waits", true, followed())
+				tc.end(s, first)
+				same(s, "followed afterwards", false, followed())
+			})
+		})
+	}
+}
+
+func (s *scene) reservable(pod *v1.Pod) fwk.CycleState {
+	state, _, status := s.preFilter(pod)
+	s.must(status.AsError())
+	return state
 }

@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
 
@@ -52,9 +53,10 @@ type waitingPod struct {
 	pod *v1.Pod
 	// baseline is what was decided last, by PreFilter or since.
 	baseline *baseline
-	// handles are the volumes that baseline depends on, each requested once until the
-	// pod leaves. The slice is not changed.
-	handles []string
+	// handles are the volumes that baseline depends on, and requested are those of them
+	// that the index follows for the pod's sake, once each, until it leaves. The slices
+	// are not changed.
+	handles, requested []string
 	// links are the pod's places in byHandle, one for each handle.
 	links []podLink
 	// told is the rejection that stands in the pod's condition, or will when the pod
@@ -68,8 +70,8 @@ type waitingPod struct {
 	// rank its place there.
 	queue *podHeap
 	rank  int
-	// asked is set while the pod is to be judged anew.
-	asked bool
+	// rechecked is set while the pod is to be decided about anew.
+	rechecked bool
 }
 
 func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
@@ -82,20 +84,51 @@ func newWaitingPods(decider *decider, lister corelisters.PodLister, activate fun
 	}
 }
 
-// request looks a volume up for a pod that may come to wait for it, and has the index
-// follow it for the pod's sake. Each request is followed by one release.
-func (w *waitingPods) request(handle string) volumes.Entry { return w.decider.index.Request(handle) }
+// requests are the volumes that are requested for one pod.
+type requests struct {
+	index *volumes.Index
+	// refused are the handles that the index does not follow, nil for nearly all pods.
+	refused sets.Set[string]
+}
+
+// request looks a volume up for a pod that comes to wait for it, so that the index
+// follows it, and has it inspected if it is not known.
+func (r *requests) request(handle string) volumes.Entry {
+	entry := r.index.Request(handle)
+	if entry.FirstSeen.IsZero() {
+		if r.refused == nil {
+			r.refused = sets.New[string]()
+		}
+		r.refused.Insert(handle)
+	}
+	return entry
+}
+
+// followed returns those of the requested handles that have to be released.
+func (r *requests) followed(handles []string) []string {
+	if r.refused == nil {
+		return handles
+	}
+	var followed []string
+	for _, handle := range handles {
+		if !r.refused.Has(handle) {
+			followed = append(followed, handle)
+		}
+	}
+	return followed
+}
 
 // release takes requests back.
-func (w *waitingPods) release(handles []string) {
-	for _, handle := range handles {
+func (w *waitingPods) release(requested []string) {
+	for _, handle := range requested {
 		w.decider.index.Release(handle)
 	}
 }
 
 // enter notes what PreFilter has decided about a pod; since is what received was
-// before. Pods that the decision does not concern wait for nothing.
-func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, since uint64) {
+// before, and requested are the handles to be released when the pod leaves. Pods that
+// the decision does not concern wait for nothing.
+func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, since uint64, requested []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p, waits := w.pods[pod.UID]
@@ -106,7 +139,7 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 		if waits {
 			w.remove(p)
 		}
-		w.release(d.handles)
+		w.release(requested)
 		return
 	}
 	if !waits {
@@ -115,13 +148,14 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 		w.list = append(w.list, p)
 	}
 	p.pod = present
-	w.release(p.handles) // PreFilter has requested all of its own
+	w.release(p.requested)
+	p.requested = requested
 	w.rebase(p, newBaseline(found, d, since), d.handles)
 	p.told = p.baseline.rejection
 	w.count(p, p.told.Reason)
 	w.schedule(p, w.grace(p))
 	if since != w.received.Load() || !maps.Equal(present.Annotations, pod.Annotations) {
-		w.ask(p)
+		w.recheck(p)
 	}
 }
 
@@ -144,7 +178,7 @@ func pending(pod *v1.Pod) bool {
 }
 
 // observe takes over what has become of a pod outside of this scheduler. One that is
-// gone leaves; one with other annotations is judged anew, because the scheduling queue
+// gone leaves; one with other annotations is decided about anew, because the scheduling queue
 // does not retry a pod for those.
 func (w *waitingPods) observe(uid types.UID) {
 	w.mu.Lock()
@@ -159,7 +193,7 @@ func (w *waitingPods) observe(uid types.UID) {
 		return
 	}
 	if !maps.Equal(present.Annotations, p.pod.Annotations) {
-		w.ask(p)
+		w.recheck(p)
 	}
 	p.pod = present // in any case, to let go of the version before
 }
@@ -187,7 +221,7 @@ func (w *waitingPods) remove(p *waitingPod) {
 	w.count(p, "")
 	w.schedule(p, nil)
 	w.unlink(p)
-	w.release(p.handles)
+	w.release(p.requested)
 	delete(w.pods, p.pod.UID)
 	end := len(w.list) - 1
 	last := w.list[end]
