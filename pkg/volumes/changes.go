@@ -15,10 +15,8 @@ type Change struct {
 	// stale, or the Kubernetes node behind one of their holders.
 	Volumes []string
 	// Nodes are the Kubernetes nodes that changed from the view that was told of
-	// last to the one of Generation, in the order of their names.
+	// last to the present one, in the order of their names.
 	Nodes []NodeChange
-	// Generation is that of the view in which the nodes are visible.
-	Generation uint64
 	// Cluster says that the storage API has been reached for the first time, has
 	// been out of reach for longer than MaxStaleness, or has come back.
 	Cluster bool

@@ -36,7 +36,6 @@ func (ix *Index) step() (next int64) {
 	}
 
 	var subscribers []func(Change)
-	change.Generation = ix.view.Load().generation
 	change.Volumes, change.Requested, subscribers = ix.changes.take()
 	if len(change.Volumes) > 0 || len(change.Requested) > 0 || len(change.Nodes) > 0 || len(change.Problems) > 0 || change.Cluster {
 		for _, tell := range subscribers {

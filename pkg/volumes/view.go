@@ -80,9 +80,6 @@ func (v *View) Reached() bool { return v.reached }
 // CSINode or a record of an older list is evidence of the driver, else NoDriver.
 func (v *View) Fresh() bool { return v.fresh }
 
-// Generation is greater for every view than for all before it.
-func (v *View) Generation() uint64 { return v.generation }
-
 // Problems lists what cannot be taken as written on the nodes, sorted by node. The
 // slice must not be changed.
 func (v *View) Problems() []NodeProblem { return v.problems }
