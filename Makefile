@@ -12,6 +12,8 @@ CONTROLPLANE_LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)
 
 CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube-scheduler bin/kubectl
 
+CHAOS_BINARIES := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/scheduler bin/webhook
+
 # The packages with goroutines. Those of the plugin and the prefer-first pass have
 # kube-scheduler compiled a second time for the race detector.
 RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/plugins/... ./pkg/localfirst/... \
@@ -52,9 +54,15 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 	fi
 
 .PHONY: test-integration
-test-integration: ## Run scheduler, webhook and manifests against a real kube-apiserver and etcd
+test-integration: $(CHAOS_BINARIES) ## Run scheduler, webhook and manifests against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
-	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/...
+	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/...
+
+.PHONY: chaos
+chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, write docs/reliability.md; ROWS=regexp SOAK=10m SEED=n
+	@go test -c -o bin/chaos.test ./test/chaos
+	@cd test/chaos && CHAOS=all ROWS='$(ROWS)' SOAK='$(SOAK)' SEED='$(SEED)' REPORT=docs/reliability.md \
+		../../bin/chaos.test -test.run 'TestChaos|TestSoak' -test.timeout 90m
 
 .PHONY: conformance
 conformance: ## Run our client against the real OpenStorage SDK server code

@@ -24,9 +24,6 @@ type Pod struct {
 	// StoragePod is set for the storage system's own CSI pods (F11).
 	StoragePod bool
 	Machine    Machine
-	// Attachment is set for the pods by which KubeVirt plugs a disk into a running
-	// machine: they have to be where it runs, so that F7 does not apply (S8).
-	Attachment bool
 }
 
 // TierScores is what a node is worth by its nearest relation to a replica node,
@@ -100,8 +97,8 @@ func (p *Plan) confine(pod Pod) *Rejection {
 			return rejection
 		}
 	}
-	if pod.Off || pod.Attachment {
-		return nil // S1, S8: F7 does not apply
+	if pod.Off {
+		return nil // S1: F7 does not apply
 	}
 	return p.forbidReplicas(pod.Volumes)
 }

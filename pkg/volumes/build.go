@@ -214,11 +214,7 @@ func (t *nodeTable) holders(v *View, who *identity, nodeOf map[string]string) []
 		holders[ref] = h
 	}
 	at := func(id string) holder {
-		h := holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)}
-		if h.node != nil && who.lacksDriver(h.node.Name) {
-			h.state = placement.NoDriver
-		}
-		return h
+		return holder{node: v.nodes[nodeOf[id]], state: t.state(id, v.nodesFresh)}
 	}
 	for address, name := range t.addresses(nodeOf) {
 		if node := v.nodes[name]; node != nil {

@@ -280,9 +280,6 @@ func (o *oracle) holder(id string) oracleHolder {
 		return oracleHolder{}
 	}
 	name := o.picture.nodes[id]
-	if name != "" && o.lacksDriver(name) {
-		return oracleHolder{name, placement.NoDriver}
-	}
 	return oracleHolder{name, o.ownState(id)}
 }
 

@@ -245,10 +245,11 @@ func newVolume(o *Observation, nodes *nodeIDs) (Volume, error) {
 // newLargeVolume copies the holders of the replica sets, which end at these bounds.
 func newLargeVolume(flat []NodeRef, bounds []int) *largeVolume {
 	large := &largeVolume{sets: make([][]NodeRef, 0, len(bounds))}
-	flat = slices.Clone(flat)
+	holders := make([]NodeRef, len(flat)) // a clone would have the caller's array escape
+	copy(holders, flat)
 	start := 0
 	for _, end := range bounds {
-		large.sets = append(large.sets, flat[start:end:end])
+		large.sets = append(large.sets, holders[start:end:end])
 		start = end
 	}
 	return large

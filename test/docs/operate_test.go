@@ -31,7 +31,7 @@ func TestOperateNamesAllThatTheSchedulerTells(t *testing.T) {
 		{"metric", "pkg/metrics/*.go", metricName, 16},
 		{"event", "pkg/plugins/hyperconverge/notices.go", constant("Event"), 3},
 		{"reason", "pkg/placement/verdict.go", constant("Reason"), 16},
-		{"problem", "pkg/volumes/openstorage/problems.go", constant("Reason"), 7},
+		{"problem", "pkg/volumes/openstorage/conditions.go", constant("Reason"), 7},
 	} {
 		t.Run("every "+tc.what+" is explained", func(t *testing.T) {
 			found := search(t, tc.files, tc.find)

@@ -25,8 +25,13 @@ const (
 	KubectlBinary = "kubectl"
 )
 
-var binaries = []string{
-	etcdBinary, apiServerBinary, controllerManagerBinary, defaultSchedulerBinary, schedulerBinary,
+// binaries are those that are run.
+func (o *Options) binaries() []string {
+	names := []string{etcdBinary, apiServerBinary, controllerManagerBinary}
+	if !o.WithoutSchedulers {
+		names = append(names, defaultSchedulerBinary, schedulerBinary)
+	}
+	return names
 }
 
 // versionTimeout is generous: asking for a version takes a tenth of a second on
@@ -35,7 +40,7 @@ const versionTimeout = 20 * time.Second
 
 // checkBinaries asks every executable for its version, so that a missing or
 // broken one is named before anything runs.
-func checkBinaries(ctx context.Context, dir string) error {
+func checkBinaries(ctx context.Context, dir string, binaries []string) error {
 	failures := make([]error, len(binaries))
 	var wg sync.WaitGroup
 	for i, name := range binaries {

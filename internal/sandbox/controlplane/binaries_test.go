@@ -23,7 +23,7 @@ func TestCheckBinaries(t *testing.T) {
 		"one complains":      {apiServer: "#!/bin/sh\necho no libc >&2\nexit 127\n", mode: 0o700, want: []string{"kube-apiserver is broken", "exit status 127", "no libc"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir, binaries := t.TempDir(), (&Options{}).binaries()
 			for _, binary := range binaries {
 				content, mode := works, fs.FileMode(0o700)
 				if binary == apiServerBinary {
@@ -36,7 +36,7 @@ func TestCheckBinaries(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := checkBinaries(t.Context(), dir)
+			err := checkBinaries(t.Context(), dir, binaries)
 			if len(row.want) == 0 {
 				if err != nil {
 					t.Errorf("checkBinaries() = %v", err)

@@ -46,7 +46,9 @@ type Options struct {
 	StorageEndpoint, StorageTokenFile string
 	// APIServerPort and SchedulerPort are 0 for any free port.
 	APIServerPort, SchedulerPort int
-	Console                      *console.Console
+	// WithoutSchedulers is for callers that run schedulers of their own.
+	WithoutSchedulers bool
+	Console           *console.Console
 }
 
 // The flags that choose ports, for error messages.
@@ -85,7 +87,7 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 		return nil, err
 	}
 	o.Console.Status("asking the control plane binaries for their versions")
-	if err := checkBinaries(ctx, o.BinDir); err != nil {
+	if err := checkBinaries(ctx, o.BinDir, o.binaries()); err != nil {
 		return nil, err
 	}
 	if err := cp.reserved.reserve(o); err != nil {
@@ -119,16 +121,18 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	return cp, nil
 }
 
-// StartControllers runs the controller manager and both schedulers and returns
-// when all of them are ready.
+// StartControllers runs the controller manager and both schedulers, unless these
+// are not wanted, and returns when all of them are ready.
 func (cp *ControlPlane) StartControllers(ctx context.Context) error {
 	o, c := &cp.options, cp.credentials
+	components := []component{o.controllerManager(c, cp.reserved.controllerManager)}
+	if !o.WithoutSchedulers {
+		components = append(components,
+			o.scheduler(c, cp.reserved.scheduler, cp.config),
+			o.defaultScheduler(c, cp.reserved.defaultScheduler))
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, component := range []component{
-		o.scheduler(c, cp.reserved.scheduler, cp.config),
-		o.controllerManager(c, cp.reserved.controllerManager),
-		o.defaultScheduler(c, cp.reserved.defaultScheduler),
-	} {
+	for _, component := range components {
 		group.Go(func() error { return cp.run(ctx, component) })
 	}
 	return group.Wait()

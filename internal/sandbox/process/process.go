@@ -42,8 +42,11 @@ type Process struct {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// signal sends sig to the process and to all that it started itself.
-func (p *Process) signal(sig syscall.Signal) {
+// Pid is the number of the process, which is somebody else's once it has ended.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends sig to the process and to all that it started itself.
+func (p *Process) Signal(sig syscall.Signal) {
 	select {
 	case <-p.done:
 		return // its number may belong to somebody else by now
@@ -142,11 +145,11 @@ func (p *Process) end(patience <-chan struct{}) {
 	p.stopped = true
 	p.mu.Unlock()
 
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-patience:
-		p.signal(syscall.SIGKILL)
+		p.Signal(syscall.SIGKILL)
 		<-p.done
 	}
 }

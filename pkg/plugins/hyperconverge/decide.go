@@ -148,7 +148,8 @@ func (dec *decider) gather(d *decision, p *placement.Pod, pod *v1.Pod, found []c
 	var problems []placement.Problem
 	p.PodPolicy, problems = placement.PodPolicyOf(pod.Annotations)
 	d.complain(pod, problems...)
-	p.Machine, p.Attachment = dec.machines.of(pod), dec.machines.attachment(pod)
+	p.Off = p.Off || dec.machines.attachment(pod) // it has its node already (S8)
+	p.Machine = dec.machines.of(pod)
 	p.Volumes = make([]placement.Volume, 0, concerned)
 	d.handles = make([]string, 0, concerned)
 	for i := range found {

@@ -308,6 +308,7 @@ func TestAttachmentPods(t *testing.T) {
 		s.data("data", 2)
 		same(s, "verdicts on another pod", []string{placement.ReasonRemoteOnly, "ok", placement.ReasonOffline}, s.verdicts(makePod("db", "shared").Obj()))
 		same(s, "F7: verdicts on the attachment pod", []string{"ok", "ok", placement.ReasonOffline}, s.verdicts(attachment("shared").Obj()))
+		same(s, "S1: scores of the attachment pod", nil, s.scores(attachment("data").Obj()))
 		same(s, "F5, F6: verdicts on a strict one", []string{"left out", "ok", "left out"}, s.verdicts(strict(attachment("data"))))
 	})
 }

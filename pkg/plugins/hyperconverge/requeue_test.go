@@ -694,3 +694,18 @@ func (s *scene) reservable(pod *v1.Pod) fwk.CycleState {
 	s.must(status.AsError())
 	return state
 }
+
+// A pod whose handle was one too many must not take back the request of another.
+func TestRefusedRequestIsNotReleased(t *testing.T) {
+	index := volumes.NewIndex(volumes.Options{})
+	for i := range volumes.MaxUnclaimed {
+		index.Request(fmt.Sprint("invented-", i))
+	}
+	refused, accepted := requests{index: index}, requests{index: index}
+	refused.request("late")
+	index.Release("invented-0")
+	accepted.request("late")
+	same(t, "to be released of the refused", nil, refused.followed([]string{"late"}))
+	same(t, "to be released of the accepted", []string{"late"}, accepted.followed([]string{"late"}))
+	same(t, "to be released of a pod with both", []string{"1001"}, refused.followed([]string{"1001", "late"}))
+}

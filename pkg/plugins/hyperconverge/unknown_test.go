@@ -286,3 +286,30 @@ func TestStorageAPIDown(t *testing.T) {
 		})
 	})
 }
+
+func TestVolumeThatOnlyAPodNamesIsForgottenWithIt(t *testing.T) {
+	followed := func(s *scene) bool { return !s.pl.decider.index.Lookup("4242").FirstSeen.IsZero() }
+	for _, test := range []struct {
+		name string
+		ends func(s *scene, pod *v1.Pod)
+	}{
+		{"when the pod is placed or gone", func(s *scene, pod *v1.Pod) { s.pl.waiting.leave(pod.UID) }},
+		{"when the plugin is closed", func(s *scene, _ *v1.Pod) { s.pl.waiting.leaveAll() }},
+	} {
+		t.Run("section 7: "+test.name, func(t *testing.T) {
+			play(t, online(3), func(s *scene) {
+				pod := s.pending(makePod("a").Volume(inTree("4242")).Obj())
+				for range 3 {
+					s.attempt(pod)
+				}
+				if !followed(s) {
+					s.Fatal("the volume is not followed while the pod waits")
+				}
+				test.ends(s, pod)
+				if followed(s) {
+					s.Error("the volume is still followed")
+				}
+			})
+		})
+	}
+}
