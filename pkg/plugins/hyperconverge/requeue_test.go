@@ -210,14 +210,10 @@ func TestRequeue(t *testing.T) {
 			name: "a storage record finds its Kubernetes node and activates the pod", set: setting{nodes: []string{"", "NoDriver"}}, activated: true,
 			pod: func(s *scene) *v1.Pod {
 				s.data("data", 2)
-				s.nodeState(1, placement.Online)
+				s.nodeState(2, placement.Online)
 				return strict(makePod("db", "data"))
 			},
-			change: func(s *scene) {
-				s.storage.nodes[storageID(2)] = volumes.StorageNode{ID: storageID(2), State: placement.Online}
-				s.storage.tellNodes()
-				s.create(makeCSINode(2))
-			},
+			change: func(s *scene) { s.create(makeCSINode(2)) },
 		},
 		{
 			name: "section 2: the pod is no longer strict", activated: true,
