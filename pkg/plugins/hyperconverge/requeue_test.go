@@ -210,14 +210,10 @@ func TestRequeue(t *testing.T) {
 			name: "a storage record finds its Kubernetes node and activates the pod", set: setting{nodes: []string{"", "NoDriver"}}, activated: true,
 			pod: func(s *scene) *v1.Pod {
 				s.data("data", 2)
-				s.nodeState(1, placement.Online)
+				s.nodeState(2, placement.Online)
 				return strict(makePod("db", "data"))
 			},
-			change: func(s *scene) {
-				s.storage.nodes[storageID(2)] = volumes.StorageNode{ID: storageID(2), State: placement.Online}
-				s.storage.tellNodes()
-				s.create(makeCSINode(2))
-			},
+			change: func(s *scene) { s.create(makeCSINode(2)) },
 		},
 		{
 			name: "section 2: the pod is no longer strict", activated: true,
@@ -693,4 +689,19 @@ func (s *scene) reservable(pod *v1.Pod) fwk.CycleState {
 	state, _, status := s.preFilter(pod)
 	s.must(status.AsError())
 	return state
+}
+
+// A pod whose handle was one too many must not take back the request of another.
+func TestRefusedRequestIsNotReleased(t *testing.T) {
+	index := volumes.NewIndex(volumes.Options{})
+	for i := range volumes.MaxUnclaimed {
+		index.Request(fmt.Sprint("invented-", i))
+	}
+	refused, accepted := requests{index: index}, requests{index: index}
+	refused.request("late")
+	index.Release("invented-0")
+	accepted.request("late")
+	same(t, "to be released of the refused", nil, refused.followed([]string{"late"}))
+	same(t, "to be released of the accepted", []string{"late"}, accepted.followed([]string{"late"}))
+	same(t, "to be released of a pod with both", []string{"1001"}, refused.followed([]string{"1001", "late"}))
 }
