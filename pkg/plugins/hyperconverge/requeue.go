@@ -1,19 +1,14 @@
 package hyperconverge
 
 import (
-	"cmp"
-	"container/heap"
 	"context"
 	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
 
-	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -24,7 +19,7 @@ import (
 //	decide                   decides anew, and compares with the baseline
 //	conclude                 makes that the baseline, and schedules the pod if it
 //	                         fares better or would be told something else (agenda)
-//	activateScheduled        activates, at a limited rate
+//	activateScheduled        activates, at a limited rate (activate.go)
 //
 // Whatever was decided is the next baseline, better or not, so that a pod is
 // activated once for each improvement, and not again by every change if another plugin
@@ -35,21 +30,6 @@ import (
 // its backoff only while other pods are there to be tried.
 
 const (
-	// helpedPerSecond is how many pods are activated for having been helped.
-	// Activation ignores the backoff of a pod, so that all pods at once, when storage
-	// comes back, would stand before every new pod. The rate is what kube-scheduler
-	// places in a second, and lets 100 000 pods through before the scheduling queue
-	// would flush them by itself, after five minutes.
-	helpedPerSecond = 500
-	// helpedAtOnce is how many of them are activated without delay.
-	helpedAtOnce = 100
-	// outdatedPerSecond is how many pods are activated for the sake of what their
-	// condition says. Nothing else depends on it.
-	outdatedPerSecond = 20
-	outdatedAtOnce    = 20
-	// activationInterval is the time between two activations while pods are left.
-	activationInterval = 20 * time.Millisecond
-
 	// batchSize bounds what is looked at in one go under the lock.
 	batchSize = 64
 	// openingsKept bounds the memory of nodes that have opened.
@@ -402,141 +382,4 @@ func (w *waitingPods) baselineOf(uid types.UID) *baseline {
 		return p.baseline
 	}
 	return nil
-}
-
-// agenda says which pods are to be activated, and when. A pod is in one of the three at
-// most.
-type agenda struct {
-	// inGrace are decided about anew when their time has come.
-	inGrace podHeap
-	// helped fare better than when they were tried last.
-	helped limitedHeap
-	// outdated would be told something else than their condition says.
-	outdated limitedHeap
-}
-
-// limitedHeap are pods that are activated at a limited rate.
-type limitedHeap struct {
-	podHeap
-	limit *rate.Limiter
-}
-
-func newAgenda() agenda {
-	return agenda{
-		inGrace:  podHeap{less: func(a, b *waitingPod) bool { return a.baseline.heldUntil.Before(b.baseline.heldUntil) }},
-		helped:   limitedHeap{podHeap{less: precedes}, rate.NewLimiter(helpedPerSecond, helpedAtOnce)},
-		outdated: limitedHeap{podHeap{less: precedes}, rate.NewLimiter(outdatedPerSecond, outdatedAtOnce)},
-	}
-}
-
-// precedes orders pods by priority, and those of one priority by age.
-func precedes(a, b *waitingPod) bool {
-	return cmp.Or(
-		cmp.Compare(corev1helpers.PodPriority(b.pod), corev1helpers.PodPriority(a.pod)),
-		a.pod.CreationTimestamp.Compare(b.pod.CreationTimestamp.Time),
-	) < 0
-}
-
-// schedule moves a pod to another part of the agenda, nil for none.
-func (w *waitingPods) schedule(p *waitingPod, to *podHeap) {
-	switch {
-	case p.queue == nil && to == nil:
-		return
-	case p.queue == to:
-		heap.Fix(to, p.rank)
-		w.notifyRun()
-		return
-	case p.queue != nil:
-		heap.Remove(p.queue, p.rank)
-	}
-	if p.queue = to; to != nil {
-		heap.Push(to, p)
-		w.notifyRun()
-	}
-}
-
-// grace is the part of the agenda for a pod that nothing has helped.
-func (w *waitingPods) grace(p *waitingPod) *podHeap {
-	if p.baseline.heldUntil.IsZero() {
-		return nil
-	}
-	return &w.inGrace
-}
-
-// takeDue has the pods rechecked whose grace period is over.
-func (w *waitingPods) takeDue(now time.Time) {
-	for len(w.inGrace.pods) > 0 && !w.inGrace.pods[0].baseline.heldUntil.After(now) && len(w.rechecks) < batchSize {
-		p := w.inGrace.pods[0]
-		w.schedule(p, nil)
-		w.recheck(p)
-	}
-}
-
-// activateScheduled activates as many pods as the limits allow and returns when there
-// is something to do again, zero if never.
-func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
-	now := time.Now()
-	var pods map[string]*v1.Pod
-	w.mu.Lock()
-	for _, l := range [...]*limitedHeap{&w.helped, &w.outdated} {
-		for len(l.pods) > 0 && l.limit.AllowN(now, 1) {
-			p := l.pods[0]
-			if pods == nil {
-				pods = make(map[string]*v1.Pod)
-			}
-			pods[p.pod.Namespace+"/"+p.pod.Name] = p.pod
-			w.activated(p)
-		}
-		if len(l.pods) > 0 {
-			next = now.Add(activationInterval)
-		}
-	}
-	if len(w.inGrace.pods) > 0 {
-		if due := w.inGrace.pods[0].baseline.heldUntil; next.IsZero() || due.Before(next) {
-			next = due
-		}
-	}
-	w.mu.Unlock()
-	if len(pods) > 0 {
-		logger.V(4).Info("Activating pods that storage has held", "pods", len(pods))
-		metrics.WokenPods.Add(float64(len(pods)))
-		w.activate(logger, pods)
-	}
-	return next
-}
-
-// activated notes that a pod is tried again, by which it learns what its baseline has
-// to say.
-func (w *waitingPods) activated(p *waitingPod) {
-	p.told = p.baseline.rejection
-	w.schedule(p, w.grace(p))
-}
-
-// podHeap is a heap of pods; each knows its rank.
-type podHeap struct {
-	pods []*waitingPod
-	less func(a, b *waitingPod) bool
-}
-
-func (h *podHeap) Len() int           { return len(h.pods) }
-func (h *podHeap) Less(i, k int) bool { return h.less(h.pods[i], h.pods[k]) }
-func (h *podHeap) Swap(i, k int) {
-	h.pods[i], h.pods[k] = h.pods[k], h.pods[i]
-	h.pods[i].rank, h.pods[k].rank = i, k
-}
-
-// Push implements heap.Interface.
-func (h *podHeap) Push(p any) {
-	pod := p.(*waitingPod)
-	pod.rank = len(h.pods)
-	h.pods = append(h.pods, pod)
-}
-
-// Pop implements heap.Interface.
-func (h *podHeap) Pop() any {
-	end := len(h.pods) - 1
-	p := h.pods[end]
-	h.pods[end] = nil
-	h.pods = h.pods[:end]
-	return p
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func (w *world) put(object interface {
 	metav1.Object
 }) {
 	w.versions++
-	object.SetResourceVersion(fmt.Sprint(w.versions))
+	object.SetResourceVersion(strconv.Itoa(w.versions))
 	w.must(w.client.Tracker().Update(resourceOf(object), object, object.GetNamespace()))
 }
 
@@ -95,7 +96,7 @@ var worldStates = []placement.StorageState{placement.Online, placement.Online, p
 // API server would send to the hints of claims.
 func (w *world) change() (what string, old, now *v1.PersistentVolumeClaim) {
 	n, i := 1+w.random.IntN(worldNodes), w.random.IntN(worldVolumes)
-	handle, name := fmt.Sprint(1001+i), fmt.Sprintf("data-%d", i)
+	handle, name := strconv.Itoa(1001+i), fmt.Sprintf("data-%d", i)
 	switch w.random.IntN(8) {
 	case 0, 1:
 		state := worldStates[w.random.IntN(len(worldStates))]
@@ -126,14 +127,14 @@ func (w *world) change() (what string, old, now *v1.PersistentVolumeClaim) {
 		}
 		node := w.nodes[n].DeepCopy()
 		closed := node.Annotations[placement.NodeUnschedulable] == "true"
-		node.Annotations = map[string]string{placement.NodeUnschedulable: fmt.Sprint(!closed)}
+		node.Annotations = map[string]string{placement.NodeUnschedulable: strconv.FormatBool(!closed)}
 		w.nodes[n] = node
 		w.put(node)
 		return fmt.Sprintf("node %d is closed: %v", n, !closed), nil, nil
 	case 5:
 		pod := w.anyPod().DeepCopy()
 		strict := pod.Annotations[placement.PodPreferLocalOnly] == "true"
-		pod.Annotations = map[string]string{placement.PodPreferLocalOnly: fmt.Sprint(!strict)}
+		pod.Annotations = map[string]string{placement.PodPreferLocalOnly: strconv.FormatBool(!strict)}
 		w.pods[pod.Name] = pod
 		w.put(pod)
 		return fmt.Sprintf("pod %s is strict: %v", pod.Name, !strict), nil, nil
@@ -157,7 +158,7 @@ func (w *world) change() (what string, old, now *v1.PersistentVolumeClaim) {
 		}
 		after := before.DeepCopy()
 		restoring := after.Annotations[placement.ClaimRestoreInProgress] == "true"
-		after.Annotations[placement.ClaimRestoreInProgress] = fmt.Sprint(!restoring)
+		after.Annotations[placement.ClaimRestoreInProgress] = strconv.FormatBool(!restoring)
 		w.put(after)
 		return fmt.Sprintf("claim %s is restored: %v", name, !restoring), before, after
 	default:

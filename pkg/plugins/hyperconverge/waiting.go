@@ -20,8 +20,8 @@ import (
 )
 
 // waitingPods are the pods that have been through PreFilter and are not placed yet,
-// each with what was decided about it last. This file is about what is kept,
-// requeue.go about how a change activates the pods that it helps.
+// each with what was decided about it last. This file is about what is kept, requeue.go
+// about whom a change helps, and activate.go about when those are tried again.
 //
 // Nothing holds the lock for longer than it takes to look at a batch of pods, however
 // many wait: PreFilter takes it, too.
