@@ -20,8 +20,8 @@ type Topologies interface{ Members(Domain) []*Node }
 // Candidates are the nodes that hold replicas and, from the point at which they could
 // be better than what is left of those, the nodes in the racks, zones and regions of
 // the holders. Nodes that the filter rules turn down and nodes whose storage does not
-// serve are left out, and so is what any node of the cluster scores. Which of many
-// nodes in a rack are candidates depends on seed.
+// serve are left out, and so are neighbours that score no more than any node of the
+// cluster does. Which of many nodes in a rack are candidates depends on seed.
 //
 // Strict pods get no offer, they are confined already; nor do virtual machines in
 // migration (S8).
@@ -33,7 +33,7 @@ func (p *Plan) Offer(racks Topologies, seed uint64) iter.Seq[[]*Node] {
 		anywhere := p.Score(&Node{State: Online})
 		o := offer{plan: p, seen: make(map[*Node]struct{})}
 		for _, n := range p.holders() {
-			o.add(n, anywhere)
+			o.add(n, 0)
 		}
 		expanded := false
 		for {

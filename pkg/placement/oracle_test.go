@@ -490,3 +490,9 @@ func (w world) holdsAny(n worldNode) bool {
 	near, _ := w.scoring()
 	return slices.ContainsFunc(near, func(v worldVolume) bool { return w.hasPart(v, n.Name) })
 }
+
+// isCandidate: replica nodes are, whatever they score, and nodes near to them if they
+// score more than any node of the cluster.
+func (w world) isCandidate(n worldNode, score, anywhere int64) bool {
+	return w.holdsAny(n) || w.isNearReplica(n) && score > anywhere
+}

@@ -130,10 +130,10 @@ func TestOffer(t *testing.T) {
 		},
 		{
 			scenario: scenario{
-				name: "S5: a replica node that is worse than any other node is not offered", nodes: online(4),
+				name: "near wins over away: a replica node is offered though other nodes score more", nodes: online(4),
 				volumes: []volume{near("A@{1,2}"), away("B@{2}")},
 			},
-			want: []string{"n1"},
+			want: []string{"n1", "n2"},
 		},
 		{
 			scenario: scenario{

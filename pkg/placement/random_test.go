@@ -1,6 +1,7 @@
 package placement_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -214,6 +215,7 @@ func compareRejection(w world, rejection *placement.Rejection, seen sightings) e
 // as far as the offer reaches.
 func compareOffer(w world, plan *placement.Plan, nodes map[string]*placement.Node, rng *rand.Rand, seen sightings) error {
 	left, best := map[*placement.Node]bool{}, int64(-1)
+	anywhere := plan.Score(&placement.Node{State: placement.Online})
 	var c cluster
 	for _, described := range w.Nodes {
 		n := nodes[described.Name]
@@ -222,7 +224,9 @@ func compareOffer(w world, plan *placement.Plan, nodes map[string]*placement.Nod
 			continue
 		}
 		left[n] = true
-		best = max(best, plan.Score(n))
+		if w.isCandidate(described, plan.Score(n), anywhere) {
+			best = max(best, plan.Score(n))
+		}
 	}
 	offered := false
 	before := int64(placement.MaxScore + 1)
@@ -248,20 +252,19 @@ func compareOffer(w world, plan *placement.Plan, nodes map[string]*placement.Nod
 		return nil
 	}
 	if offered != w.hasOffer() && offered {
-		return fmt.Errorf("section 6: there is an offer")
+		return errors.New("section 6: there is an offer")
 	}
 	if !w.hasOffer() {
 		seen["no offer"]++
 		return nil
 	}
-	anywhere := plan.Score(&placement.Node{State: placement.Online})
 	for _, described := range w.Nodes {
 		n := nodes[described.Name]
 		if !left[n] {
 			continue
 		}
 		seen["taken beside the offer"]++
-		if score := plan.Score(n); w.isNearReplica(described) && score > anywhere || w.holdsAny(described) && score >= anywhere {
+		if score := plan.Score(n); w.isCandidate(described, score, anywhere) {
 			return fmt.Errorf("section 6: %s is feasible and near, scores %d, and is not offered", n.Name, score)
 		}
 	}

@@ -41,18 +41,19 @@ func (s Snapshot) Draw(style Style) string {
 	}
 	var b strings.Builder
 	for row := range rows {
-		line := margin
+		var line strings.Builder
+		line.WriteString(margin)
 		for i, column := range columns {
 			text := ""
 			if row < len(column) {
 				text = column[row]
 			}
-			line += text
+			line.WriteString(text)
 			if i < len(columns)-1 {
-				line += strings.Repeat(" ", widths[i]-width(text)) + gap
+				line.WriteString(strings.Repeat(" ", widths[i]-width(text)) + gap)
 			}
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	b.WriteString("\n" + s.legend(style))
 	return b.String()

@@ -23,7 +23,9 @@ func (d *demo) compare(ctx context.Context) error {
 	d.say("%d databases with a volume of two replicas each. The volumes are the same for both schedulers.", databases)
 	for i := range databases {
 		if err := d.apply(ctx, "database-claim.yaml", func(object runtime.Object) {
-			object.(*corev1.PersistentVolumeClaim).Name = claimName(i)
+			if claim, ok := object.(*corev1.PersistentVolumeClaim); ok {
+				claim.Name = claimName(i)
+			}
 		}); err != nil {
 			return err
 		}
@@ -56,9 +58,10 @@ func (d *demo) scheduleDatabases(ctx context.Context, scheduler string) (seen cl
 	d.say("By %s:", d.palette.Strong(scheduler))
 	for i := range databases {
 		if err := d.apply(ctx, "database.yaml", func(object runtime.Object) {
-			pod := object.(*corev1.Pod)
-			pod.Name, pod.Spec.SchedulerName = fmt.Sprintf("db-%02d", i), scheduler
-			pod.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = claimName(i)
+			if pod, ok := object.(*corev1.Pod); ok {
+				pod.Name, pod.Spec.SchedulerName = fmt.Sprintf("db-%02d", i), scheduler
+				pod.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = claimName(i)
+			}
 		}); err != nil {
 			return seen, err
 		}

@@ -69,7 +69,7 @@ func readAll(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	// Ordinary files know no deadline.
 	_ = file.SetReadDeadline(time.Now().Add(filePatience))
 	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
