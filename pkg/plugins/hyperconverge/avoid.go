@@ -12,19 +12,18 @@ import (
 
 const (
 	// firstAvoidance is how long a pod avoids a node on which it has failed after it
-	// had passed Filter (S9). The time doubles with each failure on that node, up to
-	// lastAvoidance. It is the longest back-off of a pod, so that the next attempt
+	// had passed Filter (S9). The time doubles with each further failure there, up
+	// to lastAvoidance. It is the longest back-off of a pod, so that the next attempt
 	// goes elsewhere.
 	firstAvoidance = 10 * time.Second
 	lastAvoidance  = 5 * time.Minute
-	// gangFailures is how many failures a pod of a gang is forgiven: a gang that is
-	// not complete in time fails on all its nodes, which says nothing of them.
-	gangFailures = 2
+	// failuresForgiven is how many failures a node is forgiven: an API server that
+	// refuses writes for a moment, and a gang that is not complete in time, fail pods on
+	// all nodes, and must not drive them off their data.
+	failuresForgiven = 2
 	// podsRemembered bounds what is remembered. A pod that is forgotten is tried on
 	// its node again.
 	podsRemembered = 4096
-	// podGroupLabel marks the pods of a gang (sigs.k8s.io/scheduler-plugins).
-	podGroupLabel = "scheduling.x-k8s.io/pod-group"
 )
 
 // avoidance remembers the nodes on which pods have failed although all Filter
@@ -56,11 +55,7 @@ func (a *avoidance) note(pod *v1.Pod, node string, now time.Time) {
 	}
 	f := &failures[i]
 	f.count++
-	doublings := f.count - 1
-	if _, inGang := pod.Labels[podGroupLabel]; inGang {
-		doublings -= gangFailures
-	}
-	if doublings >= 0 {
+	if doublings := f.count - failuresForgiven - 1; doublings >= 0 {
 		f.until = now.Add(min(firstAvoidance<<min(doublings, 16), lastAvoidance))
 	}
 	a.pods.Add(pod.UID, failures)
