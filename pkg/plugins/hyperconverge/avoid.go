@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// firstAvoidance is how long a pod avoids a node on which it has failed after it
-	// had passed Filter (S9). The time doubles with each further failure there, up
+	// firstAvoidance is how long a pod avoids a node on which it has failed once more
+	// than is forgiven, after it had passed Filter (S9). The time doubles with each further failure there, up
 	// to lastAvoidance. It is the longest back-off of a pod, so that the next attempt
 	// goes elsewhere.
 	firstAvoidance = 10 * time.Second

@@ -124,7 +124,7 @@ func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *
 		return verdict.Reason()
 	}
 	if d.avoided.has(n.Name) {
-		return "the pod has failed there a short while ago"
+		return "the pod has failed there several times"
 	}
 	if reason := localfirst.WhyNot(state, n.Name); reason != "" {
 		return reason
