@@ -37,6 +37,7 @@ func processRows() []row {
 			r.proxy.fault(isAny, stalled)
 			return variant{notReady: true}
 		})},
+		{name: "SIGTERM to a leader whose API server has come to hang", holds: "it ends within 10 s", do: termLeader},
 		{name: "SIGTERM in the middle of a burst of pods", holds: "all pods are placed by its successor", do: termInBurst},
 		{name: "SIGTERM comes ten times", holds: "it ends within 10 s", do: termAt(func(*run) variant { return variant{name: "often"} })},
 		{name: "the scheduler starts while storage is away", quick: true,
@@ -49,6 +50,7 @@ func processRows() []row {
 		{name: "SIGUSR2 comes a hundred times", holds: "the state is dumped into the log, and pods are placed", do: dumps},
 		{name: "the webhook is killed and started anew", quick: true, holds: "it answers within 10 s, with the same certificate", do: webhookKilled},
 		{name: "the webhook gets SIGTERM while a review is under way", holds: "the review is answered, and it ends within 10 s", do: webhookTerm},
+		{name: "the webhook gets SIGTERM while the API server hangs", holds: "it ends within 10 s", do: webhookTermHung},
 		{name: "the webhook starts while the API server is away", holds: "it is not ready, does not crash, and is ready afterwards", do: webhookAlone},
 		{name: "an open file limit of 64", holds: "the scheduler starts, and pods are placed", do: fewFiles},
 	}
@@ -208,6 +210,15 @@ func termAt(prepare func(r *run) variant) func(r *run) {
 		r.must(c.end(10 * time.Second))
 		r.measured("ended after %.1f s", time.Since(begun).Seconds())
 	}
+}
+
+// termLeader has seven seconds for the lease it cannot give back: its renewal deadline.
+func termLeader(r *run) {
+	c := r.another(variant{solo: "solo"})
+	r.proxy.fault(isAny, stalled)
+	begun := time.Now()
+	r.must(c.end(10 * time.Second))
+	r.measured("ended after %.1f s", time.Since(begun).Seconds())
 }
 
 func termWithHungToken(r *run) {
@@ -380,6 +391,18 @@ func webhookTerm(r *run) {
 		r.Fatalf("the review was lost: %v", a.err)
 	}
 	r.must(c.end(10 * time.Second))
+}
+
+func webhookTermHung(r *run) {
+	r.hookProxy.fault(isAny, stalled)
+	r.hookProxy.cutWatches()
+	c, _, err := r.beginWebhook(fmt.Sprintf("webhook-%d", r.runs))
+	r.must(err)
+	r.later(func() { c.kill() })
+	time.Sleep(1500 * time.Millisecond) // in the middle of its start
+	begun := time.Now()
+	r.must(c.end(10 * time.Second))
+	r.measured("ended after %.1f s", time.Since(begun).Seconds())
 }
 
 func webhookAlone(r *run) {

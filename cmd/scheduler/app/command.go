@@ -3,6 +3,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -18,7 +19,9 @@ import (
 	"k8s.io/component-base/term"
 	"k8s.io/component-base/version/verflag"
 	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
+	"k8s.io/kubernetes/pkg/scheduler"
 
 	"github.com/hyperconverge/scheduler/internal/safelog"
 )
@@ -85,7 +88,7 @@ func run(cmd *cobra.Command, opts *options.Options) error {
 		cancel()
 	}()
 
-	config, scheduler, err := Setup(ctx, opts)
+	config, sched, err := setUp(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -93,5 +96,27 @@ func run(cmd *cobra.Command, opts *options.Options) error {
 		mutable.AddMetrics()
 	}
 	opts.ComponentGlobalsRegistry.AddMetrics()
-	return kubescheduler.Run(ctx, config, scheduler)
+	return kubescheduler.Run(ctx, config, sched)
+}
+
+// setUp is Setup that a signal ends. Setup asks the API server with a context of
+// its own and without a deadline, so that one that does not answer would hold the
+// process until it is killed.
+func setUp(ctx context.Context, opts *options.Options) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
+	var (
+		config *schedulerconfig.CompletedConfig
+		sched  *scheduler.Scheduler
+	)
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		config, sched, err = Setup(ctx, opts)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return config, sched, err
+	case <-ctx.Done():
+		return nil, nil, errors.New("asked to end before the start was over: no answer from the API server yet")
+	}
 }
