@@ -61,7 +61,6 @@ func (d *storageDriver) run(do func(ctx context.Context, control *openstoragesim
 			}
 		}
 		control := openstoragesim.NewControlClient(address)
-		defer control.Close()
 		return do(cmd.Context(), control, args)
 	}
 }

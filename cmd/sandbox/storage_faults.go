@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,10 +95,8 @@ func parseFaults(args []string) (openstoragesim.Faults, error) {
 	if !strings.HasPrefix(word, "{") {
 		return openstoragesim.Faults{}, fmt.Errorf("fault %q is none of those that \"sandbox storage faults --help\" lists", word)
 	}
-	var faults openstoragesim.Faults
-	decoder := json.NewDecoder(bytes.NewReader([]byte(word)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&faults); err != nil {
+	faults, err := openstoragesim.ParseFaults(word)
+	if err != nil {
 		return openstoragesim.Faults{}, fmt.Errorf("reading the faults: %w", err)
 	}
 	return faults, nil

@@ -29,20 +29,17 @@ const AdminGroup = api.AdminGroup
 
 // Token is what a bearer token stands for.
 type Token struct {
-	User   string   `json:"user"`
-	Roles  []string `json:"roles"`
-	Groups []string `json:"groups,omitempty"`
+	User   string
+	Roles  []string
+	Groups []string
 	// Expires is when the token stops to be valid; zero means never.
-	Expires time.Time `json:"expires,omitzero"`
+	Expires time.Time
 }
 
 // Tokens are the bearer tokens that a Server accepts. They can be changed while
 // it runs, as when tokens are rotated. The zero value accepts none, so that
 // every caller is a guest or refused.
 type Tokens struct {
-	// Now decides expiry; default time.Now. Set it before the first use.
-	Now func() time.Time
-
 	mu     sync.RWMutex
 	tokens map[string]Token
 }
@@ -99,11 +96,7 @@ func (t *Tokens) authenticate(ctx context.Context) (*auth.UserInfo, error) {
 	if !known {
 		return nil, status.Error(codes.Unauthenticated, "unable to obtain token issuer from authorization token")
 	}
-	now := time.Now
-	if t.Now != nil {
-		now = t.Now
-	}
-	if !token.Expires.IsZero() && !now().Before(token.Expires) {
+	if !token.Expires.IsZero() && !time.Now().Before(token.Expires) {
 		return nil, status.Error(codes.PermissionDenied, "unable to authenticate token")
 	}
 	return &auth.UserInfo{

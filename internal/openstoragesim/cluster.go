@@ -4,11 +4,12 @@
 // every way that real servers are known to fail.
 //
 // A Cluster is the state and knows nothing of gRPC. A Server serves one
-// Cluster. Faults are switched on a Server at run time. Control drives both
-// from another process.
+// Cluster. Faults are switched on a Server at run time. A ControlClient drives
+// both from another process.
 package openstoragesim
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -24,10 +25,22 @@ import (
 // volume would be public, and a token's rights would not matter.
 const owner = "storage-admin"
 
+// Errors of a Cluster wrap exactly one of these.
+var (
+	// ErrNotFound means that the volume or node does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid means that the request can never be carried out as written.
+	ErrInvalid = errors.New("invalid")
+	// ErrExhausted means that the cluster has not enough suitable nodes now.
+	ErrExhausted = errors.New("not enough storage nodes")
+	// ErrExists means that the name or id is taken by something different.
+	ErrExists = errors.New("already exists")
+	// ErrConflict means that the present state forbids the change.
+	ErrConflict = errors.New("conflict")
+)
+
 // Options configure a Cluster. The zero value is ready to use.
 type Options struct {
-	// Name of the storage cluster; default "openstorage-sim".
-	Name string
 	// Seed decides all generated ids. Equal seeds and equal calls in equal
 	// order give equal clusters.
 	Seed uint64
@@ -40,7 +53,6 @@ type Options struct {
 // every change to a volume makes a new one.
 type Cluster struct {
 	options Options
-	id      string
 
 	mu         sync.RWMutex
 	random     *rand.Rand
@@ -52,7 +64,7 @@ type Cluster struct {
 	byID       map[string]*record         // volume id -> record
 	byName     map[string]*record         // volume name -> record
 	specs      map[string]*api.VolumeSpec // wire form -> the one shared copy
-	watchers   map[*Subscription]struct{}
+	watchers   map[*subscription]struct{}
 	nextNodeIP uint32
 }
 
@@ -64,13 +76,10 @@ type record struct {
 
 // NewCluster returns an empty cluster.
 func NewCluster(options Options) *Cluster {
-	if options.Name == "" {
-		options.Name = "openstorage-sim"
-	}
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	c := &Cluster{
+	return &Cluster{
 		options:   options,
 		random:    rand.New(rand.NewPCG(options.Seed, 0x6f70656e73746f72)),
 		nodesByID: map[string]*node{},
@@ -78,17 +87,9 @@ func NewCluster(options Options) *Cluster {
 		byID:      map[string]*record{},
 		byName:    map[string]*record{},
 		specs:     map[string]*api.VolumeSpec{},
-		watchers:  map[*Subscription]struct{}{},
+		watchers:  map[*subscription]struct{}{},
 	}
-	c.id = c.derivedUUID("cluster", options.Name)
-	return c
 }
-
-// ID returns the UUID of the storage cluster.
-func (c *Cluster) ID() string { return c.id }
-
-// Name returns the name of the storage cluster.
-func (c *Cluster) Name() string { return c.options.Name }
 
 // derivedUUID returns the same UUID for the same seed, kind and name.
 func (c *Cluster) derivedUUID(kind, name string) string {
@@ -106,10 +107,8 @@ func (c *Cluster) Volume(idOrName string) (*api.Volume, error) {
 	return r.volume, nil
 }
 
-// Volumes yields every volume as it was when the iteration began.
-func (c *Cluster) Volumes() iter.Seq[*api.Volume] {
-	return func(yield func(*api.Volume) bool) { slices.Values(c.snapshot())(yield) }
-}
+// Volumes yields every volume as it is now, in no promised order.
+func (c *Cluster) Volumes() iter.Seq[*api.Volume] { return slices.Values(c.snapshot()) }
 
 func (c *Cluster) snapshot() []*api.Volume {
 	c.mu.RLock()

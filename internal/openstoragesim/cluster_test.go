@@ -340,62 +340,41 @@ func TestParseStatus(t *testing.T) {
 	}
 }
 
-func TestChangeVolume(t *testing.T) {
-	tests := []struct {
-		name string
-		edit func(*api.Volume) error
-		err  error
-	}{
-		{name: "any field can be set", edit: func(v *api.Volume) error {
+func TestAChangeThatFailsChangesNothing(t *testing.T) {
+	c := newCluster(t, 1)
+	_, err := c.CreateVolume(CreateRequest{Name: "v"})
+	must(t, err)
+	for _, want := range []error{ErrConflict, nil} {
+		if err := c.changeVolume("v", func(v *api.Volume) error {
 			v.InTrashcan = true
-			return nil
-		}},
-		{name: "an edit that fails changes nothing", err: ErrConflict, edit: func(v *api.Volume) error {
-			v.InTrashcan = true
-			return ErrConflict
-		}},
-		{name: "the id stays", err: ErrInvalid, edit: func(v *api.Volume) error {
-			v.Id, v.InTrashcan = "7", true
-			return nil
-		}},
-		{name: "the name stays", err: ErrInvalid, edit: func(v *api.Volume) error {
-			v.Locator, v.InTrashcan = &api.VolumeLocator{Name: "w"}, true
-			return nil
-		}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			c := newCluster(t, 1)
-			_, err := c.CreateVolume(CreateRequest{Name: "v"})
-			must(t, err)
-			if err := c.ChangeVolume("v", test.edit); !errors.Is(err, test.err) {
-				t.Fatalf("got %v, want %v", err, test.err)
-			}
-			v, err := c.Volume("v")
-			must(t, err)
-			if v.GetInTrashcan() != (test.err == nil) {
-				t.Errorf("afterwards it is %v", v)
-			}
-		})
-	}
-
-	t.Run("replicas without pools are counted, moved and shown", func(t *testing.T) {
-		c := newCluster(t, 2)
-		v, err := c.CreateVolume(CreateRequest{Name: "v"})
-		must(t, err)
-		holder := v.GetReplicaSets()[0].GetNodes()
-		must(t, c.ChangeVolume("v", func(v *api.Volume) error {
-			v.ReplicaSets = []*api.ReplicaSet{{Nodes: holder}}
-			return nil
-		}))
-		must(t, c.MoveReplica("v", "n001", "n002"))
-		v, err = c.Volume("v")
-		must(t, err)
-		if diff := cmp.Diff([][]string{{"n002"}}, placedOn(t, c, v)); diff != "" {
-			t.Errorf("replicas (-want +got):\n%s", diff)
+			return want
+		}); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
 		}
-		checkConsistent(t, c)
-	})
+		v, err := c.Volume("v")
+		must(t, err)
+		if v.GetInTrashcan() != (want == nil) {
+			t.Errorf("after %v it is %v", want, v)
+		}
+	}
+}
+
+func TestReplicasWithoutPoolsAreCountedAndMoved(t *testing.T) {
+	c := newCluster(t, 2)
+	v, err := c.CreateVolume(CreateRequest{Name: "v"})
+	must(t, err)
+	holder := v.GetReplicaSets()[0].GetNodes()
+	must(t, c.changeVolume("v", func(v *api.Volume) error {
+		v.ReplicaSets = []*api.ReplicaSet{{Nodes: holder}}
+		return nil
+	}))
+	must(t, c.MoveReplica("v", "n001", "n002"))
+	v, err = c.Volume("v")
+	must(t, err)
+	if diff := cmp.Diff([][]string{{"n002"}}, placedOn(t, c, v)); diff != "" {
+		t.Errorf("replicas (-want +got):\n%s", diff)
+	}
+	checkConsistent(t, c)
 }
 
 func TestFillMakesProvisionedVolumes(t *testing.T) {

@@ -1,175 +1,195 @@
 package openstoragesim
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
-	"net/http"
+	"net"
+	"net/rpc"
+	"sync"
 )
 
-// maxControlBody is the most bytes that a control request may have.
-const maxControlBody = 4 << 20
-
-// ControlHandler lets another process drive the server and its cluster, with
-// JSON over HTTP, as the table controls says. It checks no credentials: serve it on
-// a loopback address. NewControlClient returns its counterpart.
-//
-// A volume is named by id or name, a node by id, scheduler node name, hostname
-// or address. An error is {"error":"...","reason":"NotFound"}.
-func ControlHandler(server *Server) http.Handler {
-	mux := http.NewServeMux()
-	for pattern, handle := range controls {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxControlBody)
-			answer, err := handle(server, r)
-			writeAnswer(w, answer, err)
-		})
-	}
-	return mux
+// SimulationOptions configure a simulator that other processes can drive.
+type SimulationOptions struct {
+	Cluster Options
+	Server  ServerOptions
+	// Nodes are added before anything is served.
+	Nodes []Node
+	// Address of the SDK, such as 127.0.0.1:9020; port 0 takes a free one.
+	Address string
+	// ControlAddress is where a ControlClient finds it. Nobody is asked for
+	// credentials there: it must be a loopback address.
+	ControlAddress string
 }
 
-// control handles one kind of request. A nil answer is no content.
-type control func(*Server, *http.Request) (answer any, err error)
+// Simulation is a simulated cluster that is served, and its control interface.
+type Simulation struct {
+	// Endpoint of the SDK and Control are host:port as they came out.
+	Endpoint, Control string
 
-var controls = map[string]control{
-	"GET /v1/nodes":           func(s *Server, _ *http.Request) (any, error) { return s.cluster.Nodes(), nil },
-	"POST /v1/nodes":          with(func(s *Server, _ names, n Node) (any, error) { return s.cluster.AddNode(n) }),
-	"DELETE /v1/nodes/{node}": do(func(s *Server, at names) error { return s.cluster.RemoveNode(at.node) }),
-	"PUT /v1/nodes/{node}/status": with(func(s *Server, at names, body statusBody) (any, error) {
-		status, err := ParseStatus(body.Status)
-		if err != nil {
+	server  *Server
+	control net.Listener
+	stop    context.CancelFunc // ends the connections of control
+	served  chan struct{}      // closed when they have ended
+}
+
+// Start serves a simulated cluster until Close.
+func Start(options SimulationOptions) (*Simulation, error) {
+	cluster := NewCluster(options.Cluster)
+	for _, n := range options.Nodes {
+		if _, err := cluster.AddNode(n); err != nil {
 			return nil, err
 		}
-		return nil, s.cluster.SetNodeState(at.node, status)
-	}),
-
-	"GET /v1/volumes": func(s *Server, _ *http.Request) (any, error) {
-		summaries := []VolumeSummary{}
-		for v := range s.cluster.Volumes() {
-			summaries = append(summaries, s.cluster.Summarize(v))
-		}
-		return summaries, nil
-	},
-	"POST /v1/volumes": with(func(s *Server, _ names, request CreateRequest) (any, error) {
-		v, err := s.cluster.CreateVolume(request)
-		return s.cluster.Summarize(v), err
-	}),
-	// Makes many: {"count":1000,"parameters":{"repl":"3"}}.
-	"POST /v1/volumes/fill": with(func(s *Server, _ names, body fillBody) (any, error) {
-		return nil, s.cluster.Fill(body.Count, body.Parameters)
-	}),
-	"GET /v1/volumes/{volume}": func(s *Server, r *http.Request) (any, error) {
-		v, err := s.cluster.Volume(r.PathValue("volume"))
-		return s.cluster.Summarize(v), err
-	},
-	"DELETE /v1/volumes/{volume}": do(func(s *Server, at names) error { return s.cluster.DeleteVolume(at.volume) }),
-	// {"key":"value"}; an empty value removes.
-	"PUT /v1/volumes/{volume}/labels": with(func(s *Server, at names, labels map[string]string) (any, error) {
-		return nil, s.cluster.SetLabels(at.volume, labels)
-	}),
-	// [["node","node"]], one list per replica set.
-	"PUT /v1/volumes/{volume}/replicas": with(func(s *Server, at names, sets [][]string) (any, error) {
-		return nil, s.cluster.SetReplicaSets(at.volume, sets...)
-	}),
-	"POST /v1/volumes/{volume}/move": with(func(s *Server, at names, body moveBody) (any, error) {
-		return nil, s.cluster.MoveReplica(at.volume, body.From, body.To)
-	}),
-	"POST /v1/volumes/{volume}/replicas/{node}":   do(func(s *Server, at names) error { return s.cluster.AddReplica(at.volume, at.node) }),
-	"DELETE /v1/volumes/{volume}/replicas/{node}": do(func(s *Server, at names) error { return s.cluster.RemoveReplica(at.volume, at.node) }),
-	// An empty node detaches.
-	"PUT /v1/volumes/{volume}/attached": with(func(s *Server, at names, body attachBody) (any, error) {
-		if body.Node == "" {
-			return nil, s.cluster.Detach(at.volume)
-		}
-		return nil, s.cluster.Attach(at.volume, body.Node)
-	}),
-
-	"GET /v1/faults": func(s *Server, _ *http.Request) (any, error) { return s.Faults(), nil },
-	// Replaces what is wrong; {} is a healthy server.
-	"PUT /v1/faults": with(func(s *Server, _ names, faults Faults) (any, error) { return nil, s.SetFaults(faults) }),
-	// SDK calls so far, by method; DELETE counts anew.
-	"GET /v1/calls":    func(s *Server, _ *http.Request) (any, error) { return s.Calls(false), nil },
-	"DELETE /v1/calls": func(s *Server, _ *http.Request) (any, error) { return s.Calls(true), nil },
-	"GET /v1/watches":  func(s *Server, _ *http.Request) (any, error) { return watchesBody{Open: s.OpenWatches()}, nil },
-	// Cuts all open watches.
-	"DELETE /v1/watches": func(s *Server, _ *http.Request) (any, error) { return watchesBody{Cut: s.CutWatches()}, nil },
-	// false closes the SDK's port, true opens it again.
-	"PUT /v1/connected": with(func(s *Server, _ names, connected bool) (any, error) {
-		if connected {
-			return nil, s.Reconnect()
-		}
-		s.Disconnect()
-		return nil, nil
-	}),
-	// {"<bearer>":Token}; replaces all tokens.
-	"PUT /v1/tokens": with(func(s *Server, _ names, tokens map[string]Token) (any, error) {
-		if s.options.Tokens == nil {
-			return nil, fmt.Errorf("this server runs without authentication: %w", ErrConflict)
-		}
-		s.options.Tokens.Replace(tokens)
-		return nil, nil
-	}),
-}
-
-// names are those in the path of a request.
-type names struct{ volume, node string }
-
-func namesOf(r *http.Request) names { return names{r.PathValue("volume"), r.PathValue("node")} }
-
-// do is a request with neither body nor answer.
-func do(act func(*Server, names) error) control {
-	return func(s *Server, r *http.Request) (any, error) { return nil, act(s, namesOf(r)) }
-}
-
-// with is a request with a body.
-func with[T any](act func(*Server, names, T) (any, error)) control {
-	return func(s *Server, r *http.Request) (any, error) {
-		var body T
-		if err := strictJSON(r.Body, &body); err != nil {
-			return nil, fmt.Errorf("body of %s %s: %w: %w", r.Method, r.URL.Path, ErrInvalid, err)
-		}
-		return act(s, namesOf(r), body)
 	}
-}
-
-type (
-	statusBody struct {
-		Status string `json:"status"`
+	server := NewServer(cluster, options.Server)
+	if err := server.Start(options.Address); err != nil {
+		return nil, err
 	}
-	fillBody struct {
-		Count      int               `json:"count"`
-		Parameters map[string]string `json:"parameters,omitempty"`
-	}
-	moveBody struct {
-		From string `json:"from"`
-		To   string `json:"to"`
-	}
-	attachBody struct {
-		Node string `json:"node"`
-	}
-	watchesBody struct {
-		Open int `json:"open,omitempty"`
-		Cut  int `json:"cut,omitempty"`
-	}
-	errorBody struct {
-		Error  string `json:"error"`
-		Reason string `json:"reason"`
-	}
-)
-
-func writeAnswer(w http.ResponseWriter, answer any, err error) {
-	code := http.StatusOK
+	listener, err := listenLoopback(options.ControlAddress)
 	if err != nil {
-		kind := kindOf(err)
-		code, answer = kind.http, errorBody{Error: err.Error(), Reason: kind.name}
+		server.Stop()
+		return nil, err
 	}
-	if answer == nil {
-		w.WriteHeader(http.StatusNoContent)
-		return
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Simulation{
+		Endpoint: server.Endpoint(),
+		Control:  listener.Addr().String(),
+		server:   server,
+		control:  listener,
+		stop:     stop,
+		served:   make(chan struct{}),
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	// Only a connection that broke can fail here, and nobody is left to tell.
-	_ = encoder.Encode(answer)
+	go func() {
+		defer close(s.served)
+		serveControl(ctx, listener, server)
+	}()
+	return s, nil
+}
+
+// Close leaves nothing running. Control requests that are under way may break:
+// whoever made them has asked for the end.
+func (s *Simulation) Close() error {
+	err := s.control.Close()
+	s.stop()
+	<-s.served
+	s.server.Stop()
+	return err
+}
+
+func listenLoopback(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("control interface of the storage simulator cannot listen on %s: %w", address, err)
+	}
+	if tcp, ok := listener.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return nil, errors.Join(
+			fmt.Errorf("control interface of the storage simulator on %s: it checks no credentials, use a loopback address: %w", address, ErrInvalid),
+			listener.Close())
+	}
+	return listener, nil
+}
+
+// serveControl answers until the listener is closed, or breaks: then clients see
+// refused connections, which says it all. It returns when the context has ended, too.
+func serveControl(ctx context.Context, listener net.Listener, server *Server) {
+	answers := rpc.NewServer()
+	if err := answers.RegisterName(controlName, control{server, server.cluster}); err != nil {
+		panic(err) // a method of control has not the form that rpc wants: a mistake in this file
+	}
+	var connections sync.WaitGroup
+	defer connections.Wait()
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		connections.Go(func() {
+			defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
+			answers.ServeConn(connection)
+		})
+	}
+}
+
+// controlName is what rpc calls the methods of control by.
+const controlName = "Control"
+
+// control does what the methods of ControlClient ask for.
+type control struct {
+	server  *Server
+	cluster *Cluster
+}
+
+// ControlRequest is what a ControlClient sends: of its fields those that the method needs.
+type ControlRequest struct {
+	Volume, Node string
+	Target       string // node, of a move
+	Status       Status
+	Labels       map[string]string
+	ReplicaSets  [][]string
+	Faults       Faults
+}
+
+type none = struct{}
+
+func (c control) Nodes(_ none, nodes *[]Node) error {
+	*nodes = c.cluster.Nodes()
+	return nil
+}
+
+func (c control) SetNodeState(r ControlRequest, _ *none) error {
+	return c.cluster.SetNodeState(r.Node, r.Status)
+}
+
+func (c control) Volumes(_ none, volumes *[]VolumeSummary) error {
+	for v := range c.cluster.Volumes() {
+		*volumes = append(*volumes, c.cluster.Summarize(v))
+	}
+	return nil
+}
+
+func (c control) Volume(r ControlRequest, summary *VolumeSummary) error {
+	v, err := c.cluster.Volume(r.Volume)
+	*summary = c.cluster.Summarize(v)
+	return err
+}
+
+func (c control) SetLabels(r ControlRequest, _ *none) error {
+	return c.cluster.SetLabels(r.Volume, r.Labels)
+}
+
+func (c control) SetReplicaSets(r ControlRequest, _ *none) error {
+	return c.cluster.SetReplicaSets(r.Volume, r.ReplicaSets...)
+}
+
+func (c control) MoveReplica(r ControlRequest, _ *none) error {
+	return c.cluster.MoveReplica(r.Volume, r.Node, r.Target)
+}
+
+func (c control) AddReplica(r ControlRequest, _ *none) error {
+	return c.cluster.AddReplica(r.Volume, r.Node)
+}
+
+func (c control) RemoveReplica(r ControlRequest, _ *none) error {
+	return c.cluster.RemoveReplica(r.Volume, r.Node)
+}
+
+func (c control) Attach(r ControlRequest, _ *none) error {
+	if r.Node == "" {
+		return c.cluster.Detach(r.Volume)
+	}
+	return c.cluster.Attach(r.Volume, r.Node)
+}
+
+func (c control) Faults(_ none, faults *Faults) error {
+	*faults = c.server.Faults()
+	return nil
+}
+
+func (c control) SetFaults(r ControlRequest, _ *none) error { return c.server.SetFaults(r.Faults) }
+
+func (c control) Reconnect(none, *none) error { return c.server.Reconnect() }
+
+func (c control) Disconnect(none, *none) error {
+	c.server.Disconnect()
+	return nil
 }

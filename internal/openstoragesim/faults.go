@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -63,6 +65,34 @@ type WatchFaults struct {
 	CutAfter int `json:"cutAfter,omitempty"`
 }
 
+// methods are the calls that a Server answers, as faults and counts name them.
+// All others are Unimplemented.
+var methods = []string{
+	"Node.EnumerateWithFilters",
+	"Volume.Create",
+	"Volume.Delete",
+	"Volume.Inspect",
+	"Volume.InspectWithFilters",
+	"Volume.Enumerate",
+	"Watch.Watch",
+}
+
+// MethodName shortens a full gRPC method name:
+// "/openstorage.api.OpenStorageVolume/Inspect" is "Volume.Inspect".
+func MethodName(full string) string {
+	service, method, _ := strings.Cut(strings.TrimPrefix(full, "/"), "/")
+	return strings.TrimPrefix(service, "openstorage.api.OpenStorage") + "." + method
+}
+
+func knownMethod(pattern string) bool {
+	if pattern == "*" || slices.Contains(methods, pattern) {
+		return true
+	}
+	service, isService := strings.CutSuffix(pattern, "*")
+	return isService && strings.HasSuffix(service, ".") &&
+		slices.ContainsFunc(methods, func(m string) bool { return strings.HasPrefix(m, service) })
+}
+
 // Outage is every call answered with Unavailable.
 func Outage() Faults {
 	return Faults{Calls: map[string]CallFault{"*": {Code: codes.Unavailable}}}
@@ -90,7 +120,7 @@ func (f Faults) Validate() error {
 	}
 	for method, fault := range f.Calls {
 		if !knownMethod(method) {
-			problems = append(problems, fmt.Errorf("calls[%s] is no method; use *, Service.* or one of %s", method, strings.Join(Methods, " ")))
+			problems = append(problems, fmt.Errorf("calls[%s] is no method; use *, Service.* or one of %s", method, strings.Join(methods, " ")))
 		}
 		if fault.Latency < 0 {
 			problems = append(problems, fmt.Errorf("calls[%s].latency is %v, must not be negative", method, fault.Latency))
@@ -180,7 +210,7 @@ func (f CallFault) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON writes.
 func (f *CallFault) UnmarshalJSON(data []byte) error {
 	var text callFaultJSON
-	if err := strictJSON(bytes.NewReader(data), &text); err != nil {
+	if err := strictJSON(data, &text); err != nil {
 		return err
 	}
 	parsed := CallFault{Hang: text.Hang}
@@ -199,5 +229,36 @@ func (f *CallFault) UnmarshalJSON(data []byte) error {
 		parsed.Code = code
 	}
 	*f = parsed
+	return nil
+}
+
+// codeName writes a gRPC code as the protocol's documentation does.
+func codeName(c codes.Code) string { return code.Code(c).String() }
+
+func parseCode(name string) (codes.Code, error) {
+	value, ok := code.Code_value[strings.ToUpper(name)]
+	if !ok {
+		return 0, fmt.Errorf("code %q is not a gRPC code such as UNAVAILABLE", name)
+	}
+	return codes.Code(value), nil
+}
+
+// ParseFaults reads faults as people write them, which is as JSON.
+func ParseFaults(text string) (faults Faults, err error) {
+	err = strictJSON([]byte(text), &faults)
+	return faults, err
+}
+
+// strictJSON refuses fields that it does not know, so that a typo is not taken
+// for the default.
+func strictJSON(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if decoder.More() {
+		return errors.New("more than one JSON value")
+	}
 	return nil
 }

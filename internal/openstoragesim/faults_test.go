@@ -21,7 +21,7 @@ func TestCallFaults(t *testing.T) {
 		calls     map[string]CallFault
 		enumerate codes.Code // of Volume.Enumerate
 		inspect   codes.Code // of Volume.Inspect
-		nodes     codes.Code // of Node.Enumerate
+		nodes     codes.Code // of Node.EnumerateWithFilters
 	}{
 		{name: "no fault"},
 		{
@@ -70,8 +70,7 @@ func TestCallFaults(t *testing.T) {
 	s := start(t, c, ServerOptions{})
 	cl := dial(t, s.Endpoint())
 	// The first call connects, which the short deadlines below shall not include.
-	_, err = cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
-	wantCode(t, err, codes.OK)
+	must(t, cl.ping(t.Context()))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			if err := s.SetFaults(Faults{Calls: test.calls}); err != nil {
@@ -87,8 +86,7 @@ func TestCallFaults(t *testing.T) {
 			wantCode(t, err, test.enumerate)
 			_, err = cl.volumes.Inspect(t.Context(), &api.SdkVolumeInspectRequest{VolumeId: v.GetId()})
 			wantCode(t, err, test.inspect)
-			_, err = cl.nodes.Enumerate(t.Context(), &api.SdkNodeEnumerateRequest{})
-			wantCode(t, err, test.nodes)
+			wantCode(t, cl.ping(t.Context()), test.nodes)
 		})
 	}
 
@@ -121,9 +119,12 @@ func TestListFaults(t *testing.T) {
 				t.Fatal("the two lists of volumes differ")
 			}
 		}
-		nodeList, err := cl.nodes.Enumerate(t.Context(), &api.SdkNodeEnumerateRequest{})
+		nodeList, err := cl.nodes.EnumerateWithFilters(t.Context(), &api.SdkNodeEnumerateWithFiltersRequest{})
 		wantCode(t, err, codes.OK)
-		return list.GetVolumeIds(), nodeList.GetNodeIds()
+		for _, n := range nodeList.GetNodes() {
+			nodes = append(nodes, n.GetId())
+		}
+		return list.GetVolumeIds(), nodes
 	}
 
 	tests := []struct {
@@ -234,6 +235,24 @@ func TestFaultsAsJSON(t *testing.T) {
 	}
 }
 
+func TestFaultsAreReadStrictly(t *testing.T) {
+	for name, text := range map[string]string{
+		"an unknown field":    `{"hideVolume":1}`,
+		"two values":          `{"hideVolumes":1} {}`,
+		"no value":            ``,
+		"another type":        `[]`,
+		"a code that is none": `{"calls":{"*":{"code":"BROKEN"}}}`,
+	} {
+		if faults, err := ParseFaults(text); err == nil {
+			t.Errorf("%s: read as %+v", name, faults)
+		}
+	}
+	faults, err := ParseFaults(`{"hideVolumes":0.5}`)
+	if err != nil || faults.HideVolumes != 0.5 {
+		t.Errorf("read %+v, %v", faults, err)
+	}
+}
+
 func TestEveryCodeHasItsName(t *testing.T) {
 	for code := codes.OK; code <= codes.Unauthenticated; code++ {
 		// grpc itself reads the names that the protocol's documentation uses.
@@ -250,17 +269,16 @@ func TestEveryCodeHasItsName(t *testing.T) {
 func TestCallsAreCounted(t *testing.T) {
 	s := start(t, newCluster(t, 1), ServerOptions{})
 	cl := dial(t, s.Endpoint())
-	if err := s.SetFaults(Faults{Calls: map[string]CallFault{"Node.Enumerate": {Code: codes.Unavailable}}}); err != nil {
+	if err := s.SetFaults(Faults{Calls: map[string]CallFault{"Node.*": {Code: codes.Unavailable}}}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		_, err := cl.nodes.Enumerate(t.Context(), &api.SdkNodeEnumerateRequest{})
-		wantCode(t, err, codes.Unavailable)
+		wantCode(t, cl.ping(t.Context()), codes.Unavailable)
 	}
-	_, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
+	_, err := cl.volumes.Enumerate(t.Context(), &api.SdkVolumeEnumerateRequest{})
 	wantCode(t, err, codes.OK)
 
-	want := map[string]int{"Node.Enumerate": 2, "Identity.Version": 1}
+	want := map[string]int{"Node.EnumerateWithFilters": 2, "Volume.Enumerate": 1}
 	for _, reset := range []bool{false, true} {
 		if diff := cmp.Diff(want, s.Calls(reset)); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
@@ -274,7 +292,7 @@ func TestCallsAreCounted(t *testing.T) {
 func TestMethodsAreTheOnesThatAreServed(t *testing.T) {
 	s := start(t, newCluster(t, 1), ServerOptions{})
 	cl := dial(t, s.Endpoint())
-	for _, method := range Methods {
+	for _, method := range methods {
 		service, call, _ := strings.Cut(method, ".")
 		full := "/openstorage.api.OpenStorage" + service + "/" + call
 		if got := MethodName(full); got != method {

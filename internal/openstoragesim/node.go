@@ -1,8 +1,6 @@
 package openstoragesim
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -29,44 +27,42 @@ const (
 	StatusNone            = api.Status_STATUS_NONE
 	StatusOK              = api.Status_STATUS_OK
 	StatusOffline         = api.Status_STATUS_OFFLINE
-	StatusMaintenance     = api.Status_STATUS_MAINTENANCE
 	StatusStorageDown     = api.Status_STATUS_STORAGE_DOWN
 	StatusStorageDegraded = api.Status_STATUS_STORAGE_DEGRADED
-	StatusPoolMaintenance = api.Status_STATUS_POOLMAINTENANCE
 )
 
 // Pool is a storage pool of a node.
 type Pool struct {
 	// UUID is generated when it is empty.
-	UUID string `json:"uuid,omitempty"`
+	UUID string
 	// Labels of the pool, as placement strategies match them.
-	Labels map[string]string `json:"labels,omitempty"`
+	Labels map[string]string
 }
 
 // Node is one storage node. Only SchedulerNodeName or Hostname must be given;
 // AddNode fills in the rest.
 type Node struct {
 	// ID is a UUID; by default it is derived from the seed and the name.
-	ID string `json:"id,omitempty"`
+	ID string
 	// SchedulerNodeName is the name of the Kubernetes node. Real servers leave
 	// it empty when they could not ask the scheduler.
-	SchedulerNodeName string `json:"schedulerNodeName,omitempty"`
+	SchedulerNodeName string
 	// Hostname defaults to SchedulerNodeName.
-	Hostname string `json:"hostname,omitempty"`
+	Hostname string
 	// MgmtIP and DataIP default to addresses of 10.0.0.0/8, counted up.
-	MgmtIP string `json:"mgmtIP,omitempty"`
-	DataIP string `json:"dataIP,omitempty"`
+	MgmtIP string
+	DataIP string
 	// Status is OK for nodes that are added with STATUS_NONE.
-	Status Status `json:"-"`
+	Status Status
 	// Pools default to one pool, unless the node is Storageless.
-	Pools []Pool `json:"pools,omitempty"`
+	Pools []Pool
 	// Storageless nodes have no pools: they use volumes and hold none.
-	Storageless bool `json:"storageless,omitempty"`
+	Storageless bool
 	// Labels of the node, besides those of its place.
-	Labels map[string]string `json:"labels,omitempty"`
-	Region string            `json:"region,omitempty"`
-	Zone   string            `json:"zone,omitempty"`
-	Rack   string            `json:"rack,omitempty"`
+	Labels map[string]string
+	Region string
+	Zone   string
+	Rack   string
 }
 
 // node is a Node and what placement needs to know of it.
@@ -232,37 +228,6 @@ func (n Node) clone() Node {
 		n.Pools[i].Labels = maps.Clone(n.Pools[i].Labels)
 	}
 	return n
-}
-
-// nodeJSON is a Node without its methods, whose status is text.
-type nodeJSON struct {
-	plainNode
-	Status string `json:"status,omitempty"`
-}
-
-type plainNode Node
-
-// MarshalJSON writes the status as ParseStatus reads it.
-func (n Node) MarshalJSON() ([]byte, error) {
-	return json.Marshal(nodeJSON{plainNode(n), strings.TrimPrefix(n.Status.String(), "STATUS_")})
-}
-
-// UnmarshalJSON reads what MarshalJSON writes. Without a status it is NONE.
-func (n *Node) UnmarshalJSON(data []byte) error {
-	var text nodeJSON
-	if err := strictJSON(bytes.NewReader(data), &text); err != nil {
-		return err
-	}
-	parsed := Node(text.plainNode)
-	if text.Status != "" {
-		status, err := ParseStatus(text.Status)
-		if err != nil {
-			return err
-		}
-		parsed.Status = status
-	}
-	*n = parsed
-	return nil
 }
 
 // holdsReplicas reports whether new replicas may be put on the node.

@@ -81,7 +81,7 @@ func (c *Cluster) RemoveReplica(volume, from string) error {
 // or addresses per replica set. No sets at all is possible: it is what a server
 // reports of a volume that is just being made.
 func (c *Cluster) SetReplicaSets(volume string, nodes ...[]string) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
+	return c.changeVolume(volume, func(v *api.Volume) error {
 		sets := make([][]string, len(nodes))
 		for i, names := range nodes {
 			for _, name := range names {
@@ -102,7 +102,7 @@ func (c *Cluster) SetReplicaSets(volume string, nodes ...[]string) error {
 
 // changeReplicas lets edit change the node ids of the volume's replica sets.
 func (c *Cluster) changeReplicas(volume string, edit func(sets [][]string) error) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
+	return c.changeVolume(volume, func(v *api.Volume) error {
 		sets := make([][]string, len(v.GetReplicaSets()))
 		for i, set := range v.GetReplicaSets() {
 			sets[i] = slices.Clone(set.GetNodes())
@@ -143,7 +143,7 @@ func (c *Cluster) putReplicas(v *api.Volume, sets [][]string) {
 // Attach attaches the volume to a node. A volume is attached to one node at a
 // time, shared ones too: the others use it over the network.
 func (c *Cluster) Attach(volume, to string) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
+	return c.changeVolume(volume, func(v *api.Volume) error {
 		n, err := c.findNode(to)
 		if err != nil {
 			return err
@@ -161,7 +161,7 @@ func (c *Cluster) Attach(volume, to string) error {
 
 // Detach detaches the volume; one that is not attached stays as it is.
 func (c *Cluster) Detach(volume string) error {
-	return c.ChangeVolume(volume, func(v *api.Volume) error {
+	return c.changeVolume(volume, func(v *api.Volume) error {
 		v.AttachedOn = ""
 		v.AttachedState = api.AttachState_ATTACH_STATE_INTERNAL
 		v.State = api.VolumeState_VOLUME_STATE_DETACHED

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -104,8 +105,6 @@ func (s *Server) serve(listener net.Listener) {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.options.TLS)))
 	}
 	server := grpc.NewServer(options...)
-	api.RegisterOpenStorageIdentityServer(server, &identityService{})
-	api.RegisterOpenStorageClusterServer(server, &clusterService{server: s})
 	api.RegisterOpenStorageNodeServer(server, &nodeService{server: s})
 	api.RegisterOpenStorageVolumeServer(server, &volumeService{server: s})
 	api.RegisterOpenStorageWatchServer(server, &watchService{server: s})
@@ -249,3 +248,28 @@ type streamWithContext struct {
 }
 
 func (s streamWithContext) Context() context.Context { return s.ctx }
+
+// callCounts counts calls by method, refused ones included.
+type callCounts struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (c *callCounts) add(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = map[string]int{}
+	}
+	c.counts[method]++
+}
+
+func (c *callCounts) snapshot(reset bool) map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := maps.Clone(c.counts)
+	if reset {
+		clear(c.counts)
+	}
+	return counts
+}

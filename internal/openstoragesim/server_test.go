@@ -53,18 +53,15 @@ func TestServerLifecycle(t *testing.T) {
 	}
 
 	cl := dial(t, endpoint)
-	version := func(options ...grpc.CallOption) error {
-		_, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{}, options...)
-		return err
-	}
-	wantCode(t, version(), codes.OK)
+	ping := func(options ...grpc.CallOption) error { return cl.ping(t.Context(), options...) }
+	wantCode(t, ping(), codes.OK)
 	stream := openWatch(t, cl)
 	awaitCall(t, s, "Watch.Watch")
 	s.Disconnect()
 	s.Disconnect()
 	_, err := stream.Recv()
 	wantCode(t, err, codes.Unavailable)
-	wantCode(t, version(), codes.Unavailable)
+	wantCode(t, ping(), codes.Unavailable)
 	if s.OpenWatches() != 0 {
 		t.Errorf("%d watches are left open", s.OpenWatches())
 	}
@@ -75,11 +72,11 @@ func TestServerLifecycle(t *testing.T) {
 	if s.Endpoint() != endpoint {
 		t.Errorf("endpoint %s after the outage, %s before", s.Endpoint(), endpoint)
 	}
-	wantCode(t, version(grpc.WaitForReady(true)), codes.OK)
+	wantCode(t, ping(grpc.WaitForReady(true)), codes.OK)
 
 	s.Stop()
 	s.Stop()
-	wantCode(t, version(), codes.Unavailable)
+	wantCode(t, ping(), codes.Unavailable)
 	if err := s.Reconnect(); !errors.Is(err, ErrConflict) {
 		t.Errorf("Reconnect after the stop: %v", err)
 	}
@@ -132,8 +129,7 @@ func TestServeOnAListenerOfOnesOwn(t *testing.T) {
 	cl := dial(t, "passthrough:///memory",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	_, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
-	wantCode(t, err, codes.OK)
+	must(t, cl.ping(t.Context()))
 	s.Disconnect()
 	if err := s.Reconnect(); err == nil || !strings.Contains(err.Error(), "bufconn") {
 		t.Errorf("Reconnect without an address: %v, want an error that names it", err)
@@ -144,8 +140,7 @@ func TestTLS(t *testing.T) {
 	certificate, roots := selfSigned(t)
 	s := start(t, newCluster(t, 1), ServerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}})
 	call := func(options ...grpc.DialOption) error {
-		_, err := dial(t, s.Endpoint(), options...).identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
-		return err
+		return dial(t, s.Endpoint(), options...).ping(t.Context())
 	}
 	wantCode(t, call(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))), codes.OK)
 	wantCode(t, call(grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}))), codes.Unavailable)
@@ -180,11 +175,9 @@ func selfSigned(t testing.TB) (tls.Certificate, *x509.CertPool) {
 // client is a connection with all the services that are simulated.
 type client struct {
 	*grpc.ClientConn
-	identity api.OpenStorageIdentityClient
-	cluster  api.OpenStorageClusterClient
-	nodes    api.OpenStorageNodeClient
-	volumes  api.OpenStorageVolumeClient
-	watch    api.OpenStorageWatchClient
+	nodes   api.OpenStorageNodeClient
+	volumes api.OpenStorageVolumeClient
+	watch   api.OpenStorageWatchClient
 }
 
 func dial(t testing.TB, endpoint string, options ...grpc.DialOption) client {
@@ -204,12 +197,16 @@ func dial(t testing.TB, endpoint string, options ...grpc.DialOption) client {
 	t.Cleanup(func() { _ = conn.Close() })
 	return client{
 		ClientConn: conn,
-		identity:   api.NewOpenStorageIdentityClient(conn),
-		cluster:    api.NewOpenStorageClusterClient(conn),
 		nodes:      api.NewOpenStorageNodeClient(conn),
 		volumes:    api.NewOpenStorageVolumeClient(conn),
 		watch:      api.NewOpenStorageWatchClient(conn),
 	}
+}
+
+// ping makes the simplest of calls.
+func (cl client) ping(ctx context.Context, options ...grpc.CallOption) error {
+	_, err := cl.nodes.EnumerateWithFilters(ctx, &api.SdkNodeEnumerateWithFiltersRequest{}, options...)
+	return err
 }
 
 // newCluster has nodes n1..nN, online, with one pool each.

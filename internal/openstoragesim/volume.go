@@ -5,25 +5,26 @@ import (
 	"maps"
 	"strconv"
 
+	"github.com/google/uuid"
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// DefaultVolumeSize is the size in bytes of volumes that ask for none.
-const DefaultVolumeSize = 1 << 30
+// defaultVolumeSize is the size in bytes of volumes that ask for none.
+const defaultVolumeSize = 1 << 30
 
 // CreateRequest describes a volume to be made in-process.
 type CreateRequest struct {
 	// Name is unique; provisioners use pvc-<uid of the claim>.
-	Name string `json:"name"`
-	// Size in bytes; default DefaultVolumeSize.
-	Size uint64 `json:"size,omitempty"`
+	Name string
+	// Size in bytes; default defaultVolumeSize.
+	Size uint64
 	// Parameters are those of a StorageClass.
-	Parameters map[string]string `json:"parameters,omitempty"`
+	Parameters map[string]string
 	// Labels are added to those that come from Parameters, and win.
-	Labels map[string]string `json:"labels,omitempty"`
+	Labels map[string]string
 }
 
 // CreateVolume makes a volume and places its replicas. A volume of that name
@@ -47,7 +48,7 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 		return nil, fmt.Errorf("volume without a name: %w", ErrInvalid)
 	}
 	if spec.Size == 0 {
-		spec.Size = DefaultVolumeSize
+		spec.Size = defaultVolumeSize
 	}
 	demand, err := newDemand(spec, labels)
 	if err != nil {
@@ -80,6 +81,35 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 	}
 	c.insert(v)
 	return v, nil
+}
+
+// fillNamespaces is the number of namespaces that Fill spreads claims over.
+const fillNamespaces = 100
+
+// Fill makes that many volumes with these StorageClass parameters, named and
+// labelled as provisioned ones are. It stops at the first that is not possible.
+func (c *Cluster) Fill(count int, parameters map[string]string) error {
+	for i := range count {
+		labels := map[string]string{
+			LabelNamespace: fmt.Sprintf("namespace-%02d", i%fillNamespaces),
+			LabelPVC:       fmt.Sprintf("data-database-%d", i),
+		}
+		request := CreateRequest{Name: c.newVolumeName(), Parameters: parameters, Labels: labels}
+		if _, err := c.CreateVolume(request); err != nil {
+			return fmt.Errorf("volume %d of %d: %w", i+1, count, err)
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) newVolumeName() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var id uuid.UUID
+	for i := range id {
+		id[i] = byte(c.random.Uint32())
+	}
+	return "pvc-" + id.String()
 }
 
 // cleanRuntimeState is shared by all volumes. Nothing reads it, but it makes
@@ -137,32 +167,21 @@ func (c *Cluster) DeleteVolume(idOrName string) error {
 
 // SetLabels adds labels to a volume. An empty value removes the label.
 func (c *Cluster) SetLabels(idOrName string, labels map[string]string) error {
-	return c.ChangeVolume(idOrName, func(v *api.Volume) error {
-		v.Locator = withLabels(v.GetLocator(), labels)
+	return c.changeVolume(idOrName, func(v *api.Volume) error {
+		changed := map[string]string{}
+		maps.Copy(changed, v.GetLocator().GetVolumeLabels())
+		maps.Copy(changed, labels)
+		maps.DeleteFunc(changed, func(_, value string) bool { return value == "" })
+		v.Locator = shallow(v.GetLocator())
+		v.Locator.VolumeLabels = changed
 		return nil
 	})
 }
 
-func withLabels(old *api.VolumeLocator, labels map[string]string) *api.VolumeLocator {
-	locator := shallow(old)
-	locator.VolumeLabels = make(map[string]string, len(old.GetVolumeLabels())+len(labels))
-	maps.Copy(locator.VolumeLabels, old.GetVolumeLabels())
-	for key, value := range labels {
-		if value == "" {
-			delete(locator.VolumeLabels, key)
-		} else {
-			locator.VolumeLabels[key] = value
-		}
-	}
-	return locator
-}
-
-// ChangeVolume replaces a volume by an edited copy and tells subscribers. It is
-// for what no other method does: a status, the trash can, a field that no server
-// should send. edit may set the fields of the copy but must not write to anything
-// they point to, nor call the cluster. Id and name must stay. If edit fails, the
-// volume stays as it is.
-func (c *Cluster) ChangeVolume(idOrName string, edit func(*api.Volume) error) error {
+// changeVolume replaces a volume by an edited copy and tells subscribers. edit may
+// set the fields of the copy, except for id and name, but must not write to anything
+// they point to, nor call the cluster's methods. If it fails, the volume stays as it is.
+func (c *Cluster) changeVolume(idOrName string, edit func(*api.Volume) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, err := c.find(idOrName)
@@ -172,9 +191,6 @@ func (c *Cluster) ChangeVolume(idOrName string, edit func(*api.Volume) error) er
 	v := shallow(r.volume)
 	if err := edit(v); err != nil {
 		return fmt.Errorf("volume %q: %w", idOrName, err)
-	}
-	if v.GetId() != r.volume.GetId() || v.GetLocator().GetName() != r.volume.GetLocator().GetName() {
-		return fmt.Errorf("volume %q: its id or name would change: %w", idOrName, ErrInvalid)
 	}
 	c.replace(r, v)
 	return nil
@@ -218,4 +234,49 @@ func shallow[M any, P interface {
 		return true
 	})
 	return copied
+}
+
+// VolumeSummary is a volume as people and tests want to see it.
+type VolumeSummary struct {
+	ID     string
+	Name   string
+	Size   uint64 // bytes
+	Labels map[string]string
+	// ReplicaSets has one list of replicas per set; none for volumes whose data
+	// is elsewhere.
+	ReplicaSets [][]Replica
+	// AttachedOn is the id of a node, or empty.
+	AttachedOn string
+}
+
+// Replica is one copy of a replica set's data.
+type Replica struct {
+	NodeID string
+	// Node is the node's scheduler name; empty if it has none or left.
+	Node string
+	Pool string
+}
+
+// Summarize puts the names of nodes to the replicas of a volume.
+func (c *Cluster) Summarize(v *api.Volume) VolumeSummary {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	s := VolumeSummary{
+		ID:         v.GetId(),
+		Name:       v.GetLocator().GetName(),
+		Size:       v.GetSpec().GetSize(),
+		Labels:     v.GetLocator().GetVolumeLabels(),
+		AttachedOn: v.GetAttachedOn(),
+	}
+	for _, set := range v.GetReplicaSets() {
+		replicas := make([]Replica, len(set.GetNodes()))
+		for i, id := range set.GetNodes() {
+			replicas[i] = Replica{NodeID: id, Pool: poolOf(set, i)}
+			if n, ok := c.nodesByID[id]; ok {
+				replicas[i].Node = n.SchedulerNodeName
+			}
+		}
+		s.ReplicaSets = append(s.ReplicaSets, replicas)
+	}
+	return s
 }

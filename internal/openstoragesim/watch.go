@@ -35,7 +35,7 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 		faults: &s.server.faults,
 		random: rand.New(rand.NewPCG(s.server.options.Seed, number)),
 	})
-	defer events.Close()
+	defer events.close()
 
 	w := &watch{server: s.server, stream: stream, ctx: ctx}
 	for _, v := range s.server.visibleVolumes(ctx) {
@@ -45,7 +45,7 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 	}
 	for {
 		select {
-		case v := <-events.Events():
+		case v := <-events.events:
 			if !v.IsPermitted(ctx, api.Ownership_Read) {
 				continue
 			}
@@ -56,6 +56,63 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 			return w.ended()
 		case <-s.server.stopping:
 			return errStopping
+		}
+	}
+}
+
+// subscription receives every volume that is created, changed or deleted (then
+// with VOLUME_STATE_DELETED). It never holds the cluster up: what does not fit
+// into its buffer is lost, as on real servers.
+type subscription struct {
+	cluster *Cluster
+	events  chan *api.Volume // never closed
+	faults  *disturbance     // nil lets everything pass
+}
+
+// subscribe starts a subscription with a buffer of that many events, at least
+// one. It must be closed.
+func (c *Cluster) subscribe(buffer int, faults *disturbance) *subscription {
+	s := &subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1)), faults: faults}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watchers[s] = struct{}{}
+	return s
+}
+
+// close ends the subscription. Events that are in the buffer stay there.
+func (s *subscription) close() {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	delete(s.cluster.watchers, s)
+}
+
+func (s *subscription) deliver(volumes ...*api.Volume) {
+	for _, v := range volumes {
+		select {
+		case s.events <- v:
+		default: // lost
+		}
+	}
+}
+
+// publish needs c.mu for writing, so that subscribers see changes in order.
+func (c *Cluster) publish(v *api.Volume) {
+	for s := range c.watchers {
+		if s.faults == nil {
+			s.deliver(v)
+		} else {
+			s.deliver(s.faults.pass(v)...)
+		}
+	}
+}
+
+// releaseHeld delivers what faults hold back.
+func (c *Cluster) releaseHeld() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.watchers {
+		if s.faults != nil {
+			s.deliver(s.faults.release()...)
 		}
 	}
 }

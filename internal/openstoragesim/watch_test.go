@@ -114,21 +114,21 @@ func TestSubscriptionLosesWhatDoesNotFit(t *testing.T) {
 	if _, err := c.CreateVolume(CreateRequest{Name: "v"}); err != nil {
 		t.Fatal(err)
 	}
-	events := c.Subscribe(3)
-	defer events.Close()
+	events := c.subscribe(3, nil)
+	defer events.close()
 	for i := range 5 {
 		step(t, c, "v", i)
 	}
-	if n := len(events.Events()); n != 3 {
+	if n := len(events.events); n != 3 {
 		t.Fatalf("%d events wait, want 3", n)
 	}
-	got := []*api.Volume{<-events.Events(), <-events.Events(), <-events.Events()}
+	got := []*api.Volume{<-events.events, <-events.events, <-events.events}
 	if diff := cmp.Diff([]string{"0", "1", "2"}, steps(got)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	events.Close()
+	events.close()
 	step(t, c, "v", 9)
-	if len(events.Events()) != 0 {
+	if len(events.events) != 0 {
 		t.Error("a closed subscription goes on")
 	}
 }

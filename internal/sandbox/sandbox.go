@@ -159,7 +159,6 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 	}
 	if storage.control != "" {
 		sandbox.Control = openstoragesim.NewControlClient(storage.control)
-		defer sandbox.Control.Close()
 	}
 	err = use(ctx, sandbox)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

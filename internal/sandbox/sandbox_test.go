@@ -123,7 +123,6 @@ func TestTheControlAddressIsFoundWhileItsSandboxLives(t *testing.T) {
 	if nodes, err := control.Nodes(ctx); err != nil || len(nodes) == 0 {
 		t.Errorf("nobody answers there: %v, %v", nodes, err)
 	}
-	control.Close()
 
 	second, err := workdir.Create(parent)
 	if err != nil {

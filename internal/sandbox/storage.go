@@ -80,7 +80,6 @@ func (s *storage) close() error {
 // meant to have one.
 func simulate(places []topology.Node, port, controlPort int) (*openstoragesim.Simulation, error) {
 	options := openstoragesim.SimulationOptions{
-		Cluster:        openstoragesim.Options{Name: "sandbox"},
 		Address:        net.JoinHostPort(ports.Loopback, strconv.Itoa(port)),
 		ControlAddress: net.JoinHostPort(ports.Loopback, strconv.Itoa(controlPort)),
 	}

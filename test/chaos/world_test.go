@@ -130,7 +130,7 @@ func (w *world) tokenFile() string { return w.dir.Join("storage-token") }
 func (w *world) caFile() string    { return w.dir.Join("storage-ca.crt") }
 
 func (w *world) startStorage(context.Context) (err error) {
-	w.storage, w.tokens = openstoragesim.NewCluster(openstoragesim.Options{Name: "chaos"}), &openstoragesim.Tokens{}
+	w.storage, w.tokens = openstoragesim.NewCluster(openstoragesim.Options{}), &openstoragesim.Tokens{}
 	w.sim = openstoragesim.NewServer(w.storage, openstoragesim.ServerOptions{Tokens: w.tokens})
 	if err := w.sim.Start("127.0.0.1:0"); err != nil {
 		return err

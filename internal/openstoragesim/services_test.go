@@ -10,22 +10,6 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 )
 
-func TestIdentityAndCluster(t *testing.T) {
-	c := newCluster(t, 1)
-	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
-
-	version, err := cl.identity.Version(t.Context(), &api.SdkIdentityVersionRequest{})
-	wantCode(t, err, codes.OK)
-	if version.GetSdkVersion().GetMinor() != int32(api.SdkVersion_Minor) {
-		t.Errorf("SDK version %v", version.GetSdkVersion())
-	}
-	cluster, err := cl.cluster.InspectCurrent(t.Context(), &api.SdkClusterInspectCurrentRequest{})
-	wantCode(t, err, codes.OK)
-	if got := cluster.GetCluster(); got.GetId() != c.ID() || got.GetStatus() != api.Status_STATUS_OK {
-		t.Errorf("cluster %v", got)
-	}
-}
-
 func TestNodeService(t *testing.T) {
 	c := NewCluster(Options{})
 	n, err := c.AddNode(Node{
@@ -58,21 +42,6 @@ func TestNodeService(t *testing.T) {
 	}
 	if len(list.GetNodes()[1].GetPools()) != 0 {
 		t.Error("the storageless node has pools")
-	}
-
-	ids, err := cl.nodes.Enumerate(t.Context(), &api.SdkNodeEnumerateRequest{})
-	wantCode(t, err, codes.OK)
-	if len(ids.GetNodeIds()) != 2 || ids.GetNodeIds()[0] != n.ID {
-		t.Errorf("ids %v", ids.GetNodeIds())
-	}
-	one, err := cl.nodes.Inspect(t.Context(), &api.SdkNodeInspectRequest{NodeId: n.ID})
-	wantCode(t, err, codes.OK)
-	if diff := cmp.Diff(want, one.GetNode(), protocmp.Transform()); diff != "" {
-		t.Errorf("inspected node (-want +got):\n%s", diff)
-	}
-	for id, code := range map[string]codes.Code{"": codes.InvalidArgument, "n1": codes.NotFound, "x": codes.NotFound} {
-		_, err := cl.nodes.Inspect(t.Context(), &api.SdkNodeInspectRequest{NodeId: id})
-		wantCode(t, err, code)
 	}
 }
 
@@ -128,7 +97,7 @@ func TestCreate(t *testing.T) {
 		wantCode(t, err, codes.OK)
 		v, err := c.Volume("v")
 		must(t, err)
-		want := &api.VolumeSpec{Size: DefaultVolumeSize, HaLevel: 1, AggregationLevel: 1}
+		want := &api.VolumeSpec{Size: defaultVolumeSize, HaLevel: 1, AggregationLevel: 1}
 		if diff := cmp.Diff(want, v.GetSpec(), protocmp.Transform()); diff != "" {
 			t.Errorf("spec (-want +got):\n%s", diff)
 		}
@@ -231,23 +200,6 @@ func TestListsAndTheirFilters(t *testing.T) {
 			slices.Sort(names)
 			if diff := cmp.Diff(test.want, names); diff != "" {
 				t.Errorf("InspectWithFilters (-want +got):\n%s", diff)
-			}
-
-			ids, err := cl.volumes.EnumerateWithFilters(t.Context(), &api.SdkVolumeEnumerateWithFiltersRequest{
-				Name: test.filter.GetName(), Labels: test.filter.GetLabels(), Ownership: test.filter.GetOwnership(), Group: test.filter.GetGroup(),
-			})
-			wantCode(t, err, codes.OK)
-			names = nil
-			for _, id := range ids.GetVolumeIds() {
-				v, err := c.Volume(id)
-				if err != nil {
-					t.Fatal(err)
-				}
-				names = append(names, v.GetLocator().GetName())
-			}
-			slices.Sort(names)
-			if diff := cmp.Diff(test.want, names); diff != "" {
-				t.Errorf("EnumerateWithFilters (-want +got):\n%s", diff)
 			}
 		})
 	}
