@@ -1,19 +1,47 @@
 package controlplane
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 )
+
+// The executables, all in one folder, as the Makefile names them.
+const (
+	etcdBinary              = "etcd"
+	apiServerBinary         = "kube-apiserver"
+	controllerManagerBinary = "kube-controller-manager"
+	defaultSchedulerBinary  = "kube-scheduler"
+	schedulerBinary         = "scheduler"
+	// KubectlBinary is for the person at the keyboard; the sandbox itself does not
+	// run it.
+	KubectlBinary = "kubectl"
+)
+
+// binaries are those that are run.
+func (o *Options) binaries() []string {
+	names := []string{etcdBinary, apiServerBinary, controllerManagerBinary}
+	if !o.WithoutSchedulers {
+		names = append(names, defaultSchedulerBinary, schedulerBinary)
+	}
+	return names
+}
 
 // component is one child process of the control plane.
 type component struct {
@@ -50,13 +78,13 @@ func checkSocketPath(path string) error {
 
 // etcd listens on a socket in the sandbox folder: it asks nobody who they are,
 // and on a port every user of the machine could read and change the cluster.
-func (o *Options) etcd() component {
-	socket := o.Dir.Join(etcdSocket)
+func (cp *ControlPlane) etcd() component {
+	socket := cp.options.Dir.Join(etcdSocket)
 	return component{
 		name: etcdBinary,
 		args: []string{
 			"--name=sandbox",
-			"--data-dir=" + o.Dir.Join("etcd"),
+			"--data-dir=" + cp.options.Dir.Join("etcd"),
 			"--listen-client-urls=unix://" + socket,
 			"--advertise-client-urls=http://localhost:2379", // nobody asks
 			"--listen-peer-urls=http://" + net.JoinHostPort(ports.Loopback, "0"),
@@ -69,9 +97,10 @@ func (o *Options) etcd() component {
 	}
 }
 
-func (o *Options) apiServer(c *credentials, port *ports.Reservation) component {
-	return server(apiServerBinary, "/readyz", c, port,
-		"--etcd-servers=unix://"+o.Dir.Join(etcdSocket),
+func (cp *ControlPlane) apiServer() component {
+	c := cp.credentials
+	return cp.server(apiServerBinary, "/readyz",
+		"--etcd-servers=unix://"+c.dir.Join(etcdSocket),
 		"--advertise-address="+ports.Loopback,
 		"--endpoint-reconciler-type=none", // ports.Loopback is no address for an endpoint
 		"--token-auth-file="+c.dir.Join(tokensFile),
@@ -93,8 +122,9 @@ func (o *Options) apiServer(c *credentials, port *ports.Reservation) component {
 	)
 }
 
-func (o *Options) controllerManager(c *credentials, port *ports.Reservation) component {
-	return server(controllerManagerBinary, "/healthz", c, port,
+func (cp *ControlPlane) controllerManager() component {
+	c := cp.credentials
+	return cp.server(controllerManagerBinary, "/healthz",
 		"--kubeconfig="+c.kubeconfigPath(controllerManager),
 		"--controllers="+strings.Join(controllers, ","),
 		"--use-service-account-credentials=true",
@@ -107,20 +137,22 @@ func (o *Options) controllerManager(c *credentials, port *ports.Reservation) com
 }
 
 // defaultScheduler is kube-scheduler as Kubernetes delivers it.
-func (o *Options) defaultScheduler(c *credentials, port *ports.Reservation) component {
-	return server(defaultSchedulerBinary, "/readyz", c, port,
-		"--kubeconfig="+c.kubeconfigPath(defaultScheduler),
-		"--authentication-kubeconfig="+c.kubeconfigPath(defaultScheduler),
-		"--authorization-kubeconfig="+c.kubeconfigPath(defaultScheduler),
+func (cp *ControlPlane) defaultScheduler() component {
+	kubeconfig := cp.credentials.kubeconfigPath(defaultScheduler)
+	return cp.server(defaultSchedulerBinary, "/readyz",
+		"--kubeconfig="+kubeconfig,
+		"--authentication-kubeconfig="+kubeconfig,
+		"--authorization-kubeconfig="+kubeconfig,
 		"--leader-elect=false",
 	)
 }
 
-func (o *Options) scheduler(c *credentials, port *ports.Reservation, config string) component {
-	return server(schedulerBinary, "/readyz", c, port,
-		"--config="+config,
-		"--authentication-kubeconfig="+c.kubeconfigPath(scheduler),
-		"--authorization-kubeconfig="+c.kubeconfigPath(scheduler),
+func (cp *ControlPlane) scheduler() component {
+	kubeconfig := cp.credentials.kubeconfigPath(scheduler)
+	return cp.server(schedulerBinary, "/readyz",
+		"--config="+cp.config,
+		"--authentication-kubeconfig="+kubeconfig,
+		"--authorization-kubeconfig="+kubeconfig,
 		// For people with curl; nothing here is secret from the machine's users.
 		"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics",
 		"--logging-format=json",
@@ -128,8 +160,9 @@ func (o *Options) scheduler(c *credentials, port *ports.Reservation, config stri
 	)
 }
 
-// server is a component that serves over TLS on the port.
-func server(name, health string, c *credentials, port *ports.Reservation, args ...string) component {
+// server is a component that serves over TLS on its port.
+func (cp *ControlPlane) server(name, health string, args ...string) component {
+	c, port := cp.credentials, cp.ports[name]
 	return component{
 		name: name,
 		args: append([]string{
@@ -181,4 +214,49 @@ func (c component) healthy(ctx context.Context) error {
 		return fmt.Errorf("%s: %s", response.Status, strings.Join(strings.Fields(string(body)), " "))
 	}
 	return nil
+}
+
+// versionTimeout is generous: asking for a version takes a tenth of a second on
+// an idle machine.
+const versionTimeout = 20 * time.Second
+
+// checkBinaries asks every executable for its version, so that a missing or
+// broken one is named before anything runs.
+func checkBinaries(ctx context.Context, dir string, binaries []string) error {
+	failures := make([]error, len(binaries))
+	var wg sync.WaitGroup
+	for i, name := range binaries {
+		wg.Go(func() { failures[i] = checkBinary(ctx, dir, name) })
+	}
+	wg.Wait()
+	return cmp.Or(failures...) // one line; the next run names the next one
+}
+
+func checkBinary(ctx context.Context, dir, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+
+	path := filepath.Join(dir, name)
+	out, err := exec.CommandContext(ctx, path, "--version").CombinedOutput()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s is missing; %s", path, howToBuild(name))
+	case err != nil && ctx.Err() == nil:
+		return fmt.Errorf("%s is broken: %w%s; %s", path, err, firstLine(out), howToBuild(name))
+	case err != nil:
+		return fmt.Errorf("asking %s for its version: %w", path, context.Cause(ctx))
+	}
+	return nil
+}
+
+// howToBuild is the way out of a missing or broken executable.
+func howToBuild(name string) string { return "build it with: make bin/" + name }
+
+// firstLine is what a broken executable had to say, ready to be appended.
+func firstLine(out []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	if len(line) == 0 {
+		return ""
+	}
+	return ": " + strings.TrimSpace(string(line))
 }

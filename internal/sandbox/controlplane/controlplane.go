@@ -51,31 +51,21 @@ type Options struct {
 	Console           *console.Console
 }
 
-// The flags that choose ports, for error messages.
-const (
-	APIServerPortFlag = "--api-server-port"
-	SchedulerPortFlag = "--scheduler-port"
-)
-
 // ControlPlane is a running control plane.
 type ControlPlane struct {
 	options     Options
 	supervisor  *process.Supervisor
 	credentials *credentials
 	config      string // path of the scheduler's configuration
-	reserved    reservations
-	apiReady    time.Time
-}
-
-// reservations are kept until the last component is gone.
-type reservations struct {
-	apiServer, controllerManager, defaultScheduler, scheduler *ports.Reservation
+	// ports are kept until the last component is gone.
+	ports    map[string]*ports.Reservation // name of the executable -> its port
+	apiReady time.Time
 }
 
 // Start runs etcd and the API server and returns when the latter is ready. Close
 // must be called on the result. On an error nothing is left running.
 func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
-	cp := &ControlPlane{options: options, config: options.Dir.Join("scheduler.yaml")}
+	cp := &ControlPlane{options: options, config: options.Dir.Join("scheduler.yaml"), ports: map[string]*ports.Reservation{}}
 	o := &cp.options
 	defer func() {
 		if err != nil {
@@ -90,10 +80,10 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if err := checkBinaries(ctx, o.BinDir, o.binaries()); err != nil {
 		return nil, err
 	}
-	if err := cp.reserved.reserve(o); err != nil {
+	if err := cp.reservePorts(); err != nil {
 		return nil, err
 	}
-	if cp.credentials, err = writeCredentials(o.Dir, cp.reserved.apiServer.Address()); err != nil {
+	if cp.credentials, err = writeCredentials(o.Dir, cp.ports[apiServerBinary].Address()); err != nil {
 		return nil, err
 	}
 	// Before anything runs, because a file that cannot be read is the most likely
@@ -103,10 +93,10 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 
 	cp.supervisor = process.NewSupervisor(stopGrace)
-	if err := cp.run(ctx, o.etcd()); err != nil {
+	if err := cp.run(ctx, cp.etcd()); err != nil {
 		return nil, err
 	}
-	if err := cp.run(ctx, o.apiServer(cp.credentials, cp.reserved.apiServer)); err != nil {
+	if err := cp.run(ctx, cp.apiServer()); err != nil {
 		return nil, err
 	}
 	cp.apiReady = time.Now()
@@ -124,12 +114,9 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 // StartControllers runs the controller manager and both schedulers, unless these
 // are not wanted, and returns when all of them are ready.
 func (cp *ControlPlane) StartControllers(ctx context.Context) error {
-	o, c := &cp.options, cp.credentials
-	components := []component{o.controllerManager(c, cp.reserved.controllerManager)}
-	if !o.WithoutSchedulers {
-		components = append(components,
-			o.scheduler(c, cp.reserved.scheduler, cp.config),
-			o.defaultScheduler(c, cp.reserved.defaultScheduler))
+	components := []component{cp.controllerManager()}
+	if !cp.options.WithoutSchedulers {
+		components = append(components, cp.scheduler(), cp.defaultScheduler())
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, component := range components {
@@ -192,32 +179,24 @@ func (cp *ControlPlane) explain(death *process.Death) error {
 	return death
 }
 
-func (r *reservations) reserve(o *Options) error {
+func (cp *ControlPlane) reservePorts() error {
 	for _, want := range []struct {
-		port int
-		flag string
-		into **ports.Reservation
+		binary string
+		port   int
+		flag   string // for error messages
 	}{
-		{o.APIServerPort, APIServerPortFlag, &r.apiServer},
-		{o.SchedulerPort, SchedulerPortFlag, &r.scheduler},
-		{0, "", &r.controllerManager},
-		{0, "", &r.defaultScheduler},
+		{apiServerBinary, cp.options.APIServerPort, "--api-server-port"},
+		{schedulerBinary, cp.options.SchedulerPort, "--scheduler-port"},
+		{controllerManagerBinary, 0, ""},
+		{defaultSchedulerBinary, 0, ""},
 	} {
 		reserved, err := ports.Reserve(want.port, want.flag)
 		if err != nil {
 			return err
 		}
-		*want.into = reserved
+		cp.ports[want.binary] = reserved
 	}
 	return nil
-}
-
-func (r *reservations) release() {
-	for _, port := range []*ports.Reservation{r.apiServer, r.scheduler, r.controllerManager, r.defaultScheduler} {
-		if port != nil {
-			port.Release()
-		}
-	}
 }
 
 // Died delivers the first component that died without being asked to.
@@ -233,12 +212,14 @@ func (cp *ControlPlane) HTTPClient() *http.Client { return cp.credentials.httpCl
 func (cp *ControlPlane) Kubeconfig() string { return cp.credentials.kubeconfigPath(admin) }
 
 // SchedulerAddress is host:port of the scheduler's metrics and health.
-func (cp *ControlPlane) SchedulerAddress() string { return cp.reserved.scheduler.Address() }
+func (cp *ControlPlane) SchedulerAddress() string { return cp.ports[schedulerBinary].Address() }
 
 // Close ends all components and returns when they are gone.
 func (cp *ControlPlane) Close() {
 	if cp.supervisor != nil {
 		cp.supervisor.Close()
 	}
-	cp.reserved.release()
+	for _, port := range cp.ports {
+		port.Release()
+	}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 )
 
 // check is something that the scheduler's contract says about what is seen.
@@ -24,7 +22,7 @@ func (c check) String() string {
 }
 
 // runsOnData checks that the pod runs on a node with all of its volumes.
-func runsOnData(seen clustermap.Snapshot, pod clustermap.Pod) check {
+func runsOnData(seen Snapshot, pod Pod) check {
 	volumes := strings.Join(pod.Volumes, " and ")
 	if seen.OnData(pod) && pod.Running {
 		return check{text: fmt.Sprintf("%s runs on %s, which holds %s", pod.Name, pod.Node, volumes)}
@@ -37,7 +35,7 @@ func runsOnData(seen clustermap.Snapshot, pod clustermap.Pod) check {
 }
 
 // runsOn checks that the pod runs on that very node.
-func runsOn(pod clustermap.Pod, node, because string) check {
+func runsOn(pod Pod, node, because string) check {
 	c := check{text: fmt.Sprintf("%s runs on %s, %s", pod.Name, node, because)}
 	if pod.Node != node || !pod.Running {
 		c.instead = whereabouts(pod)
@@ -47,7 +45,7 @@ func runsOn(pod clustermap.Pod, node, because string) check {
 
 // waitsBecause checks that the pod is pending, and that the reason has all the
 // words in it.
-func waitsBecause(pod clustermap.Pod, words ...string) check {
+func waitsBecause(pod Pod, words ...string) check {
 	c := check{text: pod.Name + " waits, and the reason names the volume that keeps it waiting"}
 	if pod.Node != "" {
 		c.instead = whereabouts(pod)
@@ -64,7 +62,7 @@ func waitsBecause(pod clustermap.Pod, words ...string) check {
 
 // spreadEvenly checks that all nodes with storage run the same number of pods,
 // give or take one, as they do when nothing prefers one to another.
-func spreadEvenly(seen clustermap.Snapshot) check {
+func spreadEvenly(seen Snapshot) check {
 	c := check{text: "all nodes are equal: the pods are spread evenly over every node with storage"}
 	counts := map[string]int{} // node -> pods
 	for _, p := range seen.Pods {
@@ -86,7 +84,7 @@ func spreadEvenly(seen clustermap.Snapshot) check {
 }
 
 // allOnData checks that every pod is on its data.
-func allOnData(seen clustermap.Snapshot, text string) check {
+func allOnData(seen Snapshot, text string) check {
 	c := check{text: text}
 	if t := seen.Tally(); t.OnData != len(seen.Pods) {
 		c.instead = fmt.Sprintf("%d of %d", t.OnData, len(seen.Pods))
@@ -95,7 +93,7 @@ func allOnData(seen clustermap.Snapshot, text string) check {
 }
 
 // whereabouts is where the pod is, or why it is nowhere.
-func whereabouts(pod clustermap.Pod) string {
+func whereabouts(pod Pod) string {
 	switch {
 	case pod.Node == "":
 		return "it is pending: " + orNothing(pod.Reason)

@@ -5,20 +5,18 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 )
 
 // seen has two nodes with storage and one without. The volume "data" is on
 // node-1, "log" on node-2, and "both" on both.
-func seen(pods ...clustermap.Pod) clustermap.Snapshot {
-	return clustermap.Snapshot{
-		Nodes: []clustermap.Node{
-			{Name: "node-1", Storage: clustermap.Online},
-			{Name: "node-2", Storage: clustermap.Online},
+func seen(pods ...Pod) Snapshot {
+	return Snapshot{
+		Nodes: []Node{
+			{Name: "node-1", Storage: Online},
+			{Name: "node-2", Storage: Online},
 			{Name: "node-3"},
 		},
-		Volumes: []clustermap.Volume{
+		Volumes: []Volume{
 			{Name: "data", Replicas: []string{"node-1"}},
 			{Name: "log", Replicas: []string{"node-2"}},
 			{Name: "both", Replicas: []string{"node-1", "node-2"}},
@@ -27,12 +25,12 @@ func seen(pods ...clustermap.Pod) clustermap.Snapshot {
 	}
 }
 
-func on(node string, volumes ...string) clustermap.Pod {
-	return clustermap.Pod{Name: "app", Node: node, Volumes: volumes, Running: true}
+func on(node string, volumes ...string) Pod {
+	return Pod{Name: "app", Node: node, Volumes: volumes, Running: true}
 }
 
-func pending(reason string, volumes ...string) clustermap.Pod {
-	return clustermap.Pod{Name: "app", Volumes: volumes, Reason: reason}
+func pending(reason string, volumes ...string) Pod {
+	return Pod{Name: "app", Volumes: volumes, Reason: reason}
 }
 
 func TestChecks(t *testing.T) {
@@ -70,8 +68,8 @@ func TestChecks(t *testing.T) {
 		"one not on its data":   {allOnData(seen(on("node-1", "data"), on("node-1", "log")), "all"), "1 of 2"},
 		"one still without one": {allOnData(seen(on("node-1", "data"), pending("", "log")), "all"), "1 of 2"},
 
-		"better than stock":   {moreOnData(clustermap.Tally{OnData: 60}, clustermap.Tally{OnData: 12}), ""},
-		"no better than that": {moreOnData(clustermap.Tally{OnData: 12}, clustermap.Tally{OnData: 12}), "12 with ours and 12"},
+		"better than stock":   {moreOnData(Tally{OnData: 60}, Tally{OnData: 12}), ""},
+		"no better than that": {moreOnData(Tally{OnData: 12}, Tally{OnData: 12}), "12 with ours and 12"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			switch {
@@ -101,8 +99,8 @@ func TestACheckSaysWhatWasSeenOnlyIfItFails(t *testing.T) {
 
 func TestBothSchedulersStandSideBySide(t *testing.T) {
 	got := sideBySide(
-		clustermap.Tally{OnData: 12, Away: 33, NoStorage: 15},
-		clustermap.Tally{OnData: 60},
+		Tally{OnData: 12, Away: 33, NoStorage: 15},
+		Tally{OnData: 60},
 	)
 	want := `
                                             default-scheduler    hyperconverge-scheduler

@@ -7,8 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 )
 
 const (
@@ -54,7 +52,7 @@ func (d *demo) compare(ctx context.Context) error {
 }
 
 // scheduleDatabases creates the pods and shows where they were put.
-func (d *demo) scheduleDatabases(ctx context.Context, scheduler string) (seen clustermap.Snapshot, err error) {
+func (d *demo) scheduleDatabases(ctx context.Context, scheduler string) (seen Snapshot, err error) {
 	d.say("By %s:", d.palette.Strong(scheduler))
 	for i := range databases {
 		if err := d.apply(ctx, "database.yaml", func(object runtime.Object) {
@@ -90,7 +88,7 @@ func (d *demo) untilVolumes(ctx context.Context, claims int) error {
 func claimName(database int) string { return fmt.Sprintf("data-%02d", database) }
 
 // sideBySide is the table of step e.
-func sideBySide(stock, ours clustermap.Tally) string {
+func sideBySide(stock, ours Tally) string {
 	const row = "  %-40s %18s   %24s\n"
 	var table strings.Builder
 	fmt.Fprintf(&table, row, "", stockScheduler, ourScheduler)
@@ -111,7 +109,7 @@ func outOf(pods int) string { return fmt.Sprintf("%d of %d", pods, databases) }
 
 // moreOnData checks that ours is better than stock, which is luck if it is good
 // at all.
-func moreOnData(ours, stock clustermap.Tally) check {
+func moreOnData(ours, stock Tally) check {
 	c := check{text: "that is more than with " + stockScheduler}
 	if ours.OnData <= stock.OnData {
 		c.instead = fmt.Sprintf("%d with ours and %d with the stock scheduler", ours.OnData, stock.OnData)

@@ -10,9 +10,9 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox"
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 )
 
@@ -139,8 +139,8 @@ func (d *demo) say(format string, args ...any) {
 }
 
 // show draws the cluster, with a mark for each pod or with its name.
-func (d *demo) show(seen clustermap.Snapshot, marks bool) {
-	d.out.Printf("\n%s", seen.Draw(clustermap.Style{Palette: d.palette, Marks: marks}))
+func (d *demo) show(seen Snapshot, marks bool) {
+	d.out.Printf("\n%s", seen.Draw(Style{Palette: d.palette, Marks: marks}))
 }
 
 // expect prints the outcome of checks and remembers those that failed.
@@ -160,31 +160,24 @@ func (d *demo) expect(checks ...check) {
 func (d *demo) until(ctx context.Context, what string, look func(context.Context) (done bool, progress string, err error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it did not happen within %v", patience))
 	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
 	progress := ""
-	for {
+	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		done, now, err := look(ctx)
-		switch {
-		case err == nil && done:
-			return nil
-		case err == nil:
+		if err == nil && !done {
 			progress = now
 			d.out.Status("until %s: %s", what, progress)
-		case ctx.Err() == nil:
-			return err
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: %w; last seen: %s", what, context.Cause(ctx), progress)
-		}
+		return done, err
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("waiting until %s: %w; last seen: %s", what, context.Cause(ctx), progress)
 	}
+	return err
 }
 
 // untilPods waits until there are that many pods and come is true of each, and
 // returns the cluster as it is then.
-func (d *demo) untilPods(ctx context.Context, what string, pods int, come func(clustermap.Pod) bool) (seen clustermap.Snapshot, err error) {
+func (d *demo) untilPods(ctx context.Context, what string, pods int, come func(Pod) bool) (seen Snapshot, err error) {
 	return seen, d.until(ctx, what, func(ctx context.Context) (bool, string, error) {
 		var err error
 		if seen, err = d.snapshot(ctx); err != nil {
@@ -202,6 +195,6 @@ func (d *demo) untilPods(ctx context.Context, what string, pods int, come func(c
 	})
 }
 
-func runs(p clustermap.Pod) bool      { return p.Running }
-func hasNode(p clustermap.Pod) bool   { return p.Node != "" }
-func isSettled(p clustermap.Pod) bool { return p.Running || p.Node == "" && p.Reason != "" }
+func runs(p Pod) bool      { return p.Running }
+func hasNode(p Pod) bool   { return p.Node != "" }
+func isSettled(p Pod) bool { return p.Running || p.Node == "" && p.Reason != "" }

@@ -11,7 +11,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 )
 
 // The Deployment of step a is the one that users of Stork have; nothing about it
@@ -119,7 +118,7 @@ func TestAPodAsTheMapNeedsIt(t *testing.T) {
 			}},
 		},
 	})
-	want := clustermap.Pod{Name: "mysql", Volumes: []string{"mysql-data"}, Reason: "0/12 nodes are available"}
+	want := Pod{Name: "mysql", Volumes: []string{"mysql-data"}, Reason: "0/12 nodes are available"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pod differs (-want +got):\n%s", diff)
 	}

@@ -10,39 +10,38 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 )
 
 // snapshot looks at the cluster and its storage as they are now, with no help from
 // the scheduler whose work is judged by it.
-func (d *demo) snapshot(ctx context.Context) (clustermap.Snapshot, error) {
+func (d *demo) snapshot(ctx context.Context) (Snapshot, error) {
 	core := d.sandbox.Client.CoreV1()
 	pods, err := core.Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return clustermap.Snapshot{}, fmt.Errorf("looking at pods: %w", err)
+		return Snapshot{}, fmt.Errorf("looking at pods: %w", err)
 	}
 	claims, err := core.PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return clustermap.Snapshot{}, fmt.Errorf("looking at claims: %w", err)
+		return Snapshot{}, fmt.Errorf("looking at claims: %w", err)
 	}
 	volumes, err := d.sandbox.Control.Volumes(ctx)
 	if err != nil {
-		return clustermap.Snapshot{}, fmt.Errorf("looking at volumes: %w", err)
+		return Snapshot{}, fmt.Errorf("looking at volumes: %w", err)
 	}
 	storageNodes, err := d.sandbox.Control.Nodes(ctx)
 	if err != nil {
-		return clustermap.Snapshot{}, fmt.Errorf("looking at storage nodes: %w", err)
+		return Snapshot{}, fmt.Errorf("looking at storage nodes: %w", err)
 	}
 
-	seen := clustermap.Snapshot{Nodes: mapNodes(d.sandbox.Nodes, storageNodes)}
+	seen := Snapshot{Nodes: mapNodes(d.sandbox.Nodes, storageNodes)}
 	byName := map[string]openstoragesim.VolumeSummary{}
 	for _, v := range volumes {
 		byName[v.Name] = v
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		seen.Volumes = append(seen.Volumes, clustermap.Volume{
+		seen.Volumes = append(seen.Volumes, Volume{
 			Name:     claim.Name,
 			Tag:      d.tags[claim.Name],
 			Replicas: replicaNodes(byName[claim.Spec.VolumeName]),
@@ -56,14 +55,14 @@ func (d *demo) snapshot(ctx context.Context) (clustermap.Snapshot, error) {
 	return seen, nil
 }
 
-func mapNodes(nodes []fakenodes.Node, storage []openstoragesim.Node) []clustermap.Node {
+func mapNodes(nodes []fakenodes.Node, storage []openstoragesim.Node) []Node {
 	states := map[string]string{} // storage node id -> state
 	for _, n := range storage {
 		states[n.ID] = storageState(n)
 	}
-	drawn := make([]clustermap.Node, len(nodes))
+	drawn := make([]Node, len(nodes))
 	for i, n := range nodes {
-		drawn[i] = clustermap.Node{Name: n.Name, Region: n.Region, Zone: n.Zone, Rack: n.Rack, Storage: states[n.StorageID]}
+		drawn[i] = Node{Name: n.Name, Region: n.Region, Zone: n.Zone, Rack: n.Rack, Storage: states[n.StorageID]}
 	}
 	return drawn
 }
@@ -72,7 +71,7 @@ func mapNodes(nodes []fakenodes.Node, storage []openstoragesim.Node) []clusterma
 func storageState(n openstoragesim.Node) string {
 	state := strings.TrimPrefix(n.Status.String(), "STATUS_")
 	if state == "OK" || state == "NONE" {
-		return clustermap.Online
+		return Online
 	}
 	return strings.ToLower(strings.ReplaceAll(state, "_", " "))
 }
@@ -101,8 +100,8 @@ func replicaNodes(v openstoragesim.VolumeSummary) []string {
 	return all
 }
 
-func mapPod(pod *corev1.Pod) clustermap.Pod {
-	drawn := clustermap.Pod{
+func mapPod(pod *corev1.Pod) Pod {
+	drawn := Pod{
 		Name:    podTitle(pod),
 		Node:    pod.Spec.NodeName,
 		Running: pod.Status.Phase == corev1.PodRunning,

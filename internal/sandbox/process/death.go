@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -87,7 +88,7 @@ var commandFailed = regexp.MustCompile(`"command failed" err=("(?:[^"\\]|\\.)*")
 // reason finds the last "command failed" in the log of a Kubernetes component,
 // written as text or as JSON.
 func reason(log []byte) string {
-	for line := range reversedLines(log) {
+	for _, line := range slices.Backward(bytes.Split(log, []byte("\n"))) {
 		if match := commandFailed.FindSubmatch(line); match != nil {
 			if text, err := strconv.Unquote(string(match[1])); err == nil {
 				return oneLine(text)
@@ -99,18 +100,6 @@ func reason(log []byte) string {
 		}
 	}
 	return ""
-}
-
-func reversedLines(log []byte) func(yield func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		for len(log) > 0 {
-			start := bytes.LastIndexByte(log, '\n') + 1
-			if !yield(log[start:]) {
-				return
-			}
-			log = log[:max(0, start-1)]
-		}
-	}
 }
 
 // oneLine joins the lines of an aggregated message.

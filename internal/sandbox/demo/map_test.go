@@ -1,4 +1,4 @@
-package clustermap
+package demo
 
 import (
 	"strings"

@@ -8,21 +8,91 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 
-	"github.com/hyperconverge/scheduler/internal/sandbox/clustermap"
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 const (
+	mysqlPod   = "mysql"
+	mysqlClaim = "mysql-data"
+
 	ledgerClass    = "px-csi-ledger"
 	ledgerReplicas = 3
 	// learning is how long the scheduler gets to learn of a moved replica. It is
 	// told within milliseconds; no metric says when.
 	learning = 2 * time.Second
 )
+
+// mysqlStarts is step a.
+func (d *demo) mysqlStarts(ctx context.Context) error {
+	d.say("A Deployment with one claim, written for Stork: schedulerName stork. Its volume has two replicas.")
+	d.tags = map[string]string{mysqlClaim: "A"}
+	if err := d.apply(ctx, "mysql.yaml", nil); err != nil {
+		return err
+	}
+	seen, err := d.untilPods(ctx, "MySQL runs", 1, runs)
+	if err != nil {
+		return err
+	}
+	d.show(seen, false)
+	d.expect(runsOnData(seen, seen.Pod(mysqlPod)))
+	return nil
+}
+
+// mysqlMoves is step b.
+func (d *demo) mysqlMoves(ctx context.Context) (err error) {
+	before, err := d.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	failing := before.Pod(mysqlPod).Node
+	others := slices.DeleteFunc(before.Volume(mysqlClaim).Replicas, func(node string) bool { return node == failing })
+	if failing == "" || len(others) != 1 {
+		return errors.New("this step needs MySQL to run on one of two replica nodes, as step a leaves it")
+	}
+
+	d.say("The storage of %s goes offline, and its pod is deleted.", failing)
+	if err := d.sandbox.Control.SetNodeState(ctx, failing, openstoragesim.StatusOffline); err != nil {
+		return err
+	}
+	defer func() {
+		// Also when the step fails: the next ones need the node.
+		if restored := d.sandbox.Control.SetNodeState(ctx, failing, openstoragesim.StatusOK); err == nil {
+			err = restored
+		}
+	}()
+	if err := d.untilSchedulerSees(ctx, "Offline", 1); err != nil {
+		return err
+	}
+	if err := d.deletePods(ctx, "app=mysql"); err != nil {
+		return err
+	}
+	seen, err := d.untilPods(ctx, "its successor runs", 1, runs)
+	if err != nil {
+		return err
+	}
+	d.show(seen, false)
+	d.expect(runsOn(seen.Pod(mysqlPod), others[0], "the other node with "+mysqlClaim))
+	return nil
+}
+
+// untilSchedulerSees waits until the scheduler knows that the storage of so many
+// nodes is in this state, as its metrics tell: it asks for the states of nodes
+// in intervals, and nothing is promised about the time in between.
+func (d *demo) untilSchedulerSees(ctx context.Context, state string, nodes int) error {
+	what := fmt.Sprintf("the scheduler has noticed that %d storage node(s) are %s", nodes, state)
+	return d.until(ctx, what, func(ctx context.Context) (bool, string, error) {
+		seen, err := d.sandbox.SchedulerMetric(ctx, "scheduler_hyperconverge_nodes", map[string]string{"state": state})
+		return int(seen) == nodes, fmt.Sprintf("it knows of %.0f", seen), err
+	})
+}
 
 // strictLedger is step c.
 func (d *demo) strictLedger(ctx context.Context) error {
@@ -59,7 +129,7 @@ func (d *demo) strictLedger(ctx context.Context) error {
 
 // ledgerApart is the second half of step c: the two volumes of a pod have no node
 // in common any more, and then they do again.
-func (d *demo) ledgerApart(ctx context.Context, before clustermap.Snapshot) error {
+func (d *demo) ledgerApart(ctx context.Context, before Snapshot) error {
 	const pod, data, wal = "ledger-1", "data-ledger-1", "wal-ledger-1"
 	volume, err := d.volumeOf(ctx, wal)
 	if err != nil {
@@ -141,12 +211,54 @@ func (d *demo) storageNodeIDs() []string {
 }
 
 // nodesWithout are the nodes with storage that are not among those.
-func nodesWithout(seen clustermap.Snapshot, those []string) []string {
+func nodesWithout(seen Snapshot, those []string) []string {
 	var names []string
 	for _, n := range seen.Nodes {
-		if n.Storage == clustermap.Online && !slices.Contains(those, n.Name) {
+		if n.Storage == Online && !slices.Contains(those, n.Name) {
 			names = append(names, n.Name)
 		}
 	}
 	return names
+}
+
+// sharedOff is step d.
+func (d *demo) sharedOff(ctx context.Context) error {
+	pods := len(d.storageNodeIDs())
+	d.tags = map[string]string{"media": "M"}
+	d.say("%d web servers share one volume, and the pods say disableHyperconvergence.", pods)
+	seen, err := d.webServers(ctx, pods, func(*appsv1.Deployment) {})
+	if err != nil {
+		return err
+	}
+	d.expect(spreadEvenly(seen))
+
+	d.out.Printf("")
+	d.say("The same web servers without the annotation.")
+	if err := d.removePods(ctx); err != nil {
+		return err
+	}
+	seen, err = d.webServers(ctx, pods, func(deployment *appsv1.Deployment) {
+		deployment.Spec.Template.Annotations = nil
+	})
+	if err != nil {
+		return err
+	}
+	d.expect(allOnData(seen, "nodes are not equal: all pods are on the two that hold the volume"))
+	return nil
+}
+
+// webServers creates the web servers and shows where they were put.
+func (d *demo) webServers(ctx context.Context, pods int, edit func(*appsv1.Deployment)) (seen Snapshot, err error) {
+	if err := d.apply(ctx, "shared.yaml", func(object runtime.Object) {
+		if deployment, ok := object.(*appsv1.Deployment); ok {
+			deployment.Spec.Replicas = ptr.To(int32(pods))
+			edit(deployment)
+		}
+	}); err != nil {
+		return seen, err
+	}
+	if seen, err = d.untilPods(ctx, "the web servers have nodes", pods, hasNode); err == nil {
+		d.show(seen, true)
+	}
+	return seen, err
 }
