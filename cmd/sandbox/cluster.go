@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/go-logr/zapr"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -15,73 +16,149 @@ import (
 
 	"github.com/hyperconverge/scheduler/internal/sandbox"
 	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/sandbox/demo"
+	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
+
+func newUpCommand() *cobra.Command {
+	var flags clusterFlags
+	command := &cobra.Command{
+		Use:   "up",
+		Short: "Run a cluster until Ctrl-C",
+		Long: `Run a cluster until Ctrl-C, and leave nothing behind.
+
+Pods are scheduled by ours if they name schedulerName hyperconverge-scheduler, or
+stork as on clusters with Stork; and by the stock scheduler if they name none.`,
+		Example: `  sandbox up
+  sandbox up --nodes 100
+  sandbox up --scheduler-config my-config.yaml --log-dir logs
+  sandbox up --storage-endpoint 127.0.0.1:9020`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			out, palette := console.New(os.Stdout, cancel)
+			ready := false
+			err := flags.cluster(ctx, out, func(ctx context.Context, s *sandbox.Sandbox) error {
+				ready = true
+				printUsage(out, palette, s)
+				<-ctx.Done()
+				return nil
+			})
+			if err == nil && !ready {
+				return context.Canceled
+			}
+			return err
+		},
+	}
+	flags.addTo(command.Flags())
+	return command
+}
+
+// printUsage says what to do with a cluster that runs.
+func printUsage(out *console.Console, palette console.Palette, s *sandbox.Sandbox) {
+	out.Printf(`
+The cluster is up. In another terminal:
+
+  %s
+  %s get nodes -L topology.kubernetes.io/zone,px/rack
+
+StorageClasses: %s (default), %s, %s, %s
+Schedulers:     hyperconverge-scheduler, stork, default-scheduler
+Storage:        %s   (drive it with "sandbox storage --help")
+Metrics:        curl -k https://%s/metrics
+Logs:           %s
+
+Ctrl-C ends it and leaves nothing behind.`,
+		palette.Strong("export KUBECONFIG="+s.Kubeconfig), s.Kubectl,
+		driver.ClassDB, driver.ClassDBWait, driver.ClassSharedv4, driver.ClassSharedv4Service,
+		s.StorageEndpoint, s.SchedulerAddress, s.LogDir)
+}
+
+func newDemoCommand() *cobra.Command {
+	var flags clusterFlags
+	command := &cobra.Command{
+		Use:   "demo",
+		Short: "Watch databases land on their data",
+		Long: `Run a cluster, take five steps on it, and check that each of them comes out as the
+contract of the scheduler says. The exit code is 0 only if all do.
+
+The maps show one column per zone. Behind a node stand the volumes that it holds
+a replica of, in brackets, and its pods.`,
+		Example: `  sandbox demo
+  sandbox demo --nodes 30 --log-dir logs`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if flags.Nodes < demo.MinNodes {
+				return fmt.Errorf("the demo needs at least %d nodes, not %d", demo.MinNodes, flags.Nodes)
+			}
+			if flags.Storage.Endpoint != "" && flags.Storage.Control == "" {
+				return errors.New("the demo breaks storage and repairs it: --storage-endpoint needs --storage-control")
+			}
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			out, palette := console.New(os.Stdout, cancel)
+			return flags.cluster(ctx, out, func(ctx context.Context, s *sandbox.Sandbox) error {
+				return demo.Run(ctx, s, out, palette)
+			})
+		},
+	}
+	flags.addTo(command.Flags())
+	return command
+}
 
 // defaultNodes fill three zones of two racks with two nodes each.
 const defaultNodes = 12
 
 // clusterFlags are what "up" and "demo" have in common.
-type clusterFlags struct {
-	nodes                        int
-	binDir, logDir               string
-	schedulerConfig              string
-	apiServerPort, schedulerPort int
-	storage                      sandbox.StorageOptions
-}
+type clusterFlags struct{ sandbox.Options }
 
 func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
-	flags.IntVar(&f.nodes, "nodes", defaultNodes, fmt.Sprintf("number of nodes, at most %d", topology.MaxNodes))
-	flags.StringVar(&f.binDir, "bin-dir", "", "folder of the control plane's executables (default: that of this one)")
-	flags.StringVar(&f.logDir, "log-dir", "", "folder for logs, which stays (default: a temporary one, which does not)")
-	flags.StringVar(&f.schedulerConfig, "scheduler-config", "",
+	plane, storage := &f.ControlPlane, &f.Storage
+	flags.IntVar(&f.Nodes, "nodes", defaultNodes, fmt.Sprintf("number of nodes, at most %d", topology.MaxNodes))
+	flags.StringVar(&plane.BinDir, "bin-dir", "", "folder of the control plane's executables (default: that of this one)")
+	flags.StringVar(&plane.LogDir, "log-dir", "", "folder for logs, which stays (default: a temporary one, which does not)")
+	flags.StringVar(&plane.SchedulerConfig, "scheduler-config", "",
 		"KubeSchedulerConfiguration file for our scheduler; kubeconfig and storage endpoint are filled in (default: built in)")
-	flags.IntVar(&f.apiServerPort, "api-server-port", 0, "port of kube-apiserver on 127.0.0.1; 0 is any free port")
-	flags.IntVar(&f.schedulerPort, "scheduler-port", 0, "port of our scheduler's metrics and health on 127.0.0.1; 0 is any free port")
-	flags.IntVar(&f.storage.Port, "storage-port", 0, "port of the simulated storage's SDK on 127.0.0.1; 0 is any free port")
-	flags.IntVar(&f.storage.ControlPort, "storage-control-port", 0, "port for driving the simulated storage on 127.0.0.1; 0 is any free port")
-	flags.StringVar(&f.storage.Endpoint, "storage-endpoint", "",
+	flags.IntVar(&plane.APIServerPort, "api-server-port", 0, "port of kube-apiserver on 127.0.0.1; 0 is any free port")
+	flags.IntVar(&plane.SchedulerPort, "scheduler-port", 0, "port of our scheduler's metrics and health on 127.0.0.1; 0 is any free port")
+	flags.IntVar(&storage.Port, "storage-port", 0, "port of the simulated storage's SDK on 127.0.0.1; 0 is any free port")
+	flags.IntVar(&storage.ControlPort, "storage-control-port", 0, "port for driving the simulated storage on 127.0.0.1; 0 is any free port")
+	flags.StringVar(&storage.Endpoint, "storage-endpoint", "",
 		"gRPC address of an OpenStorage SDK that runs elsewhere, such as 127.0.0.1:9020 of \"sandbox storage serve\"")
-	flags.StringVar(&f.storage.TokenFile, "storage-token-file", "", "file with the token for --storage-endpoint")
-	flags.StringVar(&f.storage.Control, "storage-control", "", "control address that belongs to --storage-endpoint")
+	flags.StringVar(&storage.TokenFile, "storage-token-file", "", "file with the token for --storage-endpoint")
+	flags.StringVar(&storage.Control, "storage-control", "", "control address that belongs to --storage-endpoint")
 }
 
 // cluster runs a sandbox as the flags say and calls use in it.
 func (f *clusterFlags) cluster(ctx context.Context, out *console.Console, use func(context.Context, *sandbox.Sandbox) error) error {
-	options := sandbox.Options{
-		Nodes:           f.nodes,
-		BinDir:          f.binDir,
-		SchedulerConfig: f.schedulerConfig,
-		Storage:         f.storage,
-		APIServerPort:   f.apiServerPort,
-		SchedulerPort:   f.schedulerPort,
-		Console:         out,
-	}
-	if options.BinDir == "" {
+	plane, storage := &f.ControlPlane, &f.Storage
+	plane.Console = out
+	if plane.BinDir == "" {
 		self, err := os.Executable()
 		if err != nil {
 			return fmt.Errorf("finding the folder of the executables; name it with --bin-dir: %w", err)
 		}
-		options.BinDir = filepath.Dir(self)
+		plane.BinDir = filepath.Dir(self)
 	}
-	if f.storage.Endpoint == "" {
-		for flag, value := range map[string]string{"--storage-control": f.storage.Control, "--storage-token-file": f.storage.TokenFile} {
+	if storage.Endpoint == "" {
+		for flag, value := range map[string]string{"--storage-control": storage.Control, "--storage-token-file": storage.TokenFile} {
 			if value != "" {
 				return fmt.Errorf("%s has no meaning without --storage-endpoint", flag)
 			}
 		}
 	}
-	if f.storage.TokenFile != "" {
-		absolute, err := filepath.Abs(f.storage.TokenFile)
-		if err != nil {
+	if storage.TokenFile != "" {
+		var err error
+		if storage.TokenFile, err = filepath.Abs(storage.TokenFile); err != nil {
 			return err
 		}
-		options.Storage.TokenFile = absolute
 	}
-	return withFolder(ctx, out, f.logDir, func(ctx context.Context, dir *workdir.Dir, logDir string) error {
-		options.Dir, options.LogDir = dir, logDir
-		return sandbox.Run(ctx, options, use)
+	return withFolder(ctx, out, plane.LogDir, func(ctx context.Context, dir *workdir.Dir, logDir string) error {
+		plane.Dir, plane.LogDir = dir, logDir
+		return sandbox.Run(ctx, f.Options, use)
 	})
 }
 

@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -23,27 +26,16 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
-	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
-// Options say what kind of sandbox to run.
+// Options say what kind of sandbox to run. Run removes the folder ControlPlane.Dir
+// in the end.
 type Options struct {
+	// ControlPlane says what to run, except for where the storage is.
+	ControlPlane controlplane.Options
 	// Nodes is the number of Kubernetes nodes, 1 to topology.MaxNodes.
-	Nodes int
-	// BinDir holds the executables of the control plane and the scheduler.
-	BinDir string
-	// SchedulerConfig is the path of a KubeSchedulerConfiguration; empty means the
-	// built-in one.
-	SchedulerConfig string
-	// Storage says which storage to use.
+	Nodes   int
 	Storage StorageOptions
-	// APIServerPort and SchedulerPort are 0 for any free port.
-	APIServerPort, SchedulerPort int
-	// Dir is the sandbox's folder. Run removes it in the end.
-	Dir *workdir.Dir
-	// LogDir exists and receives one log per process.
-	LogDir  string
-	Console *console.Console
 }
 
 // Sandbox is a running sandbox.
@@ -73,17 +65,18 @@ type Sandbox struct {
 // has returned. The context of use ends when ctx does or when a part of the
 // sandbox has died, which then is its cause and Run's error.
 func Run(ctx context.Context, options Options, use func(context.Context, *Sandbox) error) (err error) {
+	plan := options.ControlPlane
 	defer func() {
-		options.Console.Status("cleaning up")
-		err = errors.Join(err, options.Dir.Remove())
-		options.Console.Done()
+		plan.Console.Status("cleaning up")
+		err = errors.Join(err, plan.Dir.Remove())
+		plan.Console.Done()
 	}()
 	places, err := topology.Layout(options.Nodes)
 	if err != nil {
 		return err
 	}
 
-	options.Console.Printf("Starting a cluster of %d nodes on this machine.", len(places))
+	plan.Console.Printf("Starting a cluster of %d nodes on this machine.", len(places))
 
 	// Whatever fails ends the rest by way of this context.
 	ctx, fail := context.WithCancelCause(ctx)
@@ -99,22 +92,13 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		return err
 	}
 	if storage.control != "" {
-		if err := announceControl(options.Dir, storage.control); err != nil {
+		if err := announceControl(plan.Dir, storage.control); err != nil {
 			return err
 		}
 	}
 
-	plane, err := controlplane.Start(ctx, controlplane.Options{
-		BinDir:           options.BinDir,
-		Dir:              options.Dir,
-		LogDir:           options.LogDir,
-		SchedulerConfig:  options.SchedulerConfig,
-		StorageEndpoint:  storage.endpoint,
-		StorageTokenFile: options.Storage.TokenFile,
-		APIServerPort:    options.APIServerPort,
-		SchedulerPort:    options.SchedulerPort,
-		Console:          options.Console,
-	})
+	plan.StorageEndpoint, plan.StorageTokenFile = storage.endpoint, options.Storage.TokenFile
+	plane, err := controlplane.Start(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -128,7 +112,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 	defer parts.stop()
 	starting, startCtx := errgroup.WithContext(ctx)
 	starting.Go(func() error { return plane.StartControllers(startCtx) })
-	starting.Go(func() error { return furnish(startCtx, options.Console, client, nodes) })
+	starting.Go(func() error { return furnish(startCtx, plan.Console, client, nodes) })
 	if err := starting.Wait(); err != nil {
 		return err
 	}
@@ -150,8 +134,8 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		Client:           client,
 		Nodes:            nodes,
 		Kubeconfig:       plane.Kubeconfig(),
-		Kubectl:          kubectl(options.BinDir),
-		LogDir:           options.LogDir,
+		Kubectl:          kubectl(plan.BinDir),
+		LogDir:           plan.LogDir,
 		SchedulerAddress: plane.SchedulerAddress(),
 		StorageEndpoint:  storage.endpoint,
 		StorageControl:   storage.control,
@@ -229,4 +213,43 @@ func kubectl(binDir string) string {
 		return controlplane.KubectlBinary
 	}
 	return path
+}
+
+// SchedulerMetric reads a gauge or counter of the scheduler: the sum of all
+// series that carry these labels, 0 if there are none.
+func (s *Sandbox) SchedulerMetric(ctx context.Context, name string, labels map[string]string) (float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.SchedulerAddress+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := s.scheduler.Do(request)
+	if err != nil {
+		return 0, fmt.Errorf("reading the scheduler's metrics: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("reading the scheduler's metrics: %s", response.Status)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		return 0, fmt.Errorf("reading the scheduler's metrics: %w", err)
+	}
+	sum := 0.0
+	for _, metric := range families[name].GetMetric() {
+		if carries(metric, labels) {
+			sum += metric.GetGauge().GetValue() + metric.GetCounter().GetValue()
+		}
+	}
+	return sum, nil
+}
+
+func carries(metric *dto.Metric, labels map[string]string) bool {
+	found := 0
+	for _, pair := range metric.GetLabel() {
+		if value, asked := labels[pair.GetName()]; asked && value == pair.GetValue() {
+			found++
+		}
+	}
+	return found == len(labels)
 }

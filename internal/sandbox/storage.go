@@ -31,12 +31,6 @@ type StorageOptions struct {
 	Port, ControlPort int
 }
 
-// The flags that choose ports, for error messages.
-const (
-	StoragePortFlag        = "--storage-port"
-	StorageControlPortFlag = "--storage-control-port"
-)
-
 // storage is storage that answers.
 type storage struct {
 	endpoint   string
@@ -51,7 +45,7 @@ func openStorage(ctx context.Context, options StorageOptions, places []topology.
 	s := &storage{endpoint: options.Endpoint, control: options.Control}
 	var err error
 	if options.Endpoint == "" {
-		if err := errors.Join(ports.CheckFree(options.Port, StoragePortFlag), ports.CheckFree(options.ControlPort, StorageControlPortFlag)); err != nil {
+		if err := errors.Join(ports.CheckFree(options.Port, "--storage-port"), ports.CheckFree(options.ControlPort, "--storage-control-port")); err != nil {
 			return nil, err
 		}
 		if s.simulation, err = simulate(places, options.Port, options.ControlPort); err != nil {

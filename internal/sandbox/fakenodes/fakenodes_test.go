@@ -167,7 +167,7 @@ func TestOnlyThePodThatWasSeenIsDeleted(t *testing.T) {
 		preconditions = action.(clienttesting.DeleteActionImpl).DeleteOptions.Preconditions
 		return true, nil, apierrors.NewConflict(corev1.Resource("pods"), "app", nil)
 	})
-	k := &Kubelet{client: client}
+	k := &kubelet{client: client}
 	if err := k.finish(t.Context(), pod("app", "node-1", nil)); err != nil {
 		t.Errorf("a conflict means that the pod is gone, not %v", err)
 	}

@@ -24,6 +24,8 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 )
 
 const (
@@ -34,8 +36,8 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// Kubelet stands for the kubelets of all nodes.
-type Kubelet struct {
+// kubelet stands for the kubelets of all nodes.
+type kubelet struct {
 	client  kubernetes.Interface
 	nodes   map[string]Node // node name -> node
 	pods    corelisters.PodLister
@@ -55,7 +57,7 @@ func Run(ctx context.Context, client kubernetes.Interface, nodes []Node) error {
 
 	factory := informers.NewSharedInformerFactory(client, 0)
 	core := factory.Core().V1()
-	k := &Kubelet{
+	k := &kubelet{
 		client:  client,
 		nodes:   map[string]Node{},
 		pods:    core.Pods().Lister(),
@@ -97,7 +99,7 @@ func Run(ctx context.Context, client kubernetes.Interface, nodes []Node) error {
 	return nil
 }
 
-func (k *Kubelet) enqueue(ctx context.Context, object any) {
+func (k *kubelet) enqueue(ctx context.Context, object any) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		klog.FromContext(ctx).Error(nil, "Not a pod", "type", fmt.Sprintf("%T", object))
@@ -109,7 +111,7 @@ func (k *Kubelet) enqueue(ctx context.Context, object any) {
 }
 
 // next moves one pod on. It returns false when there is nothing more to do ever.
-func (k *Kubelet) next(ctx context.Context) bool {
+func (k *kubelet) next(ctx context.Context) bool {
 	name, shutdown := k.queue.Get()
 	if shutdown {
 		return false
@@ -126,7 +128,7 @@ func (k *Kubelet) next(ctx context.Context) bool {
 }
 
 // sync does for a pod what its kubelet would do next.
-func (k *Kubelet) sync(ctx context.Context, name cache.ObjectName) error {
+func (k *kubelet) sync(ctx context.Context, name cache.ObjectName) error {
 	pod, err := k.pods.Pods(name.Namespace).Get(name.Name)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -153,7 +155,7 @@ func (k *Kubelet) sync(ctx context.Context, name cache.ObjectName) error {
 
 // finish removes a pod whose containers have come to their end, which ours do at
 // once.
-func (k *Kubelet) finish(ctx context.Context, pod *corev1.Pod) error {
+func (k *kubelet) finish(ctx context.Context, pod *corev1.Pod) error {
 	err := k.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: ptr.To[int64](0),
 		// The pod of a StatefulSet has a successor of the same name.
@@ -165,7 +167,7 @@ func (k *Kubelet) finish(ctx context.Context, pod *corev1.Pod) error {
 	return err
 }
 
-func (k *Kubelet) start(ctx context.Context, pod *corev1.Pod) error {
+func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) error {
 	started := pod.DeepCopy()
 	setRunning(&started.Status, pod.Spec, k.nodes[pod.Spec.NodeName].IP.String(), k.newPodIP(), metav1.Now())
 	_, err := k.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, started, metav1.UpdateOptions{})
@@ -176,13 +178,13 @@ func (k *Kubelet) start(ctx context.Context, pod *corev1.Pod) error {
 }
 
 // newPodIP counts through 10.64.0.0/10.
-func (k *Kubelet) newPodIP() string {
+func (k *kubelet) newPodIP() string {
 	n := k.nextIP.Add(1)
 	return netip.AddrFrom4([4]byte{10, 64 | byte(n>>16)&63, byte(n >> 8), byte(n)}).String()
 }
 
 // renewLeases renews what it can; a lease that fails is renewed the next time.
-func (k *Kubelet) renewLeases(ctx context.Context) {
+func (k *kubelet) renewLeases(ctx context.Context) {
 	leases := k.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	for name := range k.nodes {
 		renewal := fmt.Appendf(nil, `{"spec":{"renewTime":%q}}`, time.Now().UTC().Format(metav1.RFC3339Micro))
@@ -191,4 +193,84 @@ func (k *Kubelet) renewLeases(ctx context.Context) {
 			klog.FromContext(ctx).Error(err, "Cannot renew a lease", "node", klog.KRef("", name))
 		}
 	}
+}
+
+// cannotMount returns why a volume of the pod cannot be mounted on its node, or
+// nothing if all can: a volume of the storage driver needs the driver there.
+func (k *kubelet) cannotMount(pod *corev1.Pod) (reason string, err error) {
+	if k.nodes[pod.Spec.NodeName].StorageID != "" {
+		return "", nil
+	}
+	for _, volume := range pod.Spec.Volumes {
+		claimName := ""
+		switch {
+		case volume.PersistentVolumeClaim != nil:
+			claimName = volume.PersistentVolumeClaim.ClaimName
+		case volume.Ephemeral != nil:
+			claimName = pod.Name + "-" + volume.Name
+		default:
+			continue
+		}
+		claim, err := k.claims.PersistentVolumeClaims(pod.Namespace).Get(claimName)
+		if err != nil {
+			return "", err
+		}
+		pv, err := k.volumes.Get(claim.Spec.VolumeName)
+		if err != nil {
+			return "", err
+		}
+		if pv.Spec.CSI != nil && pv.Spec.CSI.Driver == driver.Name {
+			return fmt.Sprintf("MountVolume.MountDevice failed for volume %q: driver name %s not found in the list of registered CSI drivers", pv.Name, driver.Name), nil
+		}
+	}
+	return "", nil
+}
+
+// setRunning writes the status of a pod all of whose containers run and are
+// ready.
+func setRunning(status *corev1.PodStatus, spec corev1.PodSpec, hostIP, podIP string, now metav1.Time) {
+	if spec.HostNetwork {
+		podIP = hostIP
+	}
+	status.Phase = corev1.PodRunning
+	status.HostIP, status.HostIPs = hostIP, []corev1.HostIP{{IP: hostIP}}
+	status.PodIP, status.PodIPs = podIP, []corev1.PodIP{{IP: podIP}}
+	status.StartTime = &now
+	for _, kind := range []corev1.PodConditionType{
+		corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady,
+	} {
+		setCondition(status, corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now})
+	}
+
+	status.InitContainerStatuses = nil
+	for _, c := range spec.InitContainers {
+		state := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed", StartedAt: now, FinishedAt: now}}
+		if ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways { // a sidecar
+			state = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}
+		}
+		status.InitContainerStatuses = append(status.InitContainerStatuses, containerStatus(c, state))
+	}
+	status.ContainerStatuses = nil
+	for _, c := range spec.Containers {
+		status.ContainerStatuses = append(status.ContainerStatuses, containerStatus(c,
+			corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}))
+	}
+}
+
+func containerStatus(c corev1.Container, state corev1.ContainerState) corev1.ContainerStatus {
+	return corev1.ContainerStatus{
+		Name: c.Name, Image: c.Image, State: state, Ready: true, Started: ptr.To(state.Running != nil),
+	}
+}
+
+// setCondition replaces the condition of the same type or adds it. Others, such
+// as PodScheduled, belong to other components.
+func setCondition(status *corev1.PodStatus, condition corev1.PodCondition) {
+	for i := range status.Conditions {
+		if status.Conditions[i].Type == condition.Type {
+			status.Conditions[i] = condition
+			return
+		}
+	}
+	status.Conditions = append(status.Conditions, condition)
 }
