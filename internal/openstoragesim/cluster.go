@@ -64,7 +64,7 @@ type Cluster struct {
 	byID       map[string]*record         // volume id -> record
 	byName     map[string]*record         // volume name -> record
 	specs      map[string]*api.VolumeSpec // wire form -> the one shared copy
-	watchers   map[*subscription]struct{}
+	watches    map[*watch]struct{}        // of all servers
 	nextNodeIP uint32
 }
 
@@ -87,7 +87,7 @@ func NewCluster(options Options) *Cluster {
 		byID:      map[string]*record{},
 		byName:    map[string]*record{},
 		specs:     map[string]*api.VolumeSpec{},
-		watchers:  map[*subscription]struct{}{},
+		watches:   map[*watch]struct{}{},
 	}
 }
 

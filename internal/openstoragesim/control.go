@@ -11,8 +11,6 @@ import (
 
 // SimulationOptions configure a simulator that other processes can drive.
 type SimulationOptions struct {
-	Cluster Options
-	Server  ServerOptions
 	// Nodes are added before anything is served.
 	Nodes []Node
 	// Address of the SDK, such as 127.0.0.1:9020; port 0 takes a free one.
@@ -35,13 +33,13 @@ type Simulation struct {
 
 // Start serves a simulated cluster until Close.
 func Start(options SimulationOptions) (*Simulation, error) {
-	cluster := NewCluster(options.Cluster)
+	cluster := NewCluster(Options{})
 	for _, n := range options.Nodes {
 		if _, err := cluster.AddNode(n); err != nil {
 			return nil, err
 		}
 	}
-	server := NewServer(cluster, options.Server)
+	server := NewServer(cluster, ServerOptions{})
 	if err := server.Start(options.Address); err != nil {
 		return nil, err
 	}

@@ -136,13 +136,7 @@ func (c *Cluster) candidates(d demand) ([]*node, error) {
 	if len(d.zones) == 0 && len(d.racks) == 0 {
 		return named, nil
 	}
-	var fitting []*node
-	for _, n := range named {
-		if d.allows(n) {
-			fitting = append(fitting, n)
-		}
-	}
-	return fitting, nil
+	return slices.DeleteFunc(slices.Clone(named), func(n *node) bool { return !d.allows(n) }), nil
 }
 
 // replicaHolders returns the nodes on which new replicas may be put. It needs

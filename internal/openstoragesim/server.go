@@ -18,9 +18,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// DefaultWatchBuffer is how many events a real server keeps for one watch.
-const DefaultWatchBuffer = 100
-
 // stopGrace is how long Stop lets calls finish before it cuts them off.
 const stopGrace = 2 * time.Second
 
@@ -33,11 +30,6 @@ type ServerOptions struct {
 	TLS *tls.Config
 	// Tokens turn authentication and authorization on.
 	Tokens *Tokens
-	// WatchBuffer is the number of events kept for a watch whose client is
-	// slow; default DefaultWatchBuffer.
-	WatchBuffer int
-	// Seed decides which events faults choose.
-	Seed uint64
 }
 
 // Server serves one Cluster over gRPC. All methods are safe for concurrent use.
@@ -49,7 +41,7 @@ type Server struct {
 	options ServerOptions
 	faults  atomic.Pointer[Faults]
 	calls   callCounts
-	watches watchSet
+	opened  atomic.Uint64 // watches so far
 
 	mu       sync.Mutex
 	address  net.Addr      // of the first listener, kept over Disconnect
@@ -61,9 +53,6 @@ type Server struct {
 
 // NewServer returns a server that does not listen yet.
 func NewServer(cluster *Cluster, options ServerOptions) *Server {
-	if options.WatchBuffer <= 0 {
-		options.WatchBuffer = DefaultWatchBuffer
-	}
 	s := &Server{cluster: cluster, options: options, stopping: make(chan struct{})}
 	s.faults.Store(&Faults{})
 	return s
@@ -196,7 +185,11 @@ func (s *Server) SetFaults(faults Faults) error {
 		return err
 	}
 	s.faults.Store(&faults)
-	s.cluster.releaseHeld()
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	for _, w := range s.openWatches() {
+		w.release()
+	}
 	return nil
 }
 
@@ -206,13 +199,6 @@ func (s *Server) Faults() Faults { return *s.faults.Load() }
 // Calls returns how often each method was called, refused calls included, and
 // starts to count anew if reset is true.
 func (s *Server) Calls(reset bool) map[string]int { return s.calls.snapshot(reset) }
-
-// OpenWatches returns the number of open watch streams.
-func (s *Server) OpenWatches() int { return s.watches.size() }
-
-// CutWatches ends all open watch streams with Unavailable and returns how many
-// there were. A stream whose client does not read ends when it does.
-func (s *Server) CutWatches() int { return s.watches.cut() }
 
 func (s *Server) interceptCall(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	ctx, err := s.admit(ctx, MethodName(info.FullMethod))

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"strconv"
 
-	"github.com/google/uuid"
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -105,11 +104,7 @@ func (c *Cluster) Fill(count int, parameters map[string]string) error {
 func (c *Cluster) newVolumeName() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var id uuid.UUID
-	for i := range id {
-		id[i] = byte(c.random.Uint32())
-	}
-	return "pvc-" + id.String()
+	return "pvc-" + c.derivedUUID("volume", strconv.FormatUint(c.random.Uint64(), 10))
 }
 
 // cleanRuntimeState is shared by all volumes. Nothing reads it, but it makes

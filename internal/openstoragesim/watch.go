@@ -5,13 +5,16 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/libopenstorage/openstorage/api"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
+
+// watchBuffer is how many events a real server keeps for one watch.
+const watchBuffer = 100
+
+var errCut = status.Error(codes.Unavailable, "injected fault: watch cut")
 
 // watchService streams volumes: all of them once, then every one that changes.
 // There is no marker between the two, no event type and no resume token, and
@@ -21,212 +24,164 @@ type watchService struct {
 	server *Server
 }
 
-var errCut = status.Error(codes.Unavailable, "injected fault: watch cut")
-
 func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorageWatch_WatchServer) error {
 	if request.GetVolumeEvent() == nil {
 		return status.Error(codes.InvalidArgument, "only volume events can be watched")
 	}
-	ctx, number, done := s.server.watches.open(stream.Context())
-	defer done()
-	// Subscribing comes before the dump, so that nothing that happens meanwhile
-	// is missed; what the buffer cannot hold until the dump is out, is.
-	events := s.server.cluster.subscribe(s.server.options.WatchBuffer, &disturbance{
-		faults: &s.server.faults,
-		random: rand.New(rand.NewPCG(s.server.options.Seed, number)),
-	})
-	defer events.close()
+	ctx, cut := context.WithCancelCause(stream.Context())
+	defer cut(nil)
+	// It begins before the dump, so that nothing that happens meanwhile is missed;
+	// what the buffer cannot hold until the dump is out, is.
+	w := s.server.newWatch(cut)
+	defer s.server.cluster.unwatch(w)
 
-	w := &watch{server: s.server, stream: stream, ctx: ctx}
+	sent := 0
+	// send blocks while the client does not read.
+	send := func(v *api.Volume) error {
+		if ctx.Err() != nil {
+			return endOf(ctx)
+		}
+		if err := stream.Send(&api.SdkWatchResponse{EventType: &api.SdkWatchResponse_VolumeEvent{
+			VolumeEvent: &api.SdkVolumeWatchResponse{Volume: v, Name: v.GetLocator().GetName()},
+		}}); err != nil {
+			return err
+		}
+		sent++
+		if limit := s.server.faults.Load().Watch.CutAfter; limit > 0 && sent >= limit {
+			return errCut
+		}
+		return nil
+	}
 	for _, v := range s.server.visibleVolumes(ctx) {
-		if err := w.send(v); err != nil {
+		if err := send(v); err != nil {
 			return err
 		}
 	}
 	for {
 		select {
-		case v := <-events.events:
+		case v := <-w.events:
 			if !v.IsPermitted(ctx, api.Ownership_Read) {
 				continue
 			}
-			if err := w.send(v); err != nil {
+			if err := send(v); err != nil {
 				return err
 			}
 		case <-ctx.Done():
-			return w.ended()
+			return endOf(ctx)
 		case <-s.server.stopping:
 			return errStopping
 		}
 	}
 }
 
-// subscription receives every volume that is created, changed or deleted (then
-// with VOLUME_STATE_DELETED). It never holds the cluster up: what does not fit
-// into its buffer is lost, as on real servers.
-type subscription struct {
-	cluster *Cluster
-	events  chan *api.Volume // never closed
-	faults  *disturbance     // nil lets everything pass
-}
-
-// subscribe starts a subscription with a buffer of that many events, at least
-// one. It must be closed.
-func (c *Cluster) subscribe(buffer int, faults *disturbance) *subscription {
-	s := &subscription{cluster: c, events: make(chan *api.Volume, max(buffer, 1)), faults: faults}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.watchers[s] = struct{}{}
-	return s
-}
-
-// close ends the subscription. Events that are in the buffer stay there.
-func (s *subscription) close() {
-	s.cluster.mu.Lock()
-	defer s.cluster.mu.Unlock()
-	delete(s.cluster.watchers, s)
-}
-
-func (s *subscription) deliver(volumes ...*api.Volume) {
-	for _, v := range volumes {
-		select {
-		case s.events <- v:
-		default: // lost
-		}
+// endOf is what the client of a watch hears whose context has ended.
+func endOf(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), errCut) {
+		return errCut
 	}
+	return status.FromContextError(ctx.Err()).Err()
 }
 
-// publish needs c.mu for writing, so that subscribers see changes in order.
-func (c *Cluster) publish(v *api.Volume) {
-	for s := range c.watchers {
-		if s.faults == nil {
-			s.deliver(v)
-		} else {
-			s.deliver(s.faults.pass(v)...)
-		}
-	}
-}
-
-// releaseHeld delivers what faults hold back.
-func (c *Cluster) releaseHeld() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for s := range c.watchers {
-		if s.faults != nil {
-			s.deliver(s.faults.release()...)
-		}
-	}
-}
-
-// disturbance makes WatchFaults happen to one stream. Its methods are called with
-// the cluster locked, so that the faults of the moment in which a volume changes
-// decide, and not those of a later moment in which somebody reads.
-type disturbance struct {
-	faults *atomic.Pointer[Faults]
+// watch receives every volume that is created, changed or deleted (then with
+// VOLUME_STATE_DELETED). It never holds the cluster up: what does not fit into
+// its buffer is lost, as on real servers.
+//
+// WatchFaults happen to it with the cluster locked, so that the faults of the moment
+// in which a volume changes decide, and not those of a later moment in which
+// somebody reads.
+type watch struct {
+	server *Server
+	cut    context.CancelCauseFunc
+	events chan *api.Volume // never closed
 	random *rand.Rand
 	held   []*api.Volume
 }
 
-// pass takes a changed volume and returns what the subscriber gets now.
-func (d *disturbance) pass(v *api.Volume) []*api.Volume {
-	faults := d.faults.Load().Watch
+// newWatch starts a watch, which unwatch has to end.
+func (s *Server) newWatch(cut context.CancelCauseFunc) *watch {
+	w := &watch{
+		server: s,
+		cut:    cut,
+		events: make(chan *api.Volume, watchBuffer),
+		random: rand.New(rand.NewPCG(0, s.opened.Add(1))),
+	}
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	s.cluster.watches[w] = struct{}{}
+	return w
+}
+
+func (c *Cluster) unwatch(w *watch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watches, w)
+}
+
+// publish needs c.mu for writing, so that watches see changes in order.
+func (c *Cluster) publish(v *api.Volume) {
+	for w := range c.watches {
+		w.receive(v)
+	}
+}
+
+func (w *watch) receive(v *api.Volume) {
+	faults := w.server.faults.Load().Watch
 	// Both numbers are drawn always, so that what one fault chooses does not
 	// depend on the other.
-	dropped := d.random.Float64() < faults.Drop
-	doubled := d.random.Float64() < faults.Duplicate
+	dropped := w.random.Float64() < faults.Drop
+	doubled := w.random.Float64() < faults.Duplicate
 	if dropped || faults.HideDeletes && v.GetState() == api.VolumeState_VOLUME_STATE_DELETED {
-		return nil
+		return
 	}
-	d.held = append(d.held, v)
+	w.held = append(w.held, v)
 	if doubled {
-		d.held = append(d.held, v)
+		w.held = append(w.held, v)
 	}
-	if len(d.held) < faults.Reorder {
-		return nil
+	if len(w.held) < faults.Reorder {
+		return
 	}
-	passed := d.release()
 	if faults.Reorder > 1 {
-		slices.Reverse(passed)
+		slices.Reverse(w.held)
 	}
-	return passed
+	w.release()
 }
 
-// release returns what pass held back.
-func (d *disturbance) release() []*api.Volume {
-	held := d.held
-	d.held = nil
-	return held
+// release hands on what faults hold back.
+func (w *watch) release() {
+	for _, v := range w.held {
+		select {
+		case w.events <- v:
+		default: // lost
+		}
+	}
+	w.held = nil
 }
 
-// watch is one open stream.
-type watch struct {
-	server *Server
-	stream api.OpenStorageWatch_WatchServer
-	ctx    context.Context
-	sent   int
+// openWatches are those of this server. They need the cluster's mu.
+func (s *Server) openWatches() (open []*watch) {
+	for w := range s.cluster.watches {
+		if w.server == s {
+			open = append(open, w)
+		}
+	}
+	return open
 }
 
-// send blocks while the client does not read.
-func (w *watch) send(v *api.Volume) error {
-	if w.ctx.Err() != nil {
-		return w.ended()
-	}
-	err := w.stream.Send(&api.SdkWatchResponse{EventType: &api.SdkWatchResponse_VolumeEvent{
-		VolumeEvent: &api.SdkVolumeWatchResponse{Volume: v, Name: v.GetLocator().GetName()},
-	}})
-	if err != nil {
-		return err
-	}
-	w.sent++
-	if limit := w.server.faults.Load().Watch.CutAfter; limit > 0 && w.sent >= limit {
-		return errCut
-	}
-	return nil
+// OpenWatches returns the number of open watch streams.
+func (s *Server) OpenWatches() int {
+	s.cluster.mu.RLock()
+	defer s.cluster.mu.RUnlock()
+	return len(s.openWatches())
 }
 
-func (w *watch) ended() error {
-	if errors.Is(context.Cause(w.ctx), errCut) {
-		return errCut
+// CutWatches ends all open watch streams with Unavailable and returns how many
+// there were. A stream whose client does not read ends when it does.
+func (s *Server) CutWatches() int {
+	s.cluster.mu.RLock()
+	defer s.cluster.mu.RUnlock()
+	open := s.openWatches()
+	for _, w := range open {
+		w.cut(errCut)
 	}
-	return status.FromContextError(w.ctx.Err()).Err()
-}
-
-// watchSet knows the open streams.
-type watchSet struct {
-	mu     sync.Mutex
-	opened uint64
-	cuts   map[uint64]context.CancelCauseFunc // number of the stream -> its end
-}
-
-// open registers a stream. Its number counts all streams ever opened.
-func (s *watchSet) open(parent context.Context) (ctx context.Context, number uint64, done func()) {
-	ctx, cut := context.WithCancelCause(parent)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cuts == nil {
-		s.cuts = map[uint64]context.CancelCauseFunc{}
-	}
-	s.opened++
-	number = s.opened
-	s.cuts[number] = cut
-	return ctx, number, func() {
-		cut(nil)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.cuts, number)
-	}
-}
-
-func (s *watchSet) size() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.cuts)
-}
-
-func (s *watchSet) cut() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, cut := range s.cuts {
-		cut(errCut)
-	}
-	return len(s.cuts)
+	return len(open)
 }

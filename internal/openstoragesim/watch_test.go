@@ -109,27 +109,28 @@ func TestWatchOfNothingIsRefused(t *testing.T) {
 	wantCode(t, err, codes.InvalidArgument)
 }
 
-func TestSubscriptionLosesWhatDoesNotFit(t *testing.T) {
+func TestAWatchLosesWhatDoesNotFit(t *testing.T) {
 	c := newCluster(t, 1)
 	if _, err := c.CreateVolume(CreateRequest{Name: "v"}); err != nil {
 		t.Fatal(err)
 	}
-	events := c.subscribe(3, nil)
-	defer events.close()
-	for i := range 5 {
+	w := NewServer(c, ServerOptions{}).newWatch(nil)
+	defer c.unwatch(w)
+	for i := range watchBuffer + 2 {
 		step(t, c, "v", i)
 	}
-	if n := len(events.events); n != 3 {
-		t.Fatalf("%d events wait, want 3", n)
+	if n := len(w.events); n != watchBuffer {
+		t.Fatalf("%d events wait, want %d", n, watchBuffer)
 	}
-	got := []*api.Volume{<-events.events, <-events.events, <-events.events}
+	got := []*api.Volume{<-w.events, <-w.events, <-w.events}
 	if diff := cmp.Diff([]string{"0", "1", "2"}, steps(got)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	events.close()
+	c.unwatch(w)
+	waiting := len(w.events)
 	step(t, c, "v", 9)
-	if len(events.events) != 0 {
-		t.Error("a closed subscription goes on")
+	if len(w.events) != waiting {
+		t.Error("a watch that was ended goes on")
 	}
 }
 
@@ -139,7 +140,7 @@ func TestSlowWatchLosesEvents(t *testing.T) {
 	c := newCluster(t, 1)
 	must(t, c.Fill(1, nil))
 	volume := slices.Collect(c.Volumes())[0].GetId()
-	s := start(t, c, ServerOptions{WatchBuffer: 10})
+	s := start(t, c, ServerOptions{})
 	// Windows of a given size stay that size.
 	stream := openWatch(t, dial(t, s.Endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithInitialWindowSize(1<<16), grpc.WithInitialConnWindowSize(1<<16)))
@@ -152,7 +153,7 @@ func TestSlowWatchLosesEvents(t *testing.T) {
 	for received := 0; ; received++ {
 		step(t, c, volume, burst)
 		if steps(recv(t, stream, 1))[0] == strconv.Itoa(burst) {
-			if received < 10 || received > burst/2 {
+			if received < watchBuffer || received > burst/2 {
 				t.Errorf("received %d of %d events", received, burst)
 			}
 			return
@@ -198,10 +199,10 @@ func TestWatchFaults(t *testing.T) {
 		})
 	}
 
-	t.Run("a share of events dropped, the same ones with the same seed", func(t *testing.T) {
+	t.Run("a share of events dropped, the same ones every time", func(t *testing.T) {
 		var runs [2][]string
 		for i := range runs {
-			c, s, stream := watched(t, ServerOptions{Seed: 5})
+			c, s, stream := watched(t, ServerOptions{})
 			if err := s.SetFaults(Faults{Watch: WatchFaults{Drop: 0.5}}); err != nil {
 				t.Fatal(err)
 			}
