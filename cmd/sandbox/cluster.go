@@ -18,7 +18,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/demo"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
+	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
@@ -117,7 +117,7 @@ type clusterFlags struct{ sandbox.Options }
 
 func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
 	plane, storage := &f.ControlPlane, &f.Storage
-	flags.IntVar(&f.Nodes, "nodes", defaultNodes, fmt.Sprintf("number of nodes, at most %d", topology.MaxNodes))
+	flags.IntVar(&f.Nodes, "nodes", defaultNodes, fmt.Sprintf("number of nodes, at most %d", fakenodes.MaxNodes))
 	flags.StringVar(&plane.BinDir, "bin-dir", "", "folder of the control plane's executables (default: that of this one)")
 	flags.StringVar(&plane.LogDir, "log-dir", "", "folder for logs, which stays (default: a temporary one, which does not)")
 	flags.StringVar(&plane.SchedulerConfig, "scheduler-config", "",

@@ -11,7 +11,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox"
 	"github.com/hyperconverge/scheduler/internal/sandbox/console"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
+	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
@@ -75,7 +75,7 @@ func newServeCommand() *cobra.Command {
 the storage nodes of a sandbox with the same number of nodes.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			places, err := topology.Layout(nodes)
+			places, err := fakenodes.Layout(nodes)
 			if err != nil {
 				return err
 			}
@@ -190,25 +190,24 @@ func (d *storageDriver) labelCommand() *cobra.Command {
 // and with the other arguments, and shows the volume as it is then.
 func (d *storageDriver) onVolume(do func(ctx context.Context, control *openstoragesim.ControlClient, volume string, args []string) error) func(*cobra.Command, []string) error {
 	return d.run(func(ctx context.Context, control *openstoragesim.ControlClient, args []string) error {
-		volumes, err := control.Volumes(ctx)
+		state, err := control.State(ctx)
 		if err != nil {
 			return err
 		}
-		found, err := findVolume(volumes, args[0])
+		found, err := findVolume(state.Volumes, args[0])
 		if err != nil {
 			return err
 		}
 		if err := do(ctx, control, found.Name, args[1:]); err != nil {
 			return err
 		}
-		changed, err := control.Volume(ctx, found.Name)
+		if state, err = control.State(ctx); err != nil {
+			return err
+		}
+		changed, err := findVolume(state.Volumes, found.ID)
 		if err != nil {
 			return err
 		}
-		nodes, err := control.Nodes(ctx)
-		if err != nil {
-			return err
-		}
-		return printVolumes(os.Stdout, []openstoragesim.VolumeSummary{changed}, nodes)
+		return printVolumes(os.Stdout, []openstoragesim.VolumeSummary{changed}, state.Nodes)
 	})
 }

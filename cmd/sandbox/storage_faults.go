@@ -35,7 +35,7 @@ what was set before.
 		Args: cobra.MaximumNArgs(2),
 		RunE: d.run(func(ctx context.Context, control *openstoragesim.ControlClient, args []string) error {
 			if len(args) > 0 && args[0] == "disconnect" && len(args) == 1 {
-				return control.Disconnect(ctx)
+				return control.SetConnected(ctx, false)
 			}
 			if len(args) > 0 {
 				faults, err := parseFaults(args)
@@ -45,15 +45,15 @@ what was set before.
 				if err := control.SetFaults(ctx, faults); err != nil {
 					return err
 				}
-				if err := control.Reconnect(ctx); err != nil {
+				if err := control.SetConnected(ctx, true); err != nil {
 					return err
 				}
 			}
-			faults, err := control.Faults(ctx)
+			state, err := control.State(ctx)
 			if err != nil {
 				return err
 			}
-			text, err := json.MarshalIndent(faults, "", "  ")
+			text, err := json.MarshalIndent(state.Faults, "", "  ")
 			if err != nil {
 				return err
 			}

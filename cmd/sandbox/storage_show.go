@@ -22,15 +22,11 @@ func (d *storageDriver) nodesCommand() *cobra.Command {
 		Short: "List the storage nodes",
 		Args:  cobra.NoArgs,
 		RunE: d.run(func(ctx context.Context, control *openstoragesim.ControlClient, _ []string) error {
-			nodes, err := control.Nodes(ctx)
+			state, err := control.State(ctx)
 			if err != nil {
 				return err
 			}
-			volumes, err := control.Volumes(ctx)
-			if err != nil {
-				return err
-			}
-			return printNodes(os.Stdout, nodes, volumes)
+			return printNodes(os.Stdout, state.Nodes, state.Volumes)
 		}),
 	}
 }
@@ -41,18 +37,14 @@ func (d *storageDriver) volumesCommand() *cobra.Command {
 		Short: "List the volumes and where their replicas are",
 		Args:  cobra.NoArgs,
 		RunE: d.run(func(ctx context.Context, control *openstoragesim.ControlClient, _ []string) error {
-			volumes, err := control.Volumes(ctx)
+			state, err := control.State(ctx)
 			if err != nil {
 				return err
 			}
-			nodes, err := control.Nodes(ctx)
-			if err != nil {
-				return err
-			}
-			slices.SortFunc(volumes, func(a, b openstoragesim.VolumeSummary) int {
+			slices.SortFunc(state.Volumes, func(a, b openstoragesim.VolumeSummary) int {
 				return cmp.Or(cmp.Compare(claimOf(a), claimOf(b)), cmp.Compare(a.Name, b.Name))
 			})
-			return printVolumes(os.Stdout, volumes, nodes)
+			return printVolumes(os.Stdout, state.Volumes, state.Nodes)
 		}),
 	}
 }

@@ -129,26 +129,16 @@ type ControlRequest struct {
 
 type none = struct{}
 
-func (c control) Nodes(_ none, nodes *[]Node) error {
-	*nodes = c.cluster.Nodes()
+func (c control) State(_ none, state *State) error {
+	state.Nodes, state.Faults = c.cluster.Nodes(), c.server.Faults()
+	for v := range c.cluster.Volumes() {
+		state.Volumes = append(state.Volumes, c.cluster.summarize(v))
+	}
 	return nil
 }
 
 func (c control) SetNodeState(r ControlRequest, _ *none) error {
 	return c.cluster.SetNodeState(r.Node, r.Status)
-}
-
-func (c control) Volumes(_ none, volumes *[]VolumeSummary) error {
-	for v := range c.cluster.Volumes() {
-		*volumes = append(*volumes, c.cluster.Summarize(v))
-	}
-	return nil
-}
-
-func (c control) Volume(r ControlRequest, summary *VolumeSummary) error {
-	v, err := c.cluster.Volume(r.Volume)
-	*summary = c.cluster.Summarize(v)
-	return err
 }
 
 func (c control) SetLabels(r ControlRequest, _ *none) error {
@@ -178,16 +168,12 @@ func (c control) Attach(r ControlRequest, _ *none) error {
 	return c.cluster.Attach(r.Volume, r.Node)
 }
 
-func (c control) Faults(_ none, faults *Faults) error {
-	*faults = c.server.Faults()
-	return nil
-}
-
 func (c control) SetFaults(r ControlRequest, _ *none) error { return c.server.SetFaults(r.Faults) }
 
-func (c control) Reconnect(none, *none) error { return c.server.Reconnect() }
-
-func (c control) Disconnect(none, *none) error {
+func (c control) SetConnected(connected bool, _ *none) error {
+	if connected {
+		return c.server.Reconnect()
+	}
 	c.server.Disconnect()
 	return nil
 }

@@ -23,9 +23,9 @@ func TestSimulation(t *testing.T) {
 	})
 	must(t, err)
 	must(t, dial(t, s.Endpoint).ping(t.Context()))
-	nodes, err := NewControlClient(s.Control).Nodes(t.Context())
-	if err != nil || len(nodes) != 1 {
-		t.Errorf("nodes %v, %v", nodes, err)
+	state, err := NewControlClient(s.Control).State(t.Context())
+	if err != nil || len(state.Nodes) != 1 {
+		t.Errorf("nodes %v, %v", state.Nodes, err)
 	}
 	// Whoever does not hang up keeps nobody from ending.
 	idle, err := net.Dial("tcp", s.Control)
@@ -92,8 +92,9 @@ func TestControlOfNodes(t *testing.T) {
 	_, err := s.Cluster().AddNode(Node{SchedulerNodeName: "n004", Status: api.Status_STATUS_STORAGE_DOWN, Zone: "a", Labels: map[string]string{"disk": "nvme"}})
 	must(t, err)
 	must(t, control.SetNodeState(ctx, "n001", api.Status_STATUS_OFFLINE))
-	nodes, err := control.Nodes(ctx)
+	state, err := control.State(ctx)
 	must(t, err)
+	nodes := state.Nodes
 	if diff := cmp.Diff(s.Cluster().Nodes(), nodes); diff != "" {
 		t.Errorf("nodes (-cluster +control):\n%s", diff)
 	}
@@ -112,7 +113,7 @@ func TestControlOfVolumes(t *testing.T) {
 	must(t, control.Attach(ctx, "v", "n002"))
 	n2, err := c.Node("n002")
 	must(t, err)
-	got, err := control.Volume(ctx, made.GetId())
+	state, err := control.State(ctx)
 	must(t, err)
 	n3, err := c.Node("n003")
 	must(t, err)
@@ -123,8 +124,8 @@ func TestControlOfVolumes(t *testing.T) {
 			{NodeID: n2.ID, Node: "n002", Pool: n2.Pools[0].UUID},
 		}},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("volume (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]VolumeSummary{want}, state.Volumes); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s", diff)
 	}
 
 	must(t, control.AddReplica(ctx, "v", "n001"))
@@ -143,10 +144,10 @@ func TestControlOfVolumes(t *testing.T) {
 	}
 
 	must(t, c.Fill(3, map[string]string{"repl": "3"}))
-	all, err := control.Volumes(ctx)
+	state, err = control.State(ctx)
 	must(t, err)
-	if len(all) != 4 {
-		t.Errorf("%d volumes in the list", len(all))
+	if len(state.Volumes) != 4 {
+		t.Errorf("%d volumes in the list", len(state.Volumes))
 	}
 }
 
@@ -155,13 +156,12 @@ func TestControlErrorsAreThoseOfTheCluster(t *testing.T) {
 	ctx := t.Context()
 	_, err := s.Cluster().CreateVolume(CreateRequest{Name: "v"})
 	must(t, err)
-	_, missing := control.Volume(ctx, "a/b")
 	tests := []struct {
 		name string
 		err  error
 		says string
 	}{
-		{name: "a volume that does not exist", err: missing, says: `volume "a/b": not found`},
+		{name: "a volume that does not exist", err: control.SetLabels(ctx, "a/b", nil), says: `volume "a/b": not found`},
 		{name: "a node that does not exist", err: control.SetNodeState(ctx, "n9", api.Status_STATUS_OK), says: `storage node "n9": not found`},
 		{name: "a replica that cannot go", err: control.RemoveReplica(ctx, "v", "n001"), says: `volume "v": node n001 has the last replica of set 0: conflict`},
 		{name: "faults that make no sense", err: control.SetFaults(ctx, Faults{HideNodes: 3}), says: "faults: invalid: hideNodes is 3, must be from 0 to 1"},
@@ -182,18 +182,18 @@ func TestControlOfTheServer(t *testing.T) {
 
 	faults := Faults{Calls: map[string]CallFault{"Node.*": {Code: codes.Unavailable, Latency: time.Microsecond}}, HideNodes: 1}
 	must(t, control.SetFaults(ctx, faults))
-	got, err := control.Faults(ctx)
+	state, err := control.State(ctx)
 	must(t, err)
-	if diff := cmp.Diff(faults, got); diff != "" {
+	if diff := cmp.Diff(faults, state.Faults); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)
 	}
 	wantCode(t, cl.ping(ctx), codes.Unavailable)
 	must(t, control.SetFaults(ctx, Faults{}))
 	must(t, cl.ping(ctx))
 
-	must(t, control.Disconnect(ctx))
+	must(t, control.SetConnected(ctx, false))
 	wantCode(t, cl.ping(ctx), codes.Unavailable)
-	must(t, control.Reconnect(ctx))
+	must(t, control.SetConnected(ctx, true))
 	must(t, dial(t, s.Endpoint()).ping(ctx))
 }
 
@@ -201,16 +201,16 @@ func TestControlClientWithoutAServer(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	address := strings.TrimPrefix(server.URL, "http://")
 	control := NewControlClient(address)
-	if _, err := control.Nodes(t.Context()); err == nil || !strings.Contains(err.Error(), address) {
+	if _, err := control.State(t.Context()); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("something else that answers: %v, want an error that names %s", err, address)
 	}
 	server.Close()
-	if _, err := control.Nodes(t.Context()); err == nil || !strings.Contains(err.Error(), address) {
+	if _, err := control.State(t.Context()); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("nothing that answers: %v, want an error that names %s", err, address)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := control.Nodes(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := control.State(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -222,7 +222,7 @@ func TestControlClientDoesNotWaitBeyondItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := NewControlClient(silent.Addr().String()).Nodes(ctx)
+		_, err := NewControlClient(silent.Addr().String()).State(ctx)
 		ended <- err
 	}()
 	connection, err := silent.Accept()

@@ -18,27 +18,22 @@ type ControlClient struct{ address string }
 // NewControlClient returns a client of the control interface at host:port.
 func NewControlClient(address string) *ControlClient { return &ControlClient{address} }
 
-// Nodes returns all nodes in the order in which they were added.
-func (c *ControlClient) Nodes(ctx context.Context) (nodes []Node, err error) {
-	err = c.call(ctx, "Nodes", none{}, &nodes)
-	return nodes, err
+// State is all that there is to see of a Simulation.
+type State struct {
+	Nodes   []Node          // in the order in which they were added
+	Volumes []VolumeSummary // in no promised order
+	Faults  Faults
+}
+
+// State returns what is the case now.
+func (c *ControlClient) State(ctx context.Context) (state State, err error) {
+	err = c.call(ctx, "State", none{}, &state)
+	return state, err
 }
 
 // SetNodeState sets the status that the SDK reports for a node.
 func (c *ControlClient) SetNodeState(ctx context.Context, node string, status Status) error {
 	return c.call(ctx, "SetNodeState", ControlRequest{Node: node, Status: status}, &none{})
-}
-
-// Volumes returns all volumes, in no promised order.
-func (c *ControlClient) Volumes(ctx context.Context) (volumes []VolumeSummary, err error) {
-	err = c.call(ctx, "Volumes", none{}, &volumes)
-	return volumes, err
-}
-
-// Volume returns the volume with this id, or else with this name.
-func (c *ControlClient) Volume(ctx context.Context, volume string) (v VolumeSummary, err error) {
-	err = c.call(ctx, "Volume", ControlRequest{Volume: volume}, &v)
-	return v, err
 }
 
 // SetLabels adds labels to a volume; an empty value removes the label.
@@ -71,25 +66,15 @@ func (c *ControlClient) Attach(ctx context.Context, volume, to string) error {
 	return c.call(ctx, "Attach", ControlRequest{Volume: volume, Node: to}, &none{})
 }
 
-// Faults returns what is wrong at the moment.
-func (c *ControlClient) Faults(ctx context.Context) (faults Faults, err error) {
-	err = c.call(ctx, "Faults", none{}, &faults)
-	return faults, err
-}
-
 // SetFaults replaces the faults.
 func (c *ControlClient) SetFaults(ctx context.Context, faults Faults) error {
 	return c.call(ctx, "SetFaults", ControlRequest{Faults: faults}, &none{})
 }
 
-// Disconnect closes the SDK's listener and all its connections.
-func (c *ControlClient) Disconnect(ctx context.Context) error {
-	return c.call(ctx, "Disconnect", none{}, &none{})
-}
-
-// Reconnect listens again on the address of before.
-func (c *ControlClient) Reconnect(ctx context.Context) error {
-	return c.call(ctx, "Reconnect", none{}, &none{})
+// SetConnected closes the SDK's listener and all its connections, or listens again
+// on the address of before.
+func (c *ControlClient) SetConnected(ctx context.Context, connected bool) error {
+	return c.call(ctx, "SetConnected", connected, &none{})
 }
 
 // call waits for the answer, but not beyond the end of the context. An error of the

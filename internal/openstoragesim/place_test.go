@@ -15,7 +15,7 @@ import (
 func placedOn(t testing.TB, c *Cluster, v *api.Volume) [][]string {
 	t.Helper()
 	var names [][]string
-	for _, set := range c.Summarize(v).ReplicaSets {
+	for _, set := range c.summarize(v).ReplicaSets {
 		var members []string
 		for _, replica := range set {
 			members = append(members, replica.Node)

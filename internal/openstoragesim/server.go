@@ -40,8 +40,10 @@ type Server struct {
 	cluster *Cluster
 	options ServerOptions
 	faults  atomic.Pointer[Faults]
-	calls   callCounts
 	opened  atomic.Uint64 // watches so far
+
+	callsMu sync.Mutex
+	calls   map[string]int // method -> calls, refused ones included
 
 	mu       sync.Mutex
 	address  net.Addr      // of the first listener, kept over Disconnect
@@ -53,7 +55,7 @@ type Server struct {
 
 // NewServer returns a server that does not listen yet.
 func NewServer(cluster *Cluster, options ServerOptions) *Server {
-	s := &Server{cluster: cluster, options: options, stopping: make(chan struct{})}
+	s := &Server{cluster: cluster, options: options, calls: map[string]int{}, stopping: make(chan struct{})}
 	s.faults.Store(&Faults{})
 	return s
 }
@@ -198,7 +200,15 @@ func (s *Server) Faults() Faults { return *s.faults.Load() }
 
 // Calls returns how often each method was called, refused calls included, and
 // starts to count anew if reset is true.
-func (s *Server) Calls(reset bool) map[string]int { return s.calls.snapshot(reset) }
+func (s *Server) Calls(reset bool) map[string]int {
+	s.callsMu.Lock()
+	defer s.callsMu.Unlock()
+	counts := maps.Clone(s.calls)
+	if reset {
+		clear(s.calls)
+	}
+	return counts
+}
 
 func (s *Server) interceptCall(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	ctx, err := s.admit(ctx, MethodName(info.FullMethod))
@@ -218,7 +228,9 @@ func (s *Server) interceptStream(service any, stream grpc.ServerStream, info *gr
 
 // admit counts the call, lets it go wrong if it shall, and checks who calls.
 func (s *Server) admit(ctx context.Context, method string) (context.Context, error) {
-	s.calls.add(method)
+	s.callsMu.Lock()
+	s.calls[method]++
+	s.callsMu.Unlock()
 	if err := s.faults.Load().call(method).apply(ctx, s.stopping); err != nil {
 		return nil, err
 	}
@@ -234,28 +246,3 @@ type streamWithContext struct {
 }
 
 func (s streamWithContext) Context() context.Context { return s.ctx }
-
-// callCounts counts calls by method, refused ones included.
-type callCounts struct {
-	mu     sync.Mutex
-	counts map[string]int
-}
-
-func (c *callCounts) add(method string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.counts == nil {
-		c.counts = map[string]int{}
-	}
-	c.counts[method]++
-}
-
-func (c *callCounts) snapshot(reset bool) map[string]int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	counts := maps.Clone(c.counts)
-	if reset {
-		clear(c.counts)
-	}
-	return counts
-}

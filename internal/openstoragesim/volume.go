@@ -252,8 +252,8 @@ type Replica struct {
 	Pool string
 }
 
-// Summarize puts the names of nodes to the replicas of a volume.
-func (c *Cluster) Summarize(v *api.Volume) VolumeSummary {
+// summarize puts the names of nodes to the replicas of a volume.
+func (c *Cluster) summarize(v *api.Volume) VolumeSummary {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := VolumeSummary{

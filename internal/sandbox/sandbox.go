@@ -25,7 +25,6 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/controlplane"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 )
 
 // Options say what kind of sandbox to run. Run removes the folder ControlPlane.Dir
@@ -33,7 +32,7 @@ import (
 type Options struct {
 	// ControlPlane says what to run, except for where the storage is.
 	ControlPlane controlplane.Options
-	// Nodes is the number of Kubernetes nodes, 1 to topology.MaxNodes.
+	// Nodes is the number of Kubernetes nodes, 1 to fakenodes.MaxNodes.
 	Nodes   int
 	Storage StorageOptions
 }
@@ -54,9 +53,8 @@ type Sandbox struct {
 	LogDir string
 	// SchedulerAddress is host:port of the scheduler's metrics.
 	SchedulerAddress string
-	// StorageEndpoint and StorageControl are addresses of the storage; the latter
-	// may be empty.
-	StorageEndpoint, StorageControl string
+	// StorageEndpoint is host:port of the storage's SDK.
+	StorageEndpoint string
 
 	scheduler *http.Client
 }
@@ -71,7 +69,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		err = errors.Join(err, plan.Dir.Remove())
 		plan.Console.Done()
 	}()
-	places, err := topology.Layout(options.Nodes)
+	places, err := fakenodes.Layout(options.Nodes)
 	if err != nil {
 		return err
 	}
@@ -109,19 +107,23 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		return fmt.Errorf("making a client: %w", err)
 	}
 	parts := &parts{fail: fail}
-	defer parts.stop()
+	running, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		parts.running.Wait()
+	}()
 	starting, startCtx := errgroup.WithContext(ctx)
 	starting.Go(func() error { return plane.StartControllers(startCtx) })
 	starting.Go(func() error { return furnish(startCtx, plan.Console, client, nodes) })
 	if err := starting.Wait(); err != nil {
 		return err
 	}
-	parts.run(ctx, func(ctx context.Context) error { return fakenodes.Run(ctx, client, nodes) })
-	parts.run(ctx, func(ctx context.Context) error {
+	parts.run(running, func(ctx context.Context) error { return fakenodes.Run(ctx, client, nodes) })
+	parts.run(running, func(ctx context.Context) error {
 		driver.RunProvisioner(ctx, client, storage.driver)
 		return nil
 	})
-	parts.run(ctx, func(ctx context.Context) error {
+	parts.run(running, func(ctx context.Context) error {
 		select {
 		case death := <-plane.Died():
 			return death
@@ -138,7 +140,6 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		LogDir:           plan.LogDir,
 		SchedulerAddress: plane.SchedulerAddress(),
 		StorageEndpoint:  storage.endpoint,
-		StorageControl:   storage.control,
 		scheduler:        plane.HTTPClient(),
 	}
 	if storage.control != "" {
@@ -156,27 +157,15 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 type parts struct {
 	fail    context.CancelCauseFunc
 	running sync.WaitGroup
-	cancel  []context.CancelFunc
 }
 
-// run runs one part until stop or until the context ends. Its error ends the
-// sandbox.
+// run runs one part until the context ends. Its error ends the sandbox.
 func (p *parts) run(ctx context.Context, part func(context.Context) error) {
-	ctx, cancel := context.WithCancel(ctx)
-	p.cancel = append(p.cancel, cancel)
 	p.running.Go(func() {
 		if err := part(ctx); err != nil && ctx.Err() == nil {
 			p.fail(err)
 		}
 	})
-}
-
-// stop ends all parts and returns when they have ended.
-func (p *parts) stop() {
-	for _, cancel := range p.cancel {
-		cancel()
-	}
-	p.running.Wait()
 }
 
 // furnish creates what an administrator and the storage driver's operator would

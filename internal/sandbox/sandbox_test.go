@@ -15,14 +15,14 @@ import (
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
+	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStorageNodesAreJoinedByName(t *testing.T) {
-	places := []topology.Node{{Name: "node-1"}, {Name: "node-2"}, {Name: "node-3"}}
+	places := []fakenodes.Node{{Name: "node-1"}, {Name: "node-2"}, {Name: "node-3"}}
 	for name, row := range map[string]struct {
 		found []driver.StorageNode
 		want  []string // storage ids of node-1 to node-3
@@ -63,7 +63,7 @@ func TestStorageNodesAreJoinedByName(t *testing.T) {
 }
 
 func TestSimulatedStorageStandsWhereItIsMeantTo(t *testing.T) {
-	places, err := topology.Layout(12)
+	places, err := fakenodes.Layout(12)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestSimulatedStorageStandsWhereItIsMeantTo(t *testing.T) {
 }
 
 func TestStorageThatCannotBeOpenedIsAnError(t *testing.T) {
-	places, err := topology.Layout(3)
+	places, err := fakenodes.Layout(3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestTheControlAddressIsFoundWhileItsSandboxLives(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan string), make(chan error)
-	places, err := topology.Layout(3)
+	places, err := fakenodes.Layout(3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +120,8 @@ func TestTheControlAddressIsFoundWhileItsSandboxLives(t *testing.T) {
 		t.Errorf("FindControl() = %q, %v; want %q", got, err, want)
 	}
 	control := openstoragesim.NewControlClient(got)
-	if nodes, err := control.Nodes(ctx); err != nil || len(nodes) == 0 {
-		t.Errorf("nobody answers there: %v, %v", nodes, err)
+	if state, err := control.State(ctx); err != nil || len(state.Nodes) == 0 {
+		t.Errorf("nobody answers there: %v, %v", state, err)
 	}
 
 	second, err := workdir.Create(parent)
@@ -157,12 +157,14 @@ func TestPartsEndTogetherAndTheirErrorEndsTheSandbox(t *testing.T) {
 	if cause := context.Cause(ctx); !errors.Is(cause, boom) {
 		t.Errorf("the sandbox ended with %v, want %v", cause, boom)
 	}
-	p.stop()
+	p.running.Wait()
 
 	ctx, fail = context.WithCancelCause(t.Context())
 	p = &parts{fail: fail}
-	p.run(ctx, func(ctx context.Context) error { <-ctx.Done(); return errors.New("interrupted") })
-	p.stop()
+	running, stop := context.WithCancel(ctx)
+	p.run(running, func(ctx context.Context) error { <-ctx.Done(); return errors.New("interrupted") })
+	stop()
+	p.running.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		t.Errorf("a part that was stopped ended the sandbox: %v", cause)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
@@ -41,7 +40,7 @@ type storage struct {
 }
 
 // openStorage connects to the storage, after starting it if it is to be simulated.
-func openStorage(ctx context.Context, options StorageOptions, places []topology.Node) (*storage, error) {
+func openStorage(ctx context.Context, options StorageOptions, places []fakenodes.Node) (*storage, error) {
 	s := &storage{endpoint: options.Endpoint, control: options.Control}
 	var err error
 	if options.Endpoint == "" {
@@ -72,7 +71,7 @@ func (s *storage) close() error {
 
 // simulate runs a storage cluster with one storage node on every node that is
 // meant to have one.
-func simulate(places []topology.Node, port, controlPort int) (*openstoragesim.Simulation, error) {
+func simulate(places []fakenodes.Node, port, controlPort int) (*openstoragesim.Simulation, error) {
 	options := openstoragesim.SimulationOptions{
 		Address:        net.JoinHostPort(ports.Loopback, strconv.Itoa(port)),
 		ControlAddress: net.JoinHostPort(ports.Loopback, strconv.Itoa(controlPort)),
@@ -93,7 +92,7 @@ func simulate(places []topology.Node, port, controlPort int) (*openstoragesim.Si
 }
 
 // joinStorage finds the storage node of every Kubernetes node by its name.
-func joinStorage(places []topology.Node, found []driver.StorageNode, endpoint string) ([]fakenodes.Node, error) {
+func joinStorage(places []fakenodes.Node, found []driver.StorageNode, endpoint string) ([]fakenodes.Node, error) {
 	ids := map[string]string{} // name -> storage node id
 	for _, n := range found {
 		for _, name := range n.Names {
@@ -105,8 +104,8 @@ func joinStorage(places []topology.Node, found []driver.StorageNode, endpoint st
 	nodes := make([]fakenodes.Node, len(places))
 	joined := 0
 	for i, place := range places {
-		nodes[i] = fakenodes.Node{Node: place, StorageID: ids[place.Name]}
-		if nodes[i].StorageID != "" {
+		nodes[i] = place
+		if nodes[i].StorageID = ids[place.Name]; nodes[i].StorageID != "" {
 			joined++
 		}
 	}
@@ -160,7 +159,7 @@ func FindControl(parent string) (string, error) {
 // Serve runs simulated storage on its own until the context ends, announces it
 // to other processes of the user, and removes the folder in the end. ready is called
 // when it can be used.
-func Serve(ctx context.Context, dir *workdir.Dir, places []topology.Node, port, controlPort int, ready func(*openstoragesim.Simulation)) (err error) {
+func Serve(ctx context.Context, dir *workdir.Dir, places []fakenodes.Node, port, controlPort int, ready func(*openstoragesim.Simulation)) (err error) {
 	defer func() { err = errors.Join(err, dir.Remove()) }()
 	simulation, err := simulate(places, port, controlPort)
 	if err != nil {

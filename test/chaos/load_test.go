@@ -17,7 +17,6 @@ import (
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 )
 
 func loadRows() []row {
@@ -169,9 +168,9 @@ func pinnedViews(r *run) {
 	const pods = 300
 	var extra []fakenodes.Node
 	for i := range 990 {
-		extra = append(extra, fakenodes.Node{Node: topology.Node{
+		extra = append(extra, fakenodes.Node{
 			Name: fmt.Sprintf("%s-%03d", r.namespace, i), IP: netip.AddrFrom4([4]byte{10, 8, byte(i / 250), byte(i%250 + 1)}),
-		}})
+		})
 	}
 	r.extraNodes(extra...)
 	r.volume("data", at(node(1)))

@@ -17,7 +17,6 @@ import (
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 )
 
 const (
@@ -234,8 +233,8 @@ func stolenID(told bool) func(r *run) {
 		made, err := r.storage.AddNode(record)
 		r.must(err)
 		r.later(func() { r.must(r.storage.RemoveNode(made.ID)) })
-		r.extraNodes(fakenodes.Node{Node: topology.Node{Name: thief, IP: netip.MustParseAddr("10.9.0.1")}, StorageID: made.ID},
-			fakenodes.Node{Node: topology.Node{Name: victim, IP: netip.MustParseAddr("10.9.0.2")}, StorageID: made.ID})
+		r.extraNodes(fakenodes.Node{Name: thief, IP: netip.MustParseAddr("10.9.0.1"), StorageID: made.ID},
+			fakenodes.Node{Name: victim, IP: netip.MustParseAddr("10.9.0.2"), StorageID: made.ID})
 		time.Sleep(time.Second)
 		r.volume("data", vol{sets: [][]string{{made.ID}}})
 		pod := r.create(strict(r.pod("strict", "data")))
@@ -340,10 +339,10 @@ func rackMate(r *run) {
 func rackMateOfMany(r *run) {
 	var extra []fakenodes.Node
 	for i := range 308 {
-		n := fakenodes.Node{Node: topology.Node{
+		n := fakenodes.Node{
 			Name: fmt.Sprintf("%s-%03d", r.namespace, i), Region: "south", Zone: "south-a", Rack: fmt.Sprintf("south-%d", i/2),
 			IP: netip.AddrFrom4([4]byte{10, 8, byte(i / 250), byte(i%250 + 1)}),
-		}}
+		}
 		made, err := r.storage.AddNode(openstoragesim.Node{SchedulerNodeName: n.Name, Region: n.Region, Zone: n.Zone, Rack: n.Rack})
 		r.must(err)
 		r.later(func() { r.must(r.storage.RemoveNode(made.ID)) })
@@ -641,7 +640,7 @@ func nodeAnew(r *run) {
 	made, err := r.storage.AddNode(openstoragesim.Node{SchedulerNodeName: r.namespace})
 	r.must(err)
 	r.later(func() { r.must(r.storage.RemoveNode(made.ID)) })
-	extra := fakenodes.Node{Node: topology.Node{Name: r.namespace, IP: netip.MustParseAddr("10.9.0.3")}, StorageID: made.ID}
+	extra := fakenodes.Node{Name: r.namespace, IP: netip.MustParseAddr("10.9.0.3"), StorageID: made.ID}
 	r.extraNodes(extra)
 	r.volume("data", vol{sets: [][]string{{made.ID}}})
 	first := r.create(strict(r.pod("first", "data"))).on(r.namespace)

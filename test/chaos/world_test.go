@@ -44,7 +44,6 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )
 
@@ -213,16 +212,15 @@ func (w *world) startControlPlane(ctx context.Context) (err error) {
 
 // furnish makes the nodes and plays their kubelets.
 func (w *world) furnish(ctx context.Context) error {
-	places, err := topology.Layout(worldNodes)
+	nodes, err := fakenodes.Layout(worldNodes)
 	if err != nil {
 		return err
 	}
-	for _, place := range places {
-		node := fakenodes.Node{Node: place}
-		if place.Storage {
+	for _, node := range nodes {
+		if node.Storage {
 			made, err := w.storage.AddNode(openstoragesim.Node{
-				SchedulerNodeName: place.Name, MgmtIP: place.IP.String(), DataIP: place.IP.String(),
-				Region: place.Region, Zone: place.Zone, Rack: place.Rack,
+				SchedulerNodeName: node.Name, MgmtIP: node.IP.String(), DataIP: node.IP.String(),
+				Region: node.Region, Zone: node.Zone, Rack: node.Rack,
 			})
 			if err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -153,21 +154,20 @@ func (cp *ControlPlane) waitUntilReady(ctx context.Context, c component) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
 		fmt.Errorf("%s was not ready within %v", c.name, startTimeout))
 	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		err := c.healthy(ctx)
-		if err == nil {
-			return nil
-		}
+	var answer error
+	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		select {
-		case <-tick.C:
 		case death := <-cp.supervisor.Died():
-			return cp.explain(death)
-		case <-ctx.Done():
-			return fmt.Errorf("%w; its last answer: %w", context.Cause(ctx), err)
+			return false, cp.explain(death)
+		default:
+			answer = c.healthy(ctx)
+			return answer == nil, nil
 		}
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w; its last answer: %w", context.Cause(ctx), answer)
 	}
+	return err
 }
 
 // explain adds the configuration file's name to what the scheduler says about

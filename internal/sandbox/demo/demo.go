@@ -109,11 +109,11 @@ func Run(ctx context.Context, box *sandbox.Sandbox, out *console.Console, palett
 // prepare waits for what a controller makes for every namespace, without which
 // no pod is let in.
 func (d *demo) prepare(ctx context.Context) error {
-	volumes, err := d.sandbox.Control.Volumes(ctx)
+	storage, err := d.sandbox.Control.State(ctx)
 	if err != nil {
 		return fmt.Errorf("looking at the storage: %w", err)
 	}
-	d.volumesBefore = len(volumes)
+	d.volumesBefore = len(storage.Volumes)
 	accounts := d.sandbox.Client.CoreV1().ServiceAccounts(namespace)
 	return d.until(ctx, "the default service account exists", func(ctx context.Context) (bool, string, error) {
 		_, err := accounts.Get(ctx, "default", metav1.GetOptions{})
@@ -127,8 +127,8 @@ func (d *demo) prepare(ctx context.Context) error {
 // untilVolumesAreGone waits for the volumes of the deleted claims to go as well.
 func (d *demo) untilVolumesAreGone(ctx context.Context) error {
 	return d.until(ctx, "the volumes are deleted", func(ctx context.Context) (bool, string, error) {
-		volumes, err := d.sandbox.Control.Volumes(ctx)
-		left := len(volumes) - d.volumesBefore
+		storage, err := d.sandbox.Control.State(ctx)
+		left := len(storage.Volumes) - d.volumesBefore
 		return left <= 0, fmt.Sprintf("%d left", left), err
 	})
 }

@@ -80,16 +80,11 @@ func (s Snapshot) HasStorage(node string) bool {
 
 // DataNodes are the nodes that hold a replica of all volumes of the pod.
 func (s Snapshot) DataNodes(p Pod) []string {
-	var common []string
-	for i, name := range p.Volumes {
-		replicas := s.Volume(name).Replicas
-		if i == 0 {
-			common = slices.Clone(replicas)
-			continue
-		}
-		common = slices.DeleteFunc(common, func(node string) bool { return !slices.Contains(replicas, node) })
+	var replicas [][]string
+	for _, name := range p.Volumes {
+		replicas = append(replicas, s.Volume(name).Replicas)
 	}
-	return common
+	return inAll(replicas)
 }
 
 // OnData is whether the pod is on a node that holds all of its volumes.

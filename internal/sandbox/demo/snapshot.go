@@ -25,18 +25,14 @@ func (d *demo) snapshot(ctx context.Context) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("looking at claims: %w", err)
 	}
-	volumes, err := d.sandbox.Control.Volumes(ctx)
+	storage, err := d.sandbox.Control.State(ctx)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("looking at volumes: %w", err)
-	}
-	storageNodes, err := d.sandbox.Control.Nodes(ctx)
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("looking at storage nodes: %w", err)
+		return Snapshot{}, fmt.Errorf("looking at the storage: %w", err)
 	}
 
-	seen := Snapshot{Nodes: mapNodes(d.sandbox.Nodes, storageNodes)}
+	seen := Snapshot{Nodes: mapNodes(d.sandbox.Nodes, storage.Nodes)}
 	byName := map[string]openstoragesim.VolumeSummary{}
-	for _, v := range volumes {
+	for _, v := range storage.Volumes {
 		byName[v.Name] = v
 	}
 	for i := range claims.Items {
@@ -79,25 +75,29 @@ func storageState(n openstoragesim.Node) string {
 // replicaNodes are the names of the nodes that hold a replica of every replica
 // set of the volume.
 func replicaNodes(v openstoragesim.VolumeSummary) []string {
-	holds := map[string]int{} // node name -> replica sets
-	var names []string
-	for i, set := range v.ReplicaSets {
+	var sets [][]string
+	for _, set := range v.ReplicaSets {
+		var names []string
 		for _, replica := range set {
-			if holds[replica.Node] == i {
-				holds[replica.Node]++
-			}
-			if i == 0 {
-				names = append(names, replica.Node)
-			}
+			names = append(names, replica.Node)
+		}
+		sets = append(sets, names)
+	}
+	return inAll(sets)
+}
+
+// inAll are the names that all lists have, in the order of the first.
+func inAll(lists [][]string) []string {
+	if len(lists) == 0 {
+		return nil
+	}
+	var common []string
+	for _, name := range lists[0] {
+		if !slices.ContainsFunc(lists, func(list []string) bool { return !slices.Contains(list, name) }) {
+			common = append(common, name)
 		}
 	}
-	var all []string
-	for _, name := range names {
-		if holds[name] == len(v.ReplicaSets) {
-			all = append(all, name)
-		}
-	}
-	return all
+	return common
 }
 
 func mapPod(pod *corev1.Pod) Pod {

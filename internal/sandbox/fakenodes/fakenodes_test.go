@@ -21,7 +21,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -201,8 +200,8 @@ func TestContainersThatEndAndSidecarsAreNotMistakenForEachOther(t *testing.T) {
 
 func nodes() []Node {
 	return []Node{
-		{Node: topology.Node{Name: "node-1", Region: "east", Zone: "east-a", Rack: "rack-1", IP: netip.MustParseAddr("10.0.0.2")}, StorageID: "uuid-1"},
-		{Node: topology.Node{Name: "node-2", Region: "east", Zone: "east-a", Rack: "rack-1", IP: netip.MustParseAddr("10.0.0.3")}},
+		{Name: "node-1", Region: "east", Zone: "east-a", Rack: "rack-1", IP: netip.MustParseAddr("10.0.0.2"), StorageID: "uuid-1"},
+		{Name: "node-2", Region: "east", Zone: "east-a", Rack: "rack-1", IP: netip.MustParseAddr("10.0.0.3")},
 	}
 }
 

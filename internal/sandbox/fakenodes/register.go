@@ -20,7 +20,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
-	"github.com/hyperconverge/scheduler/internal/sandbox/topology"
 )
 
 const (
@@ -31,14 +30,6 @@ const (
 	// parallelRequests bounds what registering many nodes asks of the API server.
 	parallelRequests = 16
 )
-
-// Node is a Kubernetes node.
-type Node struct {
-	topology.Node
-	// StorageID is the id of the storage node there; empty if the storage driver
-	// does not run on the node.
-	StorageID string
-}
 
 // Register creates the nodes with all that a kubelet and the driver's registrar
 // create with them. The nodes are Ready from the start.

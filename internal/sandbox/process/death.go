@@ -39,17 +39,10 @@ func newDeath(p *Process) *Death {
 	log := readEnd(p.command.LogFile)
 	return &Death{
 		Name:   p.command.Name,
-		Status: status(p.exit),
+		Status: p.cmd.ProcessState.String(),
 		Reason: reason(log),
 		Tail:   tail(log),
 	}
-}
-
-func status(exit error) string {
-	if exit == nil {
-		return "exit status 0"
-	}
-	return exit.Error()
 }
 
 // readEnd is the last part of the file, enough for the tail and the reason. A

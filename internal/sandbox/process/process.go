@@ -33,8 +33,6 @@ type Process struct {
 	command Command
 	cmd     *exec.Cmd
 	done    chan struct{}
-	// exit is written once, before done is closed.
-	exit error
 
 	mu      sync.Mutex
 	stopped bool // somebody asked it to end
@@ -126,7 +124,7 @@ func (s *Supervisor) Start(command Command) (*Process, error) {
 
 // wait reaps the child and reports its death if nobody asked for it.
 func (s *Supervisor) wait(p *Process) {
-	p.exit = p.cmd.Wait()
+	_ = p.cmd.Wait() // how it ended, the state of the process says
 	p.mu.Lock()
 	expected := p.stopped
 	p.mu.Unlock()

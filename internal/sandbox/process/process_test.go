@@ -80,8 +80,8 @@ func TestAChildThatListensToSIGTERMEndsByItself(t *testing.T) {
 	s, p, log := startRole(t, time.Hour, "ends on SIGTERM")
 	s.Close()
 
-	if p.exit != nil {
-		t.Errorf("the child ended with %v, want a clean end", p.exit)
+	if !p.cmd.ProcessState.Success() {
+		t.Errorf("the child ended with %v, want a clean end", p.cmd.ProcessState)
 	}
 	if got := readLog(t, log); !strings.Contains(got, "goodbye") {
 		t.Errorf("the child was not allowed to say goodbye; its log: %q", got)
@@ -93,7 +93,7 @@ func TestAChildThatIgnoresSIGTERMIsKilledWhenTheGraceIsOver(t *testing.T) {
 	s, p, _ := startRole(t, time.Millisecond, "ignores SIGTERM")
 	s.Close()
 
-	if got, want := status(p.exit), "signal: killed"; got != want {
+	if got, want := p.cmd.ProcessState.String(), "signal: killed"; got != want {
 		t.Errorf("the child ended with %q, want %q", got, want)
 	}
 	expectNoDeath(t, s)

@@ -1,5 +1,4 @@
-// Package topology says where the nodes of a sandbox stand.
-package topology
+package fakenodes
 
 import (
 	"fmt"
@@ -31,6 +30,9 @@ type Node struct {
 	IP netip.Addr
 	// Storage is whether the storage driver is meant to run on the node.
 	Storage bool
+	// StorageID is the id of the storage node there; empty if the storage driver
+	// does not run on the node.
+	StorageID string
 }
 
 // Layout spreads n nodes, 1 to MaxNodes, over regions, zones and racks. Names

@@ -1,4 +1,4 @@
-package topology
+package fakenodes
 
 import (
 	"net/netip"
