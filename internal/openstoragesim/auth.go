@@ -109,7 +109,7 @@ func (t *Tokens) authenticate(ctx context.Context) (*auth.UserInfo, error) {
 // case and reduced to the services that are simulated.
 var allowed = map[string][]string{
 	RoleAdmin: {"*"},
-	RoleView:  {"*.*enumerate*", "*.inspect*", "*.watch", "identity.*"},
-	RoleUser:  {"volume.*", "cluster.inspect*", "cluster.enumerate*", "node.inspect*", "node.enumerate*", "identity.*"},
-	roleGuest: {"volume.*", "cluster.inspect*", "cluster.enumerate*", "node.inspect*", "node.enumerate*", "identity.version"},
+	RoleView:  {"*.*enumerate*", "*.inspect*", "*.watch"},
+	RoleUser:  {"volume.*", "node.enumerate*"},
+	roleGuest: {"volume.*", "node.enumerate*"},
 }

@@ -15,7 +15,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/libopenstorage/openstorage/api"
@@ -44,13 +43,11 @@ type Options struct {
 	// Seed decides all generated ids. Equal seeds and equal calls in equal
 	// order give equal clusters.
 	Seed uint64
-	// Now gives creation and attach times; default time.Now.
-	Now func() time.Time
 }
 
 // Cluster is the state of a simulated storage cluster. All methods are safe for
-// concurrent use. Volumes that it returns are shared and must not be changed:
-// every change to a volume makes a new one.
+// concurrent use. Volumes that it returns, and labels and pools of nodes, are shared
+// and must not be changed: every change to a volume makes a new one.
 type Cluster struct {
 	options Options
 
@@ -76,9 +73,6 @@ type record struct {
 
 // NewCluster returns an empty cluster.
 func NewCluster(options Options) *Cluster {
-	if options.Now == nil {
-		options.Now = time.Now
-	}
 	return &Cluster{
 		options:   options,
 		random:    rand.New(rand.NewPCG(options.Seed, 0x6f70656e73746f72)),

@@ -2,6 +2,7 @@ package openstoragesim
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,11 +113,10 @@ func (f Faults) Validate() error {
 			problems = append(problems, fmt.Errorf("%s is %v, must be from 0 to 1", name, share))
 		}
 	}
-	if f.Watch.Reorder < 0 {
-		problems = append(problems, fmt.Errorf("watch.reorder is %d, must not be negative", f.Watch.Reorder))
-	}
-	if f.Watch.CutAfter < 0 {
-		problems = append(problems, fmt.Errorf("watch.cutAfter is %d, must not be negative", f.Watch.CutAfter))
+	for name, number := range map[string]int{"watch.reorder": f.Watch.Reorder, "watch.cutAfter": f.Watch.CutAfter} {
+		if number < 0 {
+			problems = append(problems, fmt.Errorf("%s is %d, must not be negative", name, number))
+		}
 	}
 	for method, fault := range f.Calls {
 		if !knownMethod(method) {
@@ -134,9 +134,6 @@ func (f Faults) Validate() error {
 
 // call returns the fault of a method; the zero value if it has none.
 func (f *Faults) call(method string) CallFault {
-	if len(f.Calls) == 0 {
-		return CallFault{}
-	}
 	if fault, ok := f.Calls[method]; ok {
 		return fault
 	}
@@ -149,19 +146,13 @@ func (f *Faults) call(method string) CallFault {
 
 // apply goes wrong as asked. It returns nil if the call may go on.
 func (f CallFault) apply(ctx context.Context, stopping <-chan struct{}) error {
-	if f.Latency > 0 {
-		timer := time.NewTimer(f.Latency)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		case <-stopping:
-			return errStopping
+	if f.Latency > 0 || f.Hang {
+		var over <-chan time.Time // never, for a call that hangs
+		if !f.Hang {
+			over = time.After(f.Latency)
 		}
-	}
-	if f.Hang {
 		select {
+		case <-over:
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
 		case <-stopping:
@@ -213,22 +204,15 @@ func (f *CallFault) UnmarshalJSON(data []byte) error {
 	if err := strictJSON(data, &text); err != nil {
 		return err
 	}
-	parsed := CallFault{Hang: text.Hang}
-	if text.Latency != "" {
-		latency, err := time.ParseDuration(text.Latency)
-		if err != nil {
-			return fmt.Errorf("latency: %w", err)
-		}
-		parsed.Latency = latency
+	latency, err := time.ParseDuration(cmp.Or(text.Latency, "0"))
+	if err != nil {
+		return fmt.Errorf("latency: %w", err)
 	}
-	if text.Code != "" {
-		code, err := parseCode(text.Code)
-		if err != nil {
-			return err
-		}
-		parsed.Code = code
+	code, err := parseCode(cmp.Or(text.Code, codeName(codes.OK)))
+	if err != nil {
+		return err
 	}
-	*f = parsed
+	*f = CallFault{Latency: latency, Hang: text.Hang, Code: code}
 	return nil
 }
 

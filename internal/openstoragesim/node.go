@@ -1,6 +1,7 @@
 package openstoragesim
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -80,44 +81,31 @@ func (c *Cluster) AddNode(n Node) (Node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if n.Hostname == "" {
-		n.Hostname = n.SchedulerNodeName
-	}
-	name := n.SchedulerNodeName
-	if name == "" {
-		name = n.Hostname
-	}
+	n.Hostname = cmp.Or(n.Hostname, n.SchedulerNodeName)
+	name := cmp.Or(n.SchedulerNodeName, n.Hostname)
 	if name == "" && n.ID == "" {
 		return Node{}, fmt.Errorf("storage node without id, scheduler node name and hostname: %w", ErrInvalid)
 	}
 	if n.Storageless && len(n.Pools) > 0 {
 		return Node{}, fmt.Errorf("storage node %q is storageless and has pools: %w", name, ErrInvalid)
 	}
-	if n.ID == "" {
-		n.ID = c.derivedUUID("node", name)
-	}
+	n.ID = cmp.Or(n.ID, c.derivedUUID("node", name))
 	if _, ok := c.nodesByID[n.ID]; ok {
 		return Node{}, fmt.Errorf("storage node %q with id %s: %w", name, n.ID, ErrExists)
 	}
 	c.nextNodeIP++
-	if n.MgmtIP == "" {
-		n.MgmtIP = address(c.nextNodeIP)
-	}
-	if n.DataIP == "" {
-		n.DataIP = address(dataNet | c.nextNodeIP)
-	}
-	if n.Status == StatusNone {
-		n.Status = StatusOK
-	}
+	n.MgmtIP = cmp.Or(n.MgmtIP, address(c.nextNodeIP))
+	n.DataIP = cmp.Or(n.DataIP, address(dataNet|c.nextNodeIP))
+	n.Status = cmp.Or(n.Status, StatusOK)
 	if len(n.Pools) == 0 && !n.Storageless {
 		n.Pools = []Pool{{}}
 	}
-	n = n.clone()
+	n.Labels = maps.Clone(n.Labels)
+	n.Pools = slices.Clone(n.Pools)
 	entry := &node{Node: n, poolReplicas: map[string]int{}}
 	for i := range n.Pools {
-		if n.Pools[i].UUID == "" {
-			n.Pools[i].UUID = c.derivedUUID("pool", fmt.Sprintf("%s/%d", n.ID, i))
-		}
+		n.Pools[i].Labels = maps.Clone(n.Pools[i].Labels)
+		n.Pools[i].UUID = cmp.Or(n.Pools[i].UUID, c.derivedUUID("pool", fmt.Sprintf("%s/%d", n.ID, i)))
 		if _, twice := entry.poolReplicas[n.Pools[i].UUID]; twice {
 			return Node{}, fmt.Errorf("storage node %q has pool %s twice: %w", name, n.Pools[i].UUID, ErrInvalid)
 		}
@@ -134,7 +122,7 @@ func (c *Cluster) AddNode(n Node) (Node, error) {
 			entry.count(set, +1)
 		}
 	}
-	return n.clone(), nil
+	return n, nil
 }
 
 // RemoveNode takes a node out of the cluster. Volumes keep naming it in their
@@ -172,7 +160,7 @@ func (c *Cluster) Nodes() []Node {
 	defer c.mu.RUnlock()
 	nodes := make([]Node, len(c.nodes))
 	for i, n := range c.nodes {
-		nodes[i] = n.clone()
+		nodes[i] = n.Node
 	}
 	return nodes
 }
@@ -185,7 +173,7 @@ func (c *Cluster) Node(idOrName string) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	return n.clone(), nil
+	return n.Node, nil
 }
 
 // findNode needs c.mu. A name that several records share is refused: which one
@@ -221,15 +209,6 @@ func (c *Cluster) domain(path ...string) int {
 	return number
 }
 
-func (n Node) clone() Node {
-	n.Labels = maps.Clone(n.Labels)
-	n.Pools = slices.Clone(n.Pools)
-	for i := range n.Pools {
-		n.Pools[i].Labels = maps.Clone(n.Pools[i].Labels)
-	}
-	return n
-}
-
 // holdsReplicas reports whether new replicas may be put on the node.
 func (n *Node) holdsReplicas() bool { return n.online() && len(n.Pools) > 0 }
 
@@ -239,12 +218,8 @@ func (n *Node) online() bool {
 
 // storageNode is the node as the SDK reports it.
 func (n *Node) storageNode() *api.StorageNode {
-	place := map[string]string{}
-	for key, value := range map[string]string{LabelRegion: n.Region, LabelZone: n.Zone, LabelRack: n.Rack} {
-		if value != "" {
-			place[key] = value
-		}
-	}
+	place := map[string]string{LabelRegion: n.Region, LabelZone: n.Zone, LabelRack: n.Rack}
+	maps.DeleteFunc(place, func(_, value string) bool { return value == "" })
 	labels := maps.Clone(place)
 	maps.Copy(labels, n.Labels)
 	pools := make([]*api.StoragePool, len(n.Pools))

@@ -154,7 +154,7 @@ func (c *Cluster) Attach(volume, to string) error {
 		v.AttachedOn = n.ID
 		v.AttachedState = api.AttachState_ATTACH_STATE_EXTERNAL
 		v.State = api.VolumeState_VOLUME_STATE_ATTACHED
-		v.AttachTime = timestamppb.New(c.options.Now())
+		v.AttachTime = timestamppb.Now()
 		return nil
 	})
 }
@@ -165,7 +165,7 @@ func (c *Cluster) Detach(volume string) error {
 		v.AttachedOn = ""
 		v.AttachedState = api.AttachState_ATTACH_STATE_INTERNAL
 		v.State = api.VolumeState_VOLUME_STATE_DETACHED
-		v.DetachTime = timestamppb.New(c.options.Now())
+		v.DetachTime = timestamppb.Now()
 		return nil
 	})
 }

@@ -1,6 +1,7 @@
 package openstoragesim
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strconv"
@@ -46,9 +47,7 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 	if name == "" {
 		return nil, fmt.Errorf("volume without a name: %w", ErrInvalid)
 	}
-	if spec.Size == 0 {
-		spec.Size = defaultVolumeSize
-	}
+	spec.Size = cmp.Or(spec.Size, defaultVolumeSize)
 	demand, err := newDemand(spec, labels)
 	if err != nil {
 		return nil, fmt.Errorf("volume %q: %w", name, err)
@@ -69,7 +68,7 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 	v := &api.Volume{
 		Id:            c.newVolumeID(),
 		Locator:       &api.VolumeLocator{Name: name, VolumeLabels: labels},
-		Ctime:         timestamppb.New(c.options.Now()),
+		Ctime:         timestamppb.Now(),
 		Spec:          c.shared(spec),
 		Format:        spec.GetFormat(),
 		Status:        api.VolumeStatus_VOLUME_STATUS_UP,

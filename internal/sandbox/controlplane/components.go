@@ -69,13 +69,6 @@ const etcdSocket = "etcd.sock"
 // maxSocketPath is the longest path of a socket on the systems that Go runs on.
 const maxSocketPath = 103
 
-func checkSocketPath(path string) error {
-	if len(path) > maxSocketPath {
-		return fmt.Errorf("the path of the folder for temporary files is too long for a socket in it: %s has more than %d bytes; set TMPDIR to a shorter one", path, maxSocketPath)
-	}
-	return nil
-}
-
 // etcd listens on a socket in the sandbox folder: it asks nobody who they are,
 // and on a port every user of the machine could read and change the cluster.
 func (cp *ControlPlane) etcd() component {

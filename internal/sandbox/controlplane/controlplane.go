@@ -74,8 +74,8 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 		}
 	}()
 
-	if err := checkSocketPath(o.Dir.Join(etcdSocket)); err != nil {
-		return nil, err
+	if socket := o.Dir.Join(etcdSocket); len(socket) > maxSocketPath {
+		return nil, fmt.Errorf("the path of the folder for temporary files is too long for a socket in it: %s has more than %d bytes; set TMPDIR to a shorter one", socket, maxSocketPath)
 	}
 	o.Console.Status("asking the control plane binaries for their versions")
 	if err := checkBinaries(ctx, o.BinDir, o.binaries()); err != nil {

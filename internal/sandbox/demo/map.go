@@ -73,11 +73,6 @@ func (s Snapshot) Pod(name string) Pod {
 	return Pod{Name: name}
 }
 
-// HasStorage is whether the storage driver runs on the node.
-func (s Snapshot) HasStorage(node string) bool {
-	return slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Name == node && n.Storage != "" })
-}
-
 // DataNodes are the nodes that hold a replica of all volumes of the pod.
 func (s Snapshot) DataNodes(p Pod) []string {
 	var replicas [][]string
@@ -108,7 +103,7 @@ func (s Snapshot) Tally() Tally {
 			t.Pending++
 		case s.OnData(p):
 			t.OnData++
-		case s.HasStorage(p.Node):
+		case slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Name == p.Node && n.Storage != "" }):
 			t.Away++
 		default:
 			t.NoStorage++

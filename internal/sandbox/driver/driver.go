@@ -4,9 +4,24 @@
 package driver
 
 import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/libopenstorage/openstorage/api"
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 )
 
 // Name is the CSI driver's name, and that of its provisioner.
@@ -69,5 +84,120 @@ func NewClass(name string, binding storagev1.VolumeBindingMode, parameters map[s
 		Parameters:           parameters,
 		VolumeBindingMode:    ptr.To(binding),
 		AllowVolumeExpansion: ptr.To(true),
+	}
+}
+
+const (
+	// workers is how many claims are provisioned at the same time.
+	workers = 8
+	// A failed claim is tried again after this time, then after twice as much.
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 15 * time.Second
+
+	defaultFilesystem = "ext4"
+)
+
+// provisioner makes a volume for a claim by way of the SDK, as the driver's CSI
+// controller does.
+type provisioner struct {
+	storage *Storage
+	// identity is written into PVs, as the external provisioner does.
+	identity string
+}
+
+// RunProvisioner provisions and deletes volumes until the context ends, and
+// returns when nothing of it runs any more.
+func RunProvisioner(ctx context.Context, client kubernetes.Interface, storage *Storage) {
+	var running sync.WaitGroup
+	c := controller.NewProvisionController(ctx, client, Name,
+		&provisioner{storage: storage, identity: fmt.Sprintf("%d-%s", time.Now().UnixMilli(), Name)},
+		controller.LeaderElection(false),
+		controller.Threadiness(workers),
+		controller.AddFinalizer(true),
+		controller.RateLimiter(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)),
+	)
+	c.ControllerWaitGroup(&running)
+	c.Run(ctx)
+	running.Wait()
+}
+
+// Provision implements controller.Provisioner.
+func (p *provisioner) Provision(ctx context.Context, options controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
+	request, err := createRequest(options)
+	if err != nil {
+		return nil, controller.ProvisioningFinished, err
+	}
+	volume, err := p.storage.create(ctx, request)
+	switch {
+	case err == nil:
+	case outcomeUnknown(err):
+		// The volume may exist; the next attempt has the same name and will find it.
+		return nil, controller.ProvisioningInBackground, err
+	default:
+		return nil, controller.ProvisioningFinished, err
+	}
+	return p.persistentVolume(options, volume), controller.ProvisioningFinished, nil
+}
+
+// Delete implements controller.Provisioner.
+func (p *provisioner) Delete(ctx context.Context, pv *corev1.PersistentVolume) error {
+	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != Name {
+		return &controller.IgnoredError{Reason: "not a volume of " + Name}
+	}
+	return p.storage.remove(ctx, pv.Spec.CSI.VolumeHandle)
+}
+
+// createRequest turns a claim and its class into what the SDK wants.
+func createRequest(options controller.ProvisionOptions) (*api.SdkVolumeCreateRequest, error) {
+	parameters := map[string]string{}
+	maps.Copy(parameters, options.StorageClass.Parameters)
+	// What the external provisioner adds with --extra-create-metadata.
+	parameters["csi.storage.k8s.io/pvc/name"] = options.PVC.Name
+	parameters["csi.storage.k8s.io/pvc/namespace"] = options.PVC.Namespace
+	parameters["csi.storage.k8s.io/pv/name"] = options.PVName
+
+	spec, labels, err := openstoragesim.ParseParameters(parameters)
+	if err != nil {
+		return nil, err
+	}
+	size := options.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
+	spec.Size = uint64(max(size.Value(), 0))
+	return &api.SdkVolumeCreateRequest{Name: options.PVName, Spec: spec, Labels: labels}, nil
+}
+
+func (p *provisioner) persistentVolume(options controller.ProvisionOptions, volume *api.Volume) *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: options.PVName},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity:                      options.PVC.Spec.Resources.Requests.DeepCopy(),
+			AccessModes:                   options.PVC.Spec.AccessModes,
+			VolumeMode:                    options.PVC.Spec.VolumeMode,
+			MountOptions:                  options.StorageClass.MountOptions,
+			PersistentVolumeReclaimPolicy: ptr.Deref(options.StorageClass.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete),
+			PersistentVolumeSource: corev1.PersistentVolumeSource{
+				CSI: &corev1.CSIPersistentVolumeSource{
+					Driver:           Name,
+					VolumeHandle:     volume.GetId(),
+					FSType:           cmp.Or(options.StorageClass.Parameters["csi.storage.k8s.io/fstype"], defaultFilesystem),
+					VolumeAttributes: p.attributes(volume),
+				},
+			},
+		},
+	}
+}
+
+// attributes are the volume as it was at creation. Nobody keeps them up to date,
+// here as on a real cluster.
+func (p *provisioner) attributes(volume *api.Volume) map[string]string {
+	return map[string]string{
+		"attached": volume.GetAttachedState().String(),
+		"error":    volume.GetError(),
+		"parent":   volume.GetSource().GetParent(),
+		"readonly": strconv.FormatBool(volume.GetReadonly()),
+		"secure":   strconv.FormatBool(volume.GetSpec().GetEncrypted()),
+		"shared":   strconv.FormatBool(volume.GetSpec().GetShared()),
+		"sharedv4": strconv.FormatBool(volume.GetSpec().GetSharedv4()),
+		"state":    volume.GetState().String(),
+		"storage.kubernetes.io/csiProvisionerIdentity": p.identity,
 	}
 }

@@ -71,8 +71,8 @@ func Run(ctx context.Context, client kubernetes.Interface, nodes []Node) error {
 		k.nodes[n.Name] = n
 	}
 	handlers, err := core.Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(pod any) { k.enqueue(ctx, pod) },
-		UpdateFunc: func(_, pod any) { k.enqueue(ctx, pod) },
+		AddFunc:    func(pod any) { k.enqueue(pod) },
+		UpdateFunc: func(_, pod any) { k.enqueue(pod) },
 	})
 	if err != nil {
 		return fmt.Errorf("watching pods: %w", err)
@@ -99,14 +99,11 @@ func Run(ctx context.Context, client kubernetes.Interface, nodes []Node) error {
 	return nil
 }
 
-func (k *kubelet) enqueue(ctx context.Context, object any) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		klog.FromContext(ctx).Error(nil, "Not a pod", "type", fmt.Sprintf("%T", object))
-		return
-	}
-	if _, ours := k.nodes[pod.Spec.NodeName]; ours {
-		k.queue.Add(cache.MetaObjectToName(pod))
+func (k *kubelet) enqueue(object any) {
+	if pod, ok := object.(*corev1.Pod); ok {
+		if _, ours := k.nodes[pod.Spec.NodeName]; ours {
+			k.queue.Add(cache.MetaObjectToName(pod))
+		}
 	}
 }
 

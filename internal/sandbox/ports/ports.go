@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -16,9 +17,6 @@ import (
 
 // Loopback is the only address that anything in a sandbox listens on.
 const Loopback = "127.0.0.1"
-
-// highest is the highest port number.
-const highest = 65535
 
 // Reservation keeps a port for a process from before it starts until after it
 // has ended.
@@ -74,8 +72,8 @@ func bind(fd, port int) (int, error) {
 // sockets of one user that both set SO_REUSEPORT would share it. 0 is free.
 func CheckFree(port int, flag string) error {
 	switch {
-	case port < 0 || port > highest:
-		return fmt.Errorf("port %d (%s) does not exist; choose one from 1 to %d, or 0 for any free port", port, flag, highest)
+	case port < 0 || port > math.MaxUint16:
+		return fmt.Errorf("port %d (%s) does not exist; choose one from 1 to %d, or 0 for any free port", port, flag, math.MaxUint16)
 	case port == 0:
 		return nil
 	}

@@ -66,8 +66,7 @@ func (d *Dir) Join(name ...string) string {
 
 // Remove deletes the folder with all that is in it and gives up the lock.
 func (d *Dir) Remove() error {
-	err := os.RemoveAll(d.path)
-	return errors.Join(err, d.lock.Close())
+	return errors.Join(os.RemoveAll(d.path), d.lock.Close())
 }
 
 // RemoveStale deletes the folders below parent that no living sandbox holds and
