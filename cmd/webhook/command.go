@@ -1,8 +1,11 @@
+// Command webhook is the mutating admission webhook that gives pods with volumes
+// of the storage driver to the hyperconverge scheduler.
 package main
 
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -22,6 +25,13 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/webhook"
 	"github.com/hyperconverge/scheduler/pkg/webhook/certificates"
 )
+
+func main() {
+	if err := newCommand().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "hyperconverge-webhook:", err)
+		os.Exit(1)
+	}
+}
 
 func newCommand() *cobra.Command {
 	o := newOptions()

@@ -77,7 +77,7 @@ func controlled(t *testing.T) (*Server, *ControlClient) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		serveControl(context.Background(), listener, s)
+		serveControl(t.Context(), listener, s)
 	}()
 	t.Cleanup(func() {
 		_ = listener.Close()
