@@ -187,11 +187,7 @@ func (s *Server) SetFaults(faults Faults) error {
 		return err
 	}
 	s.faults.Store(&faults)
-	s.cluster.mu.Lock()
-	defer s.cluster.mu.Unlock()
-	for _, w := range s.openWatches() {
-		w.release()
-	}
+	s.eachWatch((*watch).release)
 	return nil
 }
 

@@ -32,8 +32,8 @@ func (s watchService) Watch(request *api.SdkWatchRequest, stream api.OpenStorage
 	defer cut(nil)
 	// It begins before the dump, so that nothing that happens meanwhile is missed;
 	// what the buffer cannot hold until the dump is out, is.
-	w := s.server.newWatch(cut)
-	defer s.server.cluster.unwatch(w)
+	w, end := s.server.newWatch(watchBuffer, cut)
+	defer end()
 
 	sent := 0
 	// send blocks while the client does not read.
@@ -97,24 +97,29 @@ type watch struct {
 	held   []*api.Volume
 }
 
-// newWatch starts a watch, which unwatch has to end.
-func (s *Server) newWatch(cut context.CancelCauseFunc) *watch {
-	w := &watch{
+// newWatch starts a watch, which end ends.
+func (s *Server) newWatch(buffer int, cut context.CancelCauseFunc) (w *watch, end func()) {
+	w = &watch{
 		server: s,
 		cut:    cut,
-		events: make(chan *api.Volume, watchBuffer),
+		events: make(chan *api.Volume, buffer),
 		random: rand.New(rand.NewPCG(0, s.opened.Add(1))),
 	}
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()
 	s.cluster.watches[w] = struct{}{}
-	return w
+	return w, func() {
+		s.cluster.mu.Lock()
+		defer s.cluster.mu.Unlock()
+		delete(s.cluster.watches, w)
+	}
 }
 
-func (c *Cluster) unwatch(w *watch) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.watches, w)
+// Subscribe returns what a watch without faults would receive. What does not fit
+// into the buffer is lost.
+func (c *Cluster) Subscribe(buffer int) (events <-chan *api.Volume, stop func()) {
+	w, stop := NewServer(c, ServerOptions{}).newWatch(buffer, nil)
+	return w.events, stop
 }
 
 // publish needs c.mu for writing, so that watches see changes in order.
@@ -157,31 +162,22 @@ func (w *watch) release() {
 	w.held = nil
 }
 
-// openWatches are those of this server. They need the cluster's mu.
-func (s *Server) openWatches() (open []*watch) {
-	for w := range s.cluster.watches {
-		if w.server == s {
-			open = append(open, w)
-		}
-	}
-	return open
-}
-
 // OpenWatches returns the number of open watch streams.
-func (s *Server) OpenWatches() int {
-	s.cluster.mu.RLock()
-	defer s.cluster.mu.RUnlock()
-	return len(s.openWatches())
-}
+func (s *Server) OpenWatches() int { return s.eachWatch(func(*watch) {}) }
 
 // CutWatches ends all open watch streams with Unavailable and returns how many
 // there were. A stream whose client does not read ends when it does.
-func (s *Server) CutWatches() int {
-	s.cluster.mu.RLock()
-	defer s.cluster.mu.RUnlock()
-	open := s.openWatches()
-	for _, w := range open {
-		w.cut(errCut)
+func (s *Server) CutWatches() int { return s.eachWatch(func(w *watch) { w.cut(errCut) }) }
+
+// eachWatch visits the watches of this server with the cluster locked, and counts them.
+func (s *Server) eachWatch(visit func(*watch)) (count int) {
+	s.cluster.mu.Lock()
+	defer s.cluster.mu.Unlock()
+	for w := range s.cluster.watches {
+		if w.server == s {
+			visit(w)
+			count++
+		}
 	}
-	return len(open)
+	return count
 }

@@ -109,28 +109,27 @@ func TestWatchOfNothingIsRefused(t *testing.T) {
 	wantCode(t, err, codes.InvalidArgument)
 }
 
-func TestAWatchLosesWhatDoesNotFit(t *testing.T) {
+func TestASubscriptionLosesWhatDoesNotFit(t *testing.T) {
 	c := newCluster(t, 1)
 	if _, err := c.CreateVolume(CreateRequest{Name: "v"}); err != nil {
 		t.Fatal(err)
 	}
-	w := NewServer(c, ServerOptions{}).newWatch(nil)
-	defer c.unwatch(w)
-	for i := range watchBuffer + 2 {
+	events, stop := c.Subscribe(3)
+	defer stop()
+	for i := range 5 {
 		step(t, c, "v", i)
 	}
-	if n := len(w.events); n != watchBuffer {
-		t.Fatalf("%d events wait, want %d", n, watchBuffer)
+	if n := len(events); n != 3 {
+		t.Fatalf("%d events wait, want 3", n)
 	}
-	got := []*api.Volume{<-w.events, <-w.events, <-w.events}
+	got := []*api.Volume{<-events, <-events, <-events}
 	if diff := cmp.Diff([]string{"0", "1", "2"}, steps(got)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	c.unwatch(w)
-	waiting := len(w.events)
+	stop()
 	step(t, c, "v", 9)
-	if len(w.events) != waiting {
-		t.Error("a watch that was ended goes on")
+	if len(events) != 0 {
+		t.Error("a subscription that was stopped goes on")
 	}
 }
 

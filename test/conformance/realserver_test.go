@@ -78,7 +78,7 @@ func (d *driver) GetVolumeWatcher(*api.VolumeLocator, map[string]string) (chan *
 
 // newDriver returns a driver that passes on the events of the cluster.
 func newDriver(cluster *sim.Cluster) *driver {
-	subscription := cluster.Subscribe(10_000)
+	events, stop := cluster.Subscribe(10_000)
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &driver{cluster: cluster, events: make(chan *api.Volume)}
 	var running sync.WaitGroup
@@ -87,7 +87,7 @@ func newDriver(cluster *sim.Cluster) *driver {
 			select {
 			case <-ctx.Done():
 				return
-			case v := <-subscription.Events():
+			case v := <-events:
 				select {
 				case <-ctx.Done():
 				case d.events <- v:
@@ -98,7 +98,7 @@ func newDriver(cluster *sim.Cluster) *driver {
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
-		subscription.Close()
+		stop()
 	})
 	return d
 }
@@ -110,7 +110,7 @@ type nodes struct {
 }
 
 func (n *nodes) Enumerate() (api.Cluster, error) {
-	cluster := api.Cluster{Id: n.cluster.ID(), Status: api.Status_STATUS_OK}
+	cluster := api.Cluster{Id: "cluster", Status: api.Status_STATUS_OK}
 	for _, node := range n.cluster.Nodes() {
 		real := nodeOf(node)
 		cluster.Nodes = append(cluster.Nodes, &real)
