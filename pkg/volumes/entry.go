@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// Freshness says how far an entry can be trusted (behaviour.md §7).
+// Freshness says how far an entry can be trusted (docs/behaviour.md, section 7).
 type Freshness uint8
 
 const (

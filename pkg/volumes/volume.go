@@ -10,7 +10,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// Keys of volume labels that decide placement (behaviour.md §2). No other label
+// Keys of volume labels that decide placement (docs/behaviour.md, section 2). No other label
 // is kept.
 const (
 	LabelPreferRemoteNode     = placement.VolumePreferRemote
@@ -47,7 +47,7 @@ type Observation struct {
 	// Winshare says that this is a Windows volume.
 	Winshare bool
 	// Labels are the locator's labels, SpecLabels those of the spec. The former
-	// win where both have a key (§2).
+	// win where both have a key (section 2).
 	Labels, SpecLabels map[string]string
 }
 
@@ -121,7 +121,7 @@ func (v *Volume) Set(i int) []NodeRef {
 	return v.replicas[:n:n]
 }
 
-// Service reports whether this is a service volume (behaviour.md §1).
+// Service reports whether this is a service volume (docs/behaviour.md, section 1).
 func (v *Volume) Service() bool { return v.attributes.Value().service }
 
 // Direct reports whether the volume has no replicas by design.
