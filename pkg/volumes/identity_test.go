@@ -22,7 +22,7 @@ func newTestIndex() (*Index, *clocktesting.FakeClock) {
 	clock := clocktesting.NewFakeClock(time.Unix(1700000000, 0))
 	return NewIndex(Options{
 		Drivers: []string{testDriver, claims.InTreeDriver}, Clock: clock, MaxStaleness: time.Minute,
-		TopologyKeys: TopologyKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}},
+		TopologyKeys: LabelKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}},
 	}), clock
 }
 

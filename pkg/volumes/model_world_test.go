@@ -23,7 +23,7 @@ import (
 
 var (
 	modelDrivers  = []string{"pxd.portworx.com", "com.openstorage.pxd", claims.InTreeDriver}
-	modelTopology = TopologyKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}}
+	modelTopology = LabelKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}}
 
 	modelNodes    = []string{"n1", "n2.example.com", "N3", "n4", "n4.example.com"}
 	modelIDs      = []string{"s1", "s2", "s3", "s4", "s5", "s6"}

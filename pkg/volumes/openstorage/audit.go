@@ -44,17 +44,17 @@ func (a *audit) begin(volumes int) {
 	a.last, a.current = a.current, auditPass{Begun: time.Now(), Volumes: volumes}
 }
 
-// note takes the verdict on one inspected volume. While there is no watch, changes
+// note takes the result of one inspected volume. While there is no watch, changes
 // are expected to be found by the resync and are no divergence.
-func (a *audit) note(handle string, p priority, verdict volumes.Verdict, watching bool) {
-	if p != routine || !watching || verdict != volumes.Confirmed && verdict != volumes.Diverged {
+func (a *audit) note(handle string, p priority, result volumes.Result, watching bool) {
+	if p != routine || !watching || result != volumes.Confirmed && result != volumes.Diverged {
 		return
 	}
 	metrics.AuditedVolumes.Inc()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.current.Audited++
-	if verdict == volumes.Confirmed {
+	if result == volumes.Confirmed {
 		return
 	}
 	metrics.DivergentVolumes.Inc()

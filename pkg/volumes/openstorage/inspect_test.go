@@ -95,7 +95,7 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 	tests := []struct {
 		name              string
 		priority          priority
-		verdict           volumes.Verdict
+		result            volumes.Result
 		watching          bool
 		audited, diverged int
 	}{
@@ -110,7 +110,7 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var a audit
 			a.begin(1)
-			a.note("1", test.priority, test.verdict, test.watching)
+			a.note("1", test.priority, test.result, test.watching)
 			current, _ := a.passes()
 			if current.Audited != test.audited || current.Diverged != test.diverged || len(current.Examples) != test.diverged {
 				t.Errorf("pass is %+v", current)

@@ -124,7 +124,7 @@ func TestProcessEndsWhileTheTokenFileHangs(t *testing.T) {
 func TestAuthorityThatHangsFailsInTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.crt")
 	hangingFile(t, path)
-	if _, err := tlsConfigOf(t.Context(), &TLS{Enabled: true, CAFile: path}); err == nil || !strings.Contains(err.Error(), "hangs") {
+	if _, err := tlsConfigOf(t.Context(), &TLSOptions{Enabled: true, CAFile: path}); err == nil || !strings.Contains(err.Error(), "hangs") {
 		t.Errorf("error is %v, want that the file hangs", err)
 	}
 }
