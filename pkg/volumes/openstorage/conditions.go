@@ -68,7 +68,7 @@ func (c *conditions) set(reason, message string) {
 	if known {
 		return
 	}
-	c.logger.Error(nil, "Storage API has a problem", "reason", reason, "detail", message)
+	c.logger.Error(nil, "Storage API condition raised", "reason", reason, "detail", message)
 	metrics.StorageProblems.WithLabelValues(reason).Set(1)
 }
 

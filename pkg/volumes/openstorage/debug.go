@@ -70,7 +70,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
 		"watching", s.watching.Load(), "inspectQueue", s.queue.len())
 	for _, condition := range s.Conditions() {
-		logger.Info("Storage API has a problem", "reason", condition.Reason, "detail", condition.Message)
+		logger.Info("Storage API condition lasts", "reason", condition.Reason, "detail", condition.Message)
 	}
 	current, last := s.audit.passes()
 	if !last.Begun.IsZero() {
