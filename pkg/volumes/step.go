@@ -45,7 +45,7 @@ func (ix *Index) step() (next int64) {
 	return next
 }
 
-// contactAt judges the contact with storage, and says when it, or the node list,
+// contactAt decides how recent the contact with storage is, and says when it, or the node list,
 // will be too old.
 func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64) {
 	contact := ix.contact.Load()
