@@ -68,7 +68,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	}
 
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
-		"watching", s.watching.Load(), "inspectQueue", s.queue.len())
+		"watching", s.watchIs(watchOpen), "inspectQueue", s.queue.len())
 	for _, condition := range s.Conditions() {
 		logger.Info("Storage API condition lasts", "reason", condition.Reason, "detail", condition.Message)
 	}

@@ -80,7 +80,7 @@ func (s *Source) inspect(ctx context.Context, handle string, p priority) {
 	switch k := s.health.observe(err); {
 	case k == answered:
 		result, err := inspection.Found(&o)
-		s.audit.note(handle, p, result, s.watching.Load())
+		s.audit.note(handle, p, result, s.watchIs(watchOpen))
 		if err != nil {
 			logger.V(4).Info("Storage answered nothing of use about a volume", "volume", handle, "reason", err)
 			s.audit.lacks(handle, p, absent)

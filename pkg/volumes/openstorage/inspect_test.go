@@ -78,11 +78,11 @@ func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 	s, index := bare(unasked{t: t})
 	index.Request("1")
 
-	s.listing.Store(true)
+	s.setWatch(watchListing)
 	if s.queueUnverified() || s.queue.len() != 0 {
 		t.Errorf("%d volumes are queued while an initial list comes in", s.queue.len())
 	}
-	s.listing.Store(false)
+	s.setWatch(watchOpen)
 	if !s.queueUnverified() || s.queue.len() != 1 {
 		t.Errorf("%d volumes are queued after it, want the unknown one", s.queue.len())
 	}

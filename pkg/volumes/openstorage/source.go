@@ -3,7 +3,6 @@ package openstorage
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -34,9 +33,8 @@ type Source struct {
 	// summarize is what the index holds, in numbers.
 	summarize func(examples int) volumes.Summary
 
-	// watching is true while changes come from the watch, and listing while that sends
-	// its initial list.
-	watching, listing atomic.Bool
+	mu    sync.Mutex
+	watch watchState
 
 	// polled is fired by the node poll, whatever came of it, and verified when the
 	// volumes of the start have been asked for.
@@ -147,6 +145,20 @@ func (s *Source) Run(ctx context.Context) {
 		klog.FromContext(ctx).Error(err, "Failed to close the connection to the storage API")
 	}
 	s.token.rest()
+}
+
+// setWatch notes the state of the watch.
+func (s *Source) setWatch(state watchState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch = state
+}
+
+// watchIs reports whether the watch is in a state.
+func (s *Source) watchIs(state watchState) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watch == state
 }
 
 // Conditions returns what is wrong with the storage API at the moment.

@@ -190,7 +190,7 @@ func TestTokenThatMayNotListVolumesIsRefused(t *testing.T) {
 func TestWatchThatIsCutAfterEveryInitialListIsTold(t *testing.T) {
 	r := start(t, settings{config: Config{WatchBackoff: 100 * time.Millisecond}})
 	r.eventually("the problem is told", func() bool {
-		if r.source.watching.Load() {
+		if r.source.watchIs(watchOpen) {
 			r.server.CutWatches()
 		}
 		return r.source.health.has(ReasonNoWatch)
@@ -222,7 +222,7 @@ func TestWatchCountsAsGoodWhenItHasLasted(t *testing.T) {
 		var awaiting sync.WaitGroup
 		awaiting.Go(func() { s.awaitInitialList(ctx, newInitialList(), time.Now()) })
 		time.Sleep(provenAfter*defaultWatchBackoff - time.Second)
-		if !s.watching.Load() || !s.health.has(ReasonNoWatch) {
+		if !s.watchIs(watchOpen) || !s.health.has(ReasonNoWatch) {
 			t.Error("the watch is not open, or counts as good already")
 		}
 		time.Sleep(time.Second)
