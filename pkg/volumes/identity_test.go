@@ -462,7 +462,7 @@ func TestNodeStateSurvivesBadLists(t *testing.T) {
 	}
 }
 
-// States are judged by the last node list: whatever else storage answers says
+// The last node list decides states: whatever else storage answers says
 // nothing about them.
 func TestNodeStatesGetOldWithTheNodeList(t *testing.T) {
 	const maxStaleness = time.Minute

@@ -90,7 +90,7 @@ func (m *modelRun) operate() {
 		return
 	}
 	m.ix.step()
-	m.oracle.look()
+	m.oracle.step()
 	m.compare()
 	m.pending = 0
 }

@@ -327,7 +327,7 @@ func (w *world) changeVolume() string {
 }
 
 // deliver sends a message of the watch: one of those that wait, not always the
-// first, and sometimes again later; or one of a dump.
+// first, and sometimes again later; or one of an initial list.
 func (w *world) deliver() string {
 	if len(w.messages) == 0 || w.chance(3) {
 		for _, id := range []string{"101", "102", "103", "104", "105", "vol-x"} {

@@ -13,7 +13,7 @@ import (
 
 const root = "../.."
 
-// Whoever is woken at night finds every metric, event, reason and problem in
+// Whoever is on call finds every metric, event, reason and problem in
 // docs/operate.md.
 func TestOperateNamesAllThatTheSchedulerTells(t *testing.T) {
 	document := read(t, "docs/operate.md")

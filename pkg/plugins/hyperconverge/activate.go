@@ -125,7 +125,7 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 	w.mu.Unlock()
 	if len(pods) > 0 {
 		logger.V(4).Info("Activating pods that storage has held", "pods", len(pods))
-		metrics.WokenPods.Add(float64(len(pods)))
+		metrics.ActivatedPods.Add(float64(len(pods)))
 		w.activate(logger, pods)
 	}
 	return next

@@ -43,11 +43,11 @@ type backlog struct {
 	// changes are volumes that have changed, oldest first.
 	changes []volumeChange
 	// walked is the last change that concerns all pods and that the walk under way
-	// began after; requested is the last one of all. cursor is how many pods of the list
+	// began after; latest is the last one of all. cursor is how many pods of the list
 	// are left of the walk.
-	walked, requested uint64
-	cursor            int
-	openings          openings
+	walked, latest uint64
+	cursor         int
+	openings       openings
 }
 
 // volumeChange is a change of the index, as far as it is about volumes.
@@ -88,7 +88,7 @@ func (w *waitingPods) changed(change volumes.Change) {
 		w.changes = append(w.changes, volumeChange{number: number, handles: change.Volumes})
 	}
 	if matters {
-		w.requested = number
+		w.latest = number
 	}
 	w.notifyRun()
 }
@@ -245,10 +245,10 @@ func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
 	// From the end to the start: a pod that leaves is replaced by the last one, and
 	// those that come in the meantime have seen the change.
 	if w.cursor = min(w.cursor, len(w.list)); w.cursor == 0 {
-		if w.walked == w.requested {
+		if w.walked == w.latest {
 			return nil, 0, false
 		}
-		w.walked, w.cursor = w.requested, len(w.list)
+		w.walked, w.cursor = w.latest, len(w.list)
 		return nil, 0, true
 	}
 	w.cursor--

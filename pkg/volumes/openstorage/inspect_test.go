@@ -74,7 +74,7 @@ func (u unasked) Inspect(_ context.Context, request *api.SdkVolumeInspectRequest
 	return nil, status.Error(codes.Unavailable, "not expected")
 }
 
-func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
+func TestWhatIsLearnedMeanwhileIsNotInspected(t *testing.T) {
 	s, index := bare(unasked{t: t})
 	index.Request("1")
 
@@ -91,7 +91,7 @@ func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 	s.inspect(t.Context(), handle, l)
 }
 
-func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
+func TestAuditCountsWhatWasClean(t *testing.T) {
 	tests := []struct {
 		name              string
 		priority          priority
@@ -119,7 +119,7 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 	}
 }
 
-func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
+func TestConditionIsLoggedOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	var log lockedBuffer
 	p := newConditions()
 	p.logTo(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
@@ -127,7 +127,8 @@ func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	p.set(ReasonNoNodes, "still no nodes")
 	p.clear(ReasonNoNodes)
 	p.clear(ReasonNoNodes)
-	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "cleared") {
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), `"Storage API condition raised"`) ||
+		!strings.Contains(log.String(), `"Storage API condition cleared"`) {
 		t.Errorf("log is\n%s\nwant one line for the beginning and one for the end", log.String())
 	}
 }

@@ -169,9 +169,9 @@ func TestRotatedTokenThatIsAsGoodCostsNoNewWatch(t *testing.T) {
 	r.watching()
 	r.eventuallyIs(id, volumes.Fresh)
 	writeFile(t, file, next)
-	looks := r.server.Calls(false)["Volume.Enumerate"]
+	checks := r.server.Calls(false)["Volume.Enumerate"]
 	r.eventually("the new token has been used, and what it shows compared", func() bool {
-		return r.server.Calls(false)["Volume.Enumerate"] > looks+2
+		return r.server.Calls(false)["Volume.Enumerate"] > checks+2
 	})
 	if n := r.server.Calls(false)["Watch.Watch"]; n != 1 {
 		t.Errorf("%d watches were opened", n)
