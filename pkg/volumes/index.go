@@ -107,9 +107,8 @@ func (ix *Index) entryOf(r *record) Entry {
 	}
 }
 
-// Subscribe has f called with every change from now on, in order, from the
-// goroutine of Run and with no lock held. Changes that come while f is busy are
-// put together.
+// Subscribe calls f with every change from now on, in order, from the goroutine of
+// Run and with no lock held. It puts together the changes that come while f is busy.
 func (ix *Index) Subscribe(f func(Change)) (unsubscribe func()) {
 	return ix.changes.subscribe(f)
 }
@@ -159,7 +158,7 @@ func (ix *Index) dateOf(at int64) time.Time {
 	return ix.clock.Now().Add(time.Duration(at - ix.now()))
 }
 
-// signal has Run look at the state again.
+// signal makes Run take another step.
 func (ix *Index) signal() {
 	select {
 	case ix.signals <- struct{}{}:

@@ -11,7 +11,7 @@ import (
 // sweepGap is the least time between two walks over all records.
 const sweepGap = int64(time.Second)
 
-// step brings the view up to date and tells the subscribers what changed. It
+// step updates the view and tells the subscribers what changed. It
 // returns the index time at which time alone will change something, 0 if never.
 // Only Run calls it, so that changes are delivered in order.
 func (ix *Index) step() (next int64) {

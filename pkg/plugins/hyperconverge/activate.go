@@ -89,7 +89,7 @@ func (w *waitingPods) grace(p *waitingPod) *podHeap {
 	return &w.inGrace
 }
 
-// takeDue has the pods rechecked whose grace period is over.
+// takeDue rechecks the pods whose grace period is over.
 func (w *waitingPods) takeDue(now time.Time) {
 	for len(w.inGrace.pods) > 0 && !w.inGrace.pods[0].baseline.heldUntil.After(now) && len(w.rechecks) < batchSize {
 		p := w.inGrace.pods[0]

@@ -13,7 +13,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-// decider gathers what placement needs to know of a pod and has it decided. It reads
+// decider gathers what placement needs to know of a pod, and asks it to decide. It reads
 // listers and the index, waits for nothing and changes nothing.
 type decider struct {
 	claims   *claims.Finder

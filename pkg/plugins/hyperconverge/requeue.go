@@ -120,7 +120,7 @@ func (o *openings) add(number uint64, changes []volumes.NodeChange) {
 	}
 }
 
-// recheck has a pod decided about anew. The caller holds the lock.
+// recheck queues a pod to be decided about anew. The caller holds the lock.
 func (w *waitingPods) recheck(p *waitingPod) {
 	if !p.rechecked {
 		p.rechecked = true
@@ -129,11 +129,11 @@ func (w *waitingPods) recheck(p *waitingPod) {
 	}
 }
 
-// notifyRun has run look at everything again.
+// notifyRun starts another round of run.
 func (w *waitingPods) notifyRun() {
 	select {
 	case w.signal <- struct{}{}:
-	default: // run will look anyway
+	default: // a round is due already
 	}
 }
 

@@ -64,7 +64,7 @@ func (a *audit) note(handle string, p priority, result volumes.Result, watching 
 	}
 }
 
-// lacks takes an inspect that brought nothing. Only the resync's own are counted,
+// lacks counts an inspect that failed or found nothing. Only the resync's own are counted,
 // so that every volume counts once.
 func (a *audit) lacks(handle string, p priority, k kind) {
 	if p != routine {
@@ -99,4 +99,12 @@ func (p *auditPass) log(logger klog.Logger, message string) {
 	logger.Info(message, "begun", age(p.Begun), "volumes", p.Volumes,
 		"audited", p.Audited, "diverged", p.Diverged, "examples", p.Examples,
 		"missing", p.Missing, "refused", p.Refused, "failed", p.Failed, "lacking", p.Lacking)
+}
+
+// age is how long ago something was, to the tenth of a second.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(100*time.Millisecond).String() + " ago"
 }

@@ -40,8 +40,8 @@ type Condition struct {
 	Message string
 }
 
-// conditions remembers what is wrong at the moment, and tells of every change once,
-// in the log and in a metric.
+// conditions holds what is wrong at the moment, and reports every change once, in the
+// log and in a metric.
 type conditions struct {
 	mu     sync.Mutex
 	logger klog.Logger
@@ -59,7 +59,7 @@ func (c *conditions) logTo(logger klog.Logger) {
 	c.logger = logger
 }
 
-// set notes a condition. One that goes on is not told again.
+// set notes a condition. One that goes on is not logged again.
 func (c *conditions) set(reason, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

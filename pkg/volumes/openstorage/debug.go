@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"k8s.io/klog/v2"
 
@@ -79,12 +78,4 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	if !current.Begun.IsZero() {
 		current.log(logger, "Present resync of the volumes")
 	}
-}
-
-// age is how long ago something was, to the tenth of a second.
-func age(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return time.Since(t).Round(100*time.Millisecond).String() + " ago"
 }

@@ -51,7 +51,7 @@ func (s *Source) unclaimedLoop(ctx context.Context) {
 	}
 }
 
-// enqueue has a volume inspected.
+// enqueue queues a volume to be inspected.
 func (s *Source) enqueue(handle string, p priority) {
 	if !s.claimed(handle) {
 		p = unclaimed

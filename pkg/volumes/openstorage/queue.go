@@ -38,7 +38,8 @@ const (
 
 // queue holds the handles to be inspected, each once: the most urgent first, and
 // the oldest of those. A handle that is added while it is being inspected comes
-// again afterwards; it is never inspected twice at a time.
+// again afterwards; it is never inspected twice at a time. Whether anything made the
+// volume dirty meanwhile is not the queue's to know: the index does.
 type queue struct {
 	// followed tells whether a handle is worth to be kept.
 	followed func(handle string) bool
@@ -97,7 +98,7 @@ func (q *queue) add(handle string, p priority) {
 	q.push(handle, t, p)
 }
 
-// push has a task wait. The caller holds the lock, as for all that follows.
+// push puts a task into the order. The caller holds the lock, as for all that follows.
 func (q *queue) push(handle string, t *task, p priority) {
 	t.priority, t.waiting = p, true
 	q.waiting[p]++

@@ -83,8 +83,8 @@ func (s *Source) verifyLoop(ctx context.Context) {
 	}
 }
 
-// queueUnverified does nothing and returns false while an initial list comes in: at
-// its end, what it has left is looked for.
+// queueUnverified does nothing and returns false while an initial list comes in: its
+// end fires verify again, for what the list has left.
 func (s *Source) queueUnverified() bool {
 	if s.watchIs(watchListing) {
 		return false

@@ -48,7 +48,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 			s.health.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
 				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
 		}
-		// Whatever the initial list would have brought has to be asked for.
+		// What the initial list would have shown needs an inspect.
 		s.verify.fire()
 		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", end.opened,
 			"toOpenAnew", end.reopen, "nextAttemptIn", time.Until(attempt.Add(pause)))
