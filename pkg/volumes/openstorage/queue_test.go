@@ -3,6 +3,7 @@ package openstorage
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -209,4 +210,42 @@ func TestBreakerHoldsBackLongerEachTimeAndLetsThroughAtOnce(t *testing.T) {
 			t.Error("nobody may pass when all is over")
 		}
 	})
+}
+
+func TestBreakerLetsAllThroughThatWait(t *testing.T) {
+	const workers = 3
+	tests := []struct {
+		name   string
+		end    func(b *breaker, cancel context.CancelFunc)
+		after  time.Duration // from the trip
+		passes bool
+	}{
+		{"when its pause is over", func(*breaker, context.CancelFunc) {}, firstPause, true},
+		{"when something is answered", func(b *breaker, _ context.CancelFunc) { b.reset() }, time.Millisecond, true},
+		{"when all is over, with an error", func(_ *breaker, cancel context.CancelFunc) { cancel() }, time.Millisecond, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				b, start := newBreaker(), time.Now()
+				b.trip()
+				var waiting sync.WaitGroup
+				for range workers {
+					waiting.Go(func() {
+						if err := b.wait(ctx); (err == nil) != test.passes {
+							t.Errorf("a worker passes with %v", err)
+						}
+						if d := time.Since(start); d != test.after {
+							t.Errorf("a worker passes after %v, want %v", d, test.after)
+						}
+					})
+				}
+				time.Sleep(time.Millisecond)
+				test.end(b, cancel)
+				waiting.Wait()
+			})
+		})
+	}
 }
