@@ -78,7 +78,7 @@ func (p *Plan) Relation(n *Node) (Relation, bool) {
 	return best, len(p.near) > 0
 }
 
-func (t *TierScores) of(r Relation) int64 {
+func (t *Tiers) of(r Relation) int64 {
 	switch r {
 	case Local:
 		return t.Local

@@ -56,8 +56,8 @@ type Rules struct {
 	ExcludedNamespaces sets.Set[string]
 }
 
-// Decision is the answer for one pod.
-type Decision struct {
+// Admission is the answer for one pod.
+type Admission struct {
 	Outcome Outcome
 	// Patch is what changes in the pod.
 	Patch []jsonpatch.Operation
@@ -67,8 +67,8 @@ type Decision struct {
 
 // Ignores tells whether the pod is to be left alone whatever its volumes are. If
 // it is not, only the warnings of the decision have a meaning.
-func (r *Rules) Ignores(pod *v1.Pod) (Decision, bool) {
-	var decision Decision
+func (r *Rules) Ignores(pod *v1.Pod) (Admission, bool) {
+	var decision Admission
 	disabled, problem := placement.AdmissionDisabled(pod.Annotations)
 	if problem != nil {
 		decision.Warnings = []string{fmt.Sprintf("annotation %s: %s %s", problem.Key, quote(problem.Value), problem.Detail)}
@@ -107,7 +107,7 @@ func ofDaemonSet(pod *v1.Pod) bool {
 
 // Decide judges a pod by its claims; Ignores has been asked before. The claims are
 // complete unless something could not be read for them.
-func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decision {
+func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Admission {
 	first, unknown := "", 0
 	add := func(riddle string) {
 		if unknown++; first == "" {
@@ -127,7 +127,7 @@ func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decisio
 	}
 	switch {
 	case unknown == 0:
-		return Decision{Outcome: NotOurs}
+		return Admission{Outcome: NotOurs}
 	case unknown > 1:
 		first += fmt.Sprintf(" (and %d more)", unknown-1)
 	}
@@ -139,8 +139,8 @@ func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decisio
 
 // leave lets an undecided pod keep its scheduler. If that is one of ours, somebody
 // knows already whose the storage will be.
-func (r *Rules) leave(pod *v1.Pod, reason string) Decision {
-	decision := Decision{Outcome: Undecided}
+func (r *Rules) leave(pod *v1.Pod, reason string) Admission {
+	decision := Admission{Outcome: Undecided}
 	advice := "create claims before their pods, or set spec.schedulerName to " + quote(r.SchedulerName)
 	if r.isOurs(pod.Spec.SchedulerName) && !isDefault(pod.Spec.SchedulerName) {
 		advice = "create claims before their pods"
@@ -154,7 +154,7 @@ func (r *Rules) leave(pod *v1.Pod, reason string) Decision {
 }
 
 // adopt makes the pod one of our scheduler's. Doing it twice changes nothing.
-func (r *Rules) adopt(pod *v1.Pod) Decision {
+func (r *Rules) adopt(pod *v1.Pod) Admission {
 	var patch []jsonpatch.Operation
 	if !r.isOurs(pod.Spec.SchedulerName) {
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/schedulerName", r.SchedulerName))
@@ -163,9 +163,9 @@ func (r *Rules) adopt(pod *v1.Pod) Decision {
 		patch = append(patch, tolerate(pod.Spec.Tolerations)...)
 	}
 	if len(patch) == 0 {
-		return Decision{Outcome: Unchanged}
+		return Admission{Outcome: Unchanged}
 	}
-	return Decision{Outcome: Mutated, Patch: patch}
+	return Admission{Outcome: Mutated, Patch: patch}
 }
 
 // isUndecided reports whether it is open whose claims these are.
