@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
@@ -25,22 +26,28 @@ const plainProfilesFlag = "allow-plain-profiles"
 // profile without the plugin, and says in the words of the file what its decoder would
 // say in those of Go. Everything else is left to kube-scheduler.
 func checkConfiguration(file string, allowPlain bool) error {
-	profiles := []schedulerapi.KubeSchedulerProfile{{SchedulerName: "default-scheduler"}}
-	if file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("reading --config: %w", err)
-		}
-		if err := checkArguments(data); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		object, _, err := scheme.Codecs.UniversalDecoder().Decode(data, nil, nil)
-		configuration, is := object.(*schedulerapi.KubeSchedulerConfiguration)
-		if err != nil || !is {
-			return nil // kube-scheduler says it better
-		}
-		profiles = configuration.Profiles
+	if file == "" {
+		return checkProfiles([]schedulerapi.KubeSchedulerProfile{{SchedulerName: v1.DefaultSchedulerName}}, allowPlain)
 	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading --config: %w", err)
+	}
+	if err := checkArguments(data); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	object, _, err := scheme.Codecs.UniversalDecoder().Decode(data, nil, nil)
+	configuration, is := object.(*schedulerapi.KubeSchedulerConfiguration)
+	if err != nil || !is {
+		return nil //nolint:nilerr // kube-scheduler says it
+	}
+	if err := checkProfiles(configuration.Profiles, allowPlain); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+func checkProfiles(profiles []schedulerapi.KubeSchedulerProfile, allowPlain bool) error {
 	var errs field.ErrorList
 	for i := range profiles {
 		errs = append(errs, checkProfile(field.NewPath("profiles").Index(i), &profiles[i], allowPlain)...)
@@ -116,9 +123,9 @@ func checkProfile(path *field.Path, profile *schedulerapi.KubeSchedulerProfile, 
 		name string
 		set  *schedulerapi.PluginSet
 	}{{"multiPoint", &plugins.MultiPoint}, {"score", &plugins.Score}} {
-		for i, plugin := range set.set.Enabled {
+		for _, plugin := range set.set.Enabled {
 			if plugin.Name == hyperconverge.Name && plugin.Weight < 0 {
-				errs = append(errs, field.Invalid(path.Child(set.name, "enabled").Index(i).Child("weight"), plugin.Weight, "must be at least 1; leave it out for 1"))
+				errs = append(errs, field.Invalid(path.Child(set.name, "enabled").Key(plugin.Name).Child("weight"), plugin.Weight, "must be at least 1; leave it out for 1"))
 			}
 		}
 	}
