@@ -87,7 +87,7 @@ func run(ctx context.Context, o *options) error {
 	}
 	klog.FromContext(ctx).Info("Starting", "schedulerName", o.schedulerName, "drivers", o.drivers,
 		"excludedNamespaces", sets.List(excluded), "certificates", o.certificates)
-	return webhook.NewServer(webhook.Options{
+	return webhook.NewServer(webhook.ServerOptions{
 		Rules: webhook.Rules{
 			SchedulerName:      o.schedulerName,
 			OwnNames:           sets.New(o.ownNames...),
@@ -120,5 +120,5 @@ func servingCertificates(client kubernetes.Interface, o *options) (webhook.Certi
 		Secret:        types.NamespacedName{Namespace: o.namespace, Name: o.certificateSecret},
 		Configuration: o.configuration,
 		Service:       types.NamespacedName{Namespace: o.namespace, Name: o.service},
-	}, certificates.Policy{Validity: o.certificateValidity, Settle: o.certificateSettle}), nil
+	}, certificates.Requirements{Validity: o.certificateValidity, Settle: o.certificateSettle}), nil
 }

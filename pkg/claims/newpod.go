@@ -17,7 +17,7 @@ const (
 // namespace must be set. It differs from Of where a new pod does:
 //
 //   - The PVC of a generic ephemeral volume cannot exist yet, because the pod
-//     will own it: the template is judged as the unbound claim that it will be.
+//     will own it: the template counts as the unbound claim that it will be.
 //   - A claim without a class will be given the default class.
 //
 // A volume that the pod mounts twice is returned twice. Objects are looked up as the

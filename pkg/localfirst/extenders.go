@@ -120,7 +120,7 @@ func (r *remembering) Filter(pod *v1.Pod, nodes []fwk.NodeInfo) (passed []fwk.No
 	return passed, failed, unresolvable, nil
 }
 
-// ask has the extender judge the nodes that it was not asked about.
+// ask has the extender filter the nodes that it was not asked about.
 func (r *remembering) ask(pod *v1.Pod, nodes []fwk.NodeInfo, known map[string]extenderAnswer, a *cycleAnswers) error {
 	if len(nodes) == 0 {
 		return nil

@@ -42,11 +42,11 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 
-	// WokenPods counts the activations of pods by changes in storage, those for the
+	// ActivatedPods counts the activations of pods by changes in storage, those for the
 	// sake of a condition included.
-	WokenPods = metrics.NewCounter(&metrics.CounterOpts{
+	ActivatedPods = metrics.NewCounter(&metrics.CounterOpts{
 		Subsystem:      Subsystem,
-		Name:           "woken_pods_total",
+		Name:           "activated_pods_total",
 		Help:           "Pods put back into the active queue because a change in storage helps them, or changes what they are told.",
 		StabilityLevel: metrics.ALPHA,
 	})
@@ -65,6 +65,6 @@ var registerScheduling sync.Once
 // RegisterScheduling registers the plugin's metrics, once per process.
 func RegisterScheduling() {
 	registerScheduling.Do(func() {
-		legacyregistry.MustRegister(Pods, PodsBound, HeldPods, WokenPods, UnknownVolumes)
+		legacyregistry.MustRegister(Pods, PodsBound, HeldPods, ActivatedPods, UnknownVolumes)
 	})
 }

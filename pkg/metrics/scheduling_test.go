@@ -16,7 +16,7 @@ func TestSchedulingMetricsAreExposed(t *testing.T) {
 	Pods.WithLabelValues("shop", "local").Set(4)
 	PodsBound.WithLabelValues("hyperconverge-scheduler", "local").Inc()
 	HeldPods.WithLabelValues("claim does not exist").Add(2)
-	WokenPods.Add(3)
+	ActivatedPods.Add(3)
 	UnknownVolumes.WithLabelValues("stale").Inc()
 
 	want := `
@@ -32,13 +32,13 @@ scheduler_hyperconverge_pods_bound_total{profile="hyperconverge-scheduler",relat
 # HELP scheduler_hyperconverge_unknown_volumes_total [ALPHA] Volumes that a pod was scheduled without regard to, because their replicas were unknown or last known too long ago (stale).
 # TYPE scheduler_hyperconverge_unknown_volumes_total counter
 scheduler_hyperconverge_unknown_volumes_total{cause="stale"} 1
-# HELP scheduler_hyperconverge_woken_pods_total [ALPHA] Pods put back into the active queue because a change in storage helps them, or changes what they are told.
-# TYPE scheduler_hyperconverge_woken_pods_total counter
-scheduler_hyperconverge_woken_pods_total 3
+# HELP scheduler_hyperconverge_activated_pods_total [ALPHA] Pods put back into the active queue because a change in storage helps them, or changes what they are told.
+# TYPE scheduler_hyperconverge_activated_pods_total counter
+scheduler_hyperconverge_activated_pods_total 3
 `
 	err := testutil.GatherAndCompare(legacyregistry.DefaultGatherer, strings.NewReader(want),
 		"scheduler_hyperconverge_held_pods", "scheduler_hyperconverge_pods", "scheduler_hyperconverge_pods_bound_total",
-		"scheduler_hyperconverge_unknown_volumes_total", "scheduler_hyperconverge_woken_pods_total")
+		"scheduler_hyperconverge_unknown_volumes_total", "scheduler_hyperconverge_activated_pods_total")
 	if err != nil {
 		t.Error(err)
 	}

@@ -23,7 +23,7 @@ func benchmarked(tb testing.TB, count int) (*cluster, placement.Pod) {
 }
 
 func planFor(tb testing.TB, pod placement.Pod) *placement.Plan {
-	plan, rejection := placement.NewPlan(pod, placement.DefaultTierScores)
+	plan, rejection := placement.NewPlan(pod, placement.DefaultTiers)
 	if rejection != nil {
 		tb.Fatal(rejection.Message())
 	}
@@ -66,7 +66,7 @@ func BenchmarkNewPlan(b *testing.B) {
 			_, pod := benchmarked(b, volumes)
 			b.ReportAllocs()
 			for b.Loop() {
-				placement.NewPlan(pod, placement.DefaultTierScores)
+				placement.NewPlan(pod, placement.DefaultTiers)
 			}
 		})
 	}

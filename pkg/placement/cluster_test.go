@@ -24,7 +24,7 @@ type scenario struct {
 	storagePod bool
 	volumes    []volume
 	// tiers are DefaultTierScores unless given.
-	tiers placement.TierScores
+	tiers placement.Tiers
 
 	// rejected is the message of a pod that no node can take.
 	rejected string
@@ -269,8 +269,8 @@ func (c *cluster) plan(t testing.TB, s scenario) (*placement.Plan, *placement.Re
 		pod.Volumes = append(pod.Volumes, c.volume(t, v))
 	}
 	tiers := s.tiers
-	if tiers == (placement.TierScores{}) {
-		tiers = placement.DefaultTierScores
+	if tiers == (placement.Tiers{}) {
+		tiers = placement.DefaultTiers
 	}
 	return placement.NewPlan(pod, tiers)
 }

@@ -35,8 +35,8 @@ const (
 // keep the scheduler busy.
 const MaxVolumes = 1024
 
-// Claim is what the rules F1 to F3, F12 and F13 need to know of one claim of a pod.
-type Claim struct {
+// PodClaim is what the rules F1 to F3, F12 and F13 need to know of one claim of a pod.
+type PodClaim struct {
 	// Name is what messages call it.
 	Name  string
 	State ClaimState
@@ -56,7 +56,7 @@ func IsStoragePod(name string) bool { return strings.HasPrefix(name, storagePodP
 
 // Settings are what an administrator decides about placement.
 type Settings struct {
-	Tiers TierScores
+	Tiers Tiers
 	// Grace is how long a pod is held back for a volume that was bound a moment ago
 	// (section 7).
 	Grace time.Duration
@@ -101,7 +101,7 @@ func Decide(pod *Pod, settings *Settings, now time.Time) Decision {
 }
 
 // concerns is F1: only pods with volumes of the driver are our business.
-func concerns(claims []Claim) bool {
+func concerns(claims []PodClaim) bool {
 	for i := range claims {
 		if claims[i].Ours {
 			return true
@@ -112,7 +112,7 @@ func concerns(claims []Claim) bool {
 
 // rejectionOf applies the rules about claims in the order of the pod: a pod is told
 // of the first that stands in its way.
-func rejectionOf(claims []Claim) *Rejection {
+func rejectionOf(claims []PodClaim) *Rejection {
 	ours := 0
 	for i := range claims {
 		if claims[i].Ours {
@@ -132,7 +132,7 @@ func rejectionOf(claims []Claim) *Rejection {
 
 // objection is F2, F3 and F13, or nothing. A lost claim of another driver is left to
 // that driver; where the driver cannot be told, the pod cannot run.
-func (c *Claim) objection() string {
+func (c *PodClaim) objection() string {
 	switch {
 	case c.State == ClaimMissing:
 		return ReasonClaimMissing

@@ -41,7 +41,7 @@ func TestVirtualMachines(t *testing.T) {
 			name:    "S8: attachment is best even where local is worth little",
 			nodes:   online(3),
 			machine: placement.MachineStarting,
-			tiers:   placement.TierScores{Local: 10},
+			tiers:   placement.Tiers{Local: 10},
 			volumes: []volume{near("A@{1,2}").attached(2)},
 			scores:  "5 100 0",
 		},

@@ -30,7 +30,7 @@ func TestStorageState(t *testing.T) {
 }
 
 func TestZeroNodeHasNoDriver(t *testing.T) {
-	plan, rejection := placement.NewPlan(placement.Pod{}, placement.DefaultTierScores)
+	plan, rejection := placement.NewPlan(placement.Pod{}, placement.DefaultTiers)
 	if rejection != nil {
 		t.Fatal(rejection.Message())
 	}

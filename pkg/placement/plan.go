@@ -18,7 +18,7 @@ type Pod struct {
 	PodPolicy
 	// Claims are all claims of the pod, those of other drivers included, in the order
 	// of the pod's spec.
-	Claims []Claim
+	Claims []PodClaim
 	// Volumes are the bound volumes of the driver, in the same order, each once.
 	Volumes []Volume
 	// StoragePod is set for the storage system's own CSI pods (F11).
@@ -26,19 +26,19 @@ type Pod struct {
 	Machine    Machine
 }
 
-// TierScores is what a node is worth by its nearest relation to a replica node,
+// Tiers is what a node is worth by its nearest relation to a replica node,
 // each from 0 to 100 and none greater than the one before it.
-type TierScores struct {
+type Tiers struct {
 	Local, Rack, Zone, Region, Remote int64
 }
 
-// DefaultTierScores are the scores of rule S2.
-var DefaultTierScores = TierScores{Local: 100, Rack: 50, Zone: 25, Region: 10, Remote: 0}
+// DefaultTiers are the scores of rule S2.
+var DefaultTiers = Tiers{Local: 100, Rack: 50, Zone: 25, Region: 10, Remote: 0}
 
 // Plan is everything that is decided about a pod before a node is looked at. It
 // is immutable; its nodes are those of one view.
 type Plan struct {
-	tiers      TierScores
+	tiers      Tiers
 	storagePod bool
 	windows    bool
 	machine    Machine
@@ -64,7 +64,7 @@ type Plan struct {
 // that no node can take the pod, whatever it is; the plan is then nil.
 //
 // The pod's volumes are kept, not copied, and must not be changed afterwards.
-func NewPlan(pod Pod, tiers TierScores) (*Plan, *Rejection) {
+func NewPlan(pod Pod, tiers Tiers) (*Plan, *Rejection) {
 	p := &Plan{tiers: tiers, storagePod: pod.StoragePod, machine: pod.Machine, off: pod.Off}
 	if p.storagePod {
 		return p, nil

@@ -190,11 +190,11 @@ func TestStrictAndRemoteOnly(t *testing.T) {
 
 func TestTooManyVolumes(t *testing.T) {
 	decide := func(count int, ours bool) placement.Decision {
-		pod := placement.Pod{Claims: make([]placement.Claim, count)}
+		pod := placement.Pod{Claims: make([]placement.PodClaim, count)}
 		for i := range pod.Claims {
-			pod.Claims[i] = placement.Claim{State: placement.ClaimUnbound, Ours: ours}
+			pod.Claims[i] = placement.PodClaim{State: placement.ClaimUnbound, Ours: ours}
 		}
-		return placement.Decide(&pod, &placement.Settings{Tiers: placement.DefaultTierScores}, time.Now())
+		return placement.Decide(&pod, &placement.Settings{Tiers: placement.DefaultTiers}, time.Now())
 	}
 	if d := decide(placement.MaxVolumes, true); d.Rejection != nil {
 		t.Errorf("F12: %d volumes are rejected: %s", placement.MaxVolumes, d.Rejection.Message())

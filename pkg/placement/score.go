@@ -95,7 +95,7 @@ func (v *Volume) Relation(n *Node) (Relation, bool) {
 	return worst, true
 }
 
-func (t *TierScores) of(r Relation) int64 {
+func (t *Tiers) of(r Relation) int64 {
 	switch r {
 	case Local:
 		return t.Local

@@ -82,7 +82,7 @@ func TestNearVolume(t *testing.T) {
 		{
 			name:    "S2: the scores of the tiers are configurable",
 			nodes:   everyTier,
-			tiers:   placement.TierScores{Local: 90, Rack: 80, Zone: 70, Region: 60, Remote: 50},
+			tiers:   placement.Tiers{Local: 90, Rack: 80, Zone: 70, Region: 60, Remote: 50},
 			volumes: []volume{near("A@{1}")},
 			scores:  "90 80 70 60 50",
 		},
@@ -113,7 +113,7 @@ func TestNearVolume(t *testing.T) {
 		{
 			name:    "S2: three thirds are a whole",
 			nodes:   online(2),
-			tiers:   placement.TierScores{Local: 70},
+			tiers:   placement.Tiers{Local: 70},
 			volumes: []volume{near("A@{1}{1}{1}"), near("B@{1}{1}{1}{1}{1}{1}"), near("C@{1}").weighing(7)},
 			scores:  "70 0",
 		},
@@ -150,7 +150,7 @@ func TestNearVolume(t *testing.T) {
 		{
 			name:    "S2: half of rack follows the configuration",
 			nodes:   []string{"StorageDown", ""},
-			tiers:   placement.TierScores{Local: 100, Rack: 80, Zone: 60, Region: 40, Remote: 20},
+			tiers:   placement.Tiers{Local: 100, Rack: 80, Zone: 60, Region: 40, Remote: 20},
 			volumes: []volume{near("A@{1,2}")},
 			scores:  "40 100",
 		},
@@ -331,7 +331,7 @@ func TestNodesThatDoNotServe(t *testing.T) {
 		{
 			name:    "S6: remote is worth nothing there, even when it is worth something elsewhere",
 			nodes:   []string{"Offline", "", ""},
-			tiers:   placement.TierScores{Local: 100, Rack: 40, Zone: 40, Region: 40, Remote: 40},
+			tiers:   placement.Tiers{Local: 100, Rack: 40, Zone: 40, Region: 40, Remote: 40},
 			volumes: []volume{near("A@{3}")},
 			scores:  "0 40 100",
 		},

@@ -56,7 +56,7 @@ type Volume struct {
 	// holders is one of which storage names none: no node holds the whole volume.
 	Sets []ReplicaSet
 	// Attached is the node that the volume is attached to, nil if none. Only
-	// virtual machines are judged by it (S8).
+	// virtual machines go by it (S8).
 	Attached *Node
 }
 

@@ -191,7 +191,7 @@ func pick[T any](rng *rand.Rand, of ...T) T { return of[rng.IntN(len(of))] }
 
 // build describes the world to the package under test. Nodes that storage knows
 // nothing about are nil.
-func (w world) build() (placement.Pod, map[string]*placement.Node, placement.TierScores) {
+func (w world) build() (placement.Pod, map[string]*placement.Node, placement.Tiers) {
 	interned, nodes := domains{}, map[string]*placement.Node{}
 	for _, n := range w.Nodes {
 		if n.State == "" {
@@ -209,7 +209,7 @@ func (w world) build() (placement.Pod, map[string]*placement.Node, placement.Tie
 			annotations["stork.libopenstorage.org/restore-in-progress"] = v.Restore
 		}
 		restoring, _ := placement.Restoring(annotations)
-		pod.Claims = append(pod.Claims, placement.Claim{
+		pod.Claims = append(pod.Claims, placement.PodClaim{
 			Name: v.Name, State: progress[v.Progress], Ours: !v.Foreign, HasClass: !v.Classless, Restoring: restoring,
 		})
 		policy, _ := placement.PolicyOf(placement.Traits{Service: v.Service, Direct: v.Direct, Windows: v.Windows},
@@ -231,7 +231,7 @@ func (w world) build() (placement.Pod, map[string]*placement.Node, placement.Tie
 		pod.Volumes = append(pod.Volumes, volume)
 	}
 	t := w.Tiers
-	return pod, nodes, placement.TierScores{Local: t[0], Rack: t[1], Zone: t[2], Region: t[3], Remote: t[4]}
+	return pod, nodes, placement.Tiers{Local: t[0], Rack: t[1], Zone: t[2], Region: t[3], Remote: t[4]}
 }
 
 // worldNow is when all random pods are decided about, worldGrace the grace period.

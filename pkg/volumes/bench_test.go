@@ -43,7 +43,7 @@ func filledIndex(b *testing.B) *Index {
 }
 
 func indexOfNodes(n int) *Index {
-	ix := NewIndex(Options{Drivers: []string{testDriver}, TopologyKeys: TopologyKeys{Zone: []string{"zone"}}})
+	ix := NewIndex(Options{Drivers: []string{testDriver}, TopologyKeys: LabelKeys{Zone: []string{"zone"}}})
 	var records []StorageNode
 	for i := range n {
 		name, id := fmt.Sprintf("node-%04d", i), fmt.Sprintf("5b8e1c52-7d0a-4f3e-9d6b-%012d", i)

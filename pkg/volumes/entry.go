@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// Freshness says how far an entry can be trusted (behaviour.md §7).
+// Freshness says how far an entry can be trusted (docs/behaviour.md, section 7).
 type Freshness uint8
 
 const (
@@ -36,7 +36,7 @@ func (f Freshness) String() string {
 // Entry is what the index answers about one handle.
 type Entry struct {
 	// Volume is the last good content; nil when Freshness is Unknown.
-	Volume    *Volume
+	Volume    *StorageVolume
 	Freshness Freshness
 	// FirstSeen is when the index first heard of the handle from Kubernetes. It is
 	// the zero time for a handle that it does not follow.
@@ -49,11 +49,11 @@ type Entry struct {
 
 // record is the entry of one followed handle. All times are index times.
 type record struct {
-	volume     *Volume
+	volume     *StorageVolume
 	firstSeen  int64
 	verified   int64
-	dirtySince int64  // 0 unless there is reason to doubt the content
-	dirtied    uint32 // counts how often that came up, for an inspect that is under way
+	dirtySince int64  // 0 while the record is clean
+	dirtied    uint32 // how often something has made it dirty, for an inspect that is under way
 	pvs        int32  // PVs that name the handle
 	pods       int32  // pods that wait for it
 	suspect    bool   // the last answer did not have it
@@ -62,9 +62,9 @@ type record struct {
 
 // store keeps the caller's volume from escaping to the heap where it is only
 // compared.
-func (r *record) store(volume Volume) { r.volume = &volume }
+func (r *record) store(volume StorageVolume) { r.volume = &volume }
 
-// freshness judges the record as the view's time has it.
+// freshness is that of the record as the view's time has it.
 func (r *record) freshness(v *View) Freshness {
 	switch {
 	case r.volume == nil:

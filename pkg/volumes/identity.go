@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// identity answers which Kubernetes node a storage node is (behaviour.md §3). The
+// identity answers which Kubernetes node a storage node is (docs/behaviour.md, section 3). The
 // maps lead to names of Kubernetes nodes; an empty name says that several nodes
 // have the key, which is then no evidence for any.
 //

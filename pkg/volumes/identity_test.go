@@ -22,7 +22,7 @@ func newTestIndex() (*Index, *clocktesting.FakeClock) {
 	clock := clocktesting.NewFakeClock(time.Unix(1700000000, 0))
 	return NewIndex(Options{
 		Drivers: []string{testDriver, claims.InTreeDriver}, Clock: clock, MaxStaleness: time.Minute,
-		TopologyKeys: TopologyKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}},
+		TopologyKeys: LabelKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}},
 	}), clock
 }
 
@@ -462,7 +462,7 @@ func TestNodeStateSurvivesBadLists(t *testing.T) {
 	}
 }
 
-// States are judged by the last node list: whatever else storage answers says
+// The last node list decides states: whatever else storage answers says
 // nothing about them.
 func TestNodeStatesGetOldWithTheNodeList(t *testing.T) {
 	const maxStaleness = time.Minute

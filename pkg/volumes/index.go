@@ -15,7 +15,7 @@ type Options struct {
 	// names, and [claims.InTreeDriver].
 	Drivers []string
 	// TopologyKeys are the node labels of regions, zones and racks.
-	TopologyKeys TopologyKeys
+	TopologyKeys LabelKeys
 	// MaxStaleness is how long data is used after storage was last reached, the
 	// states of nodes after storage last listed them, or a volume after it became
 	// dirty. Zero means 10 minutes.
@@ -31,7 +31,7 @@ const DefaultMaxStaleness = 10 * time.Minute
 // process. All methods may be called from any goroutine.
 type Index struct {
 	drivers      sets.Set[string]
-	topologyKeys TopologyKeys
+	topologyKeys LabelKeys
 	maxStaleness int64
 	clock        clock.WithTicker
 	start        time.Time
@@ -44,7 +44,7 @@ type Index struct {
 	revision atomic.Uint64
 	contact  atomic.Int64 // index time of the last answer from storage; 0 if none
 	listed   atomic.Int64 // index time of the last node list that names a node; 0 if none
-	wake     chan struct{}
+	signals  chan struct{}
 
 	// registrations is written once, by AddEventHandlers.
 	registrations atomic.Pointer[[]registration]
@@ -65,7 +65,7 @@ func NewIndex(opts Options) *Index {
 		nodes:        newNodeTable(),
 		ids:          newNodeIDs(),
 		changes:      newChanges(),
-		wake:         make(chan struct{}, 1),
+		signals:      make(chan struct{}, 1),
 	}
 	if ix.maxStaleness <= 0 {
 		ix.maxStaleness = int64(DefaultMaxStaleness)
@@ -107,9 +107,8 @@ func (ix *Index) entryOf(r *record) Entry {
 	}
 }
 
-// Subscribe has f called with every change from now on, in order, from the
-// goroutine of Run and with no lock held. Changes that come while f is busy are
-// put together.
+// Subscribe calls f with every change from now on, in order, from the goroutine of
+// Run and with no lock held. It puts together the changes that come while f is busy.
 func (ix *Index) Subscribe(f func(Change)) (unsubscribe func()) {
 	return ix.changes.subscribe(f)
 }
@@ -159,10 +158,10 @@ func (ix *Index) dateOf(at int64) time.Time {
 	return ix.clock.Now().Add(time.Duration(at - ix.now()))
 }
 
-// signal has Run look at the state again.
+// signal makes Run take another step.
 func (ix *Index) signal() {
 	select {
-	case ix.wake <- struct{}{}:
+	case ix.signals <- struct{}{}:
 	default:
 	}
 }
@@ -181,7 +180,7 @@ func (ix *Index) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-ix.wake:
+		case <-ix.signals:
 		case <-due:
 		}
 		if timer != nil {

@@ -158,7 +158,7 @@ func TestResolveTellsWhatTheAnswerMeant(t *testing.T) {
 		name   string
 		before func()
 		o      *Observation
-		want   Verdict
+		want   Result
 	}{
 		{"it was unknown", func() { ix.follow("1", false) }, observe("1", "a"), Learned},
 		{"it is as it was", func() {}, observe("1", "a"), Confirmed},

@@ -16,7 +16,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// AddEventHandlers has the index fed by the informers. It is called once, before
+// AddEventHandlers feeds the index from the informers. It is called once, before
 // or after they are started.
 func (ix *Index) AddEventHandlers(nodes coreinformers.NodeInformer, csiNodes storageinformers.CSINodeInformer,
 	pvs coreinformers.PersistentVolumeInformer) error {

@@ -29,7 +29,7 @@ type oracle struct {
 	entries map[string]*oracleEntry // handle -> entry
 	contact time.Duration           // negative: never
 	listed  time.Duration           // likewise, the last list with a node in it
-	// Judged when the index looks at the clock.
+	// Decided when the index looks at the clock.
 	reached, fresh, believed bool // believed: the states of records
 	verifiedSince            time.Duration
 
@@ -222,20 +222,20 @@ func (o *oracle) notice(obs *Observation) {
 			o.learn(e, c, e.dirty < 0)
 		case ok && equalContent(e.content, c):
 		default:
-			o.doubt(e)
+			o.markDirty(e)
 		}
 	}
 }
 
 func (o *oracle) dirty(id, name string) {
 	for _, handle := range o.about(id, name) {
-		o.doubt(o.entries[handle])
+		o.markDirty(o.entries[handle])
 	}
 }
 
 func (o *oracle) failed(handle string) {
 	if e := o.entries[handle]; e != nil {
-		o.doubt(e)
+		o.markDirty(e)
 	}
 }
 
@@ -276,7 +276,7 @@ func (o *oracle) answered(e *oracleEntry, clean bool) {
 	}
 }
 
-func (o *oracle) doubt(e *oracleEntry) {
+func (o *oracle) markDirty(e *oracleEntry) {
 	e.dirtied++
 	if e.dirty < 0 {
 		e.dirty = o.now
@@ -284,7 +284,7 @@ func (o *oracle) doubt(e *oracleEntry) {
 }
 
 // look is the moment at which the index looks at the clock.
-func (o *oracle) look() {
+func (o *oracle) step() {
 	wasBelieved, wasStale := o.believed, o.reached && !o.fresh
 	o.reached = o.contact >= 0
 	o.fresh = o.reached && o.now-o.contact <= o.maxStaleness

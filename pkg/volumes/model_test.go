@@ -90,7 +90,7 @@ func (m *modelRun) operate() {
 		return
 	}
 	m.ix.step()
-	m.oracle.look()
+	m.oracle.step()
 	m.compare()
 	m.pending = 0
 }
@@ -229,7 +229,7 @@ func (m *modelRun) compareEntry(handle string) (answer, bool) {
 	return a, true
 }
 
-func (m *modelRun) contentOf(v *Volume) content {
+func (m *modelRun) contentOf(v *StorageVolume) content {
 	view := m.ix.View()
 	c := content{ID: v.ID(), Service: v.Service(), Direct: v.Direct(), Winshare: v.Winshare(), Labels: map[string]string{}}
 	if ref, attached := v.Attached(); attached {

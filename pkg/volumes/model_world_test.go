@@ -23,7 +23,7 @@ import (
 
 var (
 	modelDrivers  = []string{"pxd.portworx.com", "com.openstorage.pxd", claims.InTreeDriver}
-	modelTopology = TopologyKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}}
+	modelTopology = LabelKeys{Region: []string{"region"}, Zone: []string{"zone", "old-zone"}, Rack: []string{"rack"}}
 
 	modelNodes    = []string{"n1", "n2.example.com", "N3", "n4", "n4.example.com"}
 	modelIDs      = []string{"s1", "s2", "s3", "s4", "s5", "s6"}
@@ -327,7 +327,7 @@ func (w *world) changeVolume() string {
 }
 
 // deliver sends a message of the watch: one of those that wait, not always the
-// first, and sometimes again later; or one of a dump.
+// first, and sometimes again later; or one of an initial list.
 func (w *world) deliver() string {
 	if len(w.messages) == 0 || w.chance(3) {
 		for _, id := range []string{"101", "102", "103", "104", "105", "vol-x"} {

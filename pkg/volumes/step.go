@@ -11,7 +11,7 @@ import (
 // sweepGap is the least time between two walks over all records.
 const sweepGap = int64(time.Second)
 
-// step brings the view up to date and tells the subscribers what changed. It
+// step updates the view and tells the subscribers what changed. It
 // returns the index time at which time alone will change something, 0 if never.
 // Only Run calls it, so that changes are delivered in order.
 func (ix *Index) step() (next int64) {
@@ -45,7 +45,7 @@ func (ix *Index) step() (next int64) {
 	return next
 }
 
-// contactAt judges the contact with storage, and says when it, or the node list,
+// contactAt decides how recent the contact with storage is, and says when it, or the node list,
 // will be too old.
 func (ix *Index) contactAt(now int64, old *View) (state contactState, due int64) {
 	contact := ix.contact.Load()

@@ -51,7 +51,7 @@ func (ix *Index) Notice(o *Observation) (followed bool, inspect []string) {
 	if !o.Gone {
 		ix.markContact(now)
 	}
-	var volume Volume
+	var volume StorageVolume
 	var known, converted bool
 	for k := range keysOf(o.ID, o.Name) {
 		if !ix.follows(k) {
@@ -79,7 +79,7 @@ func (ix *Index) follows(k key) bool {
 	return shard.get(k) != nil
 }
 
-func (ix *Index) notice(k key, volume Volume, known bool, now int64) (followed, dirty bool) {
+func (ix *Index) notice(k key, volume StorageVolume, known bool, now int64) (followed, dirty bool) {
 	shard := ix.volumes.shard(k)
 	shard.Lock()
 	defer shard.Unlock()
@@ -128,12 +128,12 @@ func (ix *Index) Begin(handle string) (Inspection, bool) {
 	return Inspection{index: ix, handle: handle, dirtied: r.dirtied, Needed: r.needsInspect(view)}, true
 }
 
-// Verdict is what an answer meant for the index.
-type Verdict uint8
+// Result is what an answer meant for the index.
+type Result uint8
 
 const (
 	// Dropped means that nobody follows the handle any more, or the answer was of no use.
-	Dropped Verdict = iota
+	Dropped Result = iota
 	// Learned means that the volume was unknown, stale, suspect or dirty before.
 	Learned
 	// Confirmed means that the entry was clean, and right.
@@ -145,14 +145,14 @@ const (
 // Found takes the answer of storage. It returns an error that wraps ErrNoReplicas
 // or ErrTooLarge, or one that says that the answer is about another volume; such
 // answers make the entry suspect, and change nothing else.
-func (i *Inspection) Found(o *Observation) (Verdict, error) {
+func (i *Inspection) Found(o *Observation) (Result, error) {
 	ix, k := i.index, keyOf(i.handle)
 	now := ix.now()
 	ix.markContact(now)
 	if !ix.follows(k) {
 		return Dropped, nil
 	}
-	var volume Volume
+	var volume StorageVolume
 	var err error
 	if i.handle != o.ID && i.handle != o.Name {
 		err = fmt.Errorf("asked for volume %q, storage answered about id %.64q, name %.64q", i.handle, o.ID, o.Name)
@@ -171,15 +171,15 @@ func (i *Inspection) Found(o *Observation) (Verdict, error) {
 		ix.suspect(k, r, now, r.dirtied == i.dirtied)
 		return Dropped, err
 	}
-	verdict := Learned
+	result := Learned
 	if r.dirtySince == 0 && r.freshness(ix.view.Load()) == Fresh {
-		verdict = Diverged
+		result = Diverged
 		if r.volume.sameContent(&volume) {
-			verdict = Confirmed
+			result = Confirmed
 		}
 	}
 	ix.set(k, r, volume, now, r.dirtied == i.dirtied)
-	return verdict, nil
+	return result, nil
 }
 
 // Missing takes the answer that there is no such volume. What was known stands, as
@@ -209,7 +209,7 @@ func (i *Inspection) Failed() {
 
 // set gives a record new content, or verifies the one it has. The record is clean
 // then, or goes on being dirty.
-func (ix *Index) set(k key, r *record, volume Volume, now int64, clean bool) {
+func (ix *Index) set(k key, r *record, volume StorageVolume, now int64, clean bool) {
 	view := ix.view.Load()
 	before := r.freshness(view)
 	changed := r.volume == nil || !r.volume.sameContent(&volume)

@@ -4,10 +4,10 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// TopologyKeys are the node labels that say where a node stands, per level and
+// LabelKeys are the node labels that say where a node stands, per level and
 // in the order in which they are looked up: the first label that is there and
 // not empty counts.
-type TopologyKeys struct {
+type LabelKeys struct {
 	Region, Zone, Rack []string
 }
 
@@ -16,7 +16,7 @@ type place struct {
 	region, zone, rack string
 }
 
-func (k *TopologyKeys) of(labels map[string]string) place {
+func (k *LabelKeys) of(labels map[string]string) place {
 	first := func(keys []string) string {
 		for _, key := range keys {
 			if value := labels[key]; value != "" {

@@ -75,8 +75,8 @@ func (v *View) StorageNodeID(ref NodeRef) string { return v.ids.id(ref) }
 func (v *View) Reached() bool { return v.reached }
 
 // Fresh reports whether the storage API has answered within MaxStaleness. When
-// it has not, no entry is fresh. The states of the nodes are judged by the last
-// node list alone: when that is too old, or was never there, a node is Online if a
+// it has not, no entry is fresh. The last node list alone decides the states of the
+// nodes: when that is too old, or was never there, a node is Online if a
 // CSINode or a record of an older list is evidence of the driver, else NoDriver.
 func (v *View) Fresh() bool { return v.fresh }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// Keys of volume labels that decide placement (behaviour.md §2). No other label
+// Keys of volume labels that decide placement (docs/behaviour.md, section 2). No other label
 // is kept.
 const (
 	LabelPreferRemoteNode     = placement.VolumePreferRemote
@@ -47,16 +47,16 @@ type Observation struct {
 	// Winshare says that this is a Windows volume.
 	Winshare bool
 	// Labels are the locator's labels, SpecLabels those of the spec. The former
-	// win where both have a key (§2).
+	// win where both have a key (section 2).
 	Labels, SpecLabels map[string]string
 }
 
-// Volume is what the index holds about one volume. It is immutable.
+// StorageVolume is what the index holds about one volume. It is immutable.
 //
 // A hundred thousand of them must fit beside a scheduler, hence the shape: 48
 // bytes, without a pointer to follow for an ordinary volume with up to three
 // replicas.
-type Volume struct {
+type StorageVolume struct {
 	// Revision grows with every change of this volume's content. No two contents
 	// of the index share one.
 	Revision uint64
@@ -70,7 +70,7 @@ type Volume struct {
 
 const inlineReplicas = 3
 
-// largeVolume holds what does not fit into a Volume.
+// largeVolume holds what does not fit into a StorageVolume.
 type largeVolume struct {
 	id   string      // where it is not a decimal number
 	sets [][]NodeRef // slices of one array
@@ -88,7 +88,7 @@ type label struct {
 }
 
 // ID returns the storage system's id of the volume.
-func (v *Volume) ID() string {
+func (v *StorageVolume) ID() string {
 	if v.number != 0 {
 		return strconv.FormatUint(v.number, 10)
 	}
@@ -97,7 +97,7 @@ func (v *Volume) ID() string {
 
 // NumSets returns the number of replica sets: 1 for an ordinary volume, more for
 // an aggregated one, 0 for one without replicas by design.
-func (v *Volume) NumSets() int {
+func (v *StorageVolume) NumSets() int {
 	switch {
 	case v.large != nil:
 		return len(v.large.sets)
@@ -110,7 +110,7 @@ func (v *Volume) NumSets() int {
 
 // Set returns the holders of replica set i, each of them once. The slice must
 // not be changed. It is empty only in a volume that may have no replicas.
-func (v *Volume) Set(i int) []NodeRef {
+func (v *StorageVolume) Set(i int) []NodeRef {
 	if v.large != nil {
 		return v.large.sets[i]
 	}
@@ -121,21 +121,21 @@ func (v *Volume) Set(i int) []NodeRef {
 	return v.replicas[:n:n]
 }
 
-// Service reports whether this is a service volume (behaviour.md §1).
-func (v *Volume) Service() bool { return v.attributes.Value().service }
+// Service reports whether this is a service volume (docs/behaviour.md, section 1).
+func (v *StorageVolume) Service() bool { return v.attributes.Value().service }
 
 // Direct reports whether the volume has no replicas by design.
-func (v *Volume) Direct() bool { return v.attributes.Value().direct }
+func (v *StorageVolume) Direct() bool { return v.attributes.Value().direct }
 
 // Winshare reports whether the volume's spec marks it as a Windows volume.
-func (v *Volume) Winshare() bool { return v.attributes.Value().winshare }
+func (v *StorageVolume) Winshare() bool { return v.attributes.Value().winshare }
 
 // Attached returns the storage node that the volume is attached to, if any.
-func (v *Volume) Attached() (NodeRef, bool) { return v.attached, v.attached != 0 }
+func (v *StorageVolume) Attached() (NodeRef, bool) { return v.attached, v.attached != 0 }
 
 // Label returns the volume label of one of the Label keys above. The locator's
 // label beats that of the spec.
-func (v *Volume) Label(key string) (string, bool) {
+func (v *StorageVolume) Label(key string) (string, bool) {
 	i := slices.Index(labelKeys[:], key)
 	if i < 0 {
 		return "", false
@@ -145,7 +145,7 @@ func (v *Volume) Label(key string) (string, bool) {
 }
 
 // holds reports whether any replica set lists one of the nodes.
-func (v *Volume) holds(nodes map[NodeRef]struct{}) bool {
+func (v *StorageVolume) holds(nodes map[NodeRef]struct{}) bool {
 	for i := range v.NumSets() {
 		for _, ref := range v.Set(i) {
 			if _, found := nodes[ref]; found {
@@ -157,7 +157,7 @@ func (v *Volume) holds(nodes map[NodeRef]struct{}) bool {
 }
 
 // sameContent compares all but the revision.
-func (v *Volume) sameContent(o *Volume) bool {
+func (v *StorageVolume) sameContent(o *StorageVolume) bool {
 	if v.number != o.number || v.attributes != o.attributes ||
 		v.replicas != o.replicas || v.attached != o.attached ||
 		(v.large == nil) != (o.large == nil) {
@@ -185,18 +185,18 @@ const (
 // each replica set although the volume must have some: an answer that is empty in
 // part is as little knowledge as an empty one. It returns ErrTooLarge for what no
 // storage system means.
-func newVolume(o *Observation, nodes *nodeIDs) (Volume, error) {
+func newVolume(o *Observation, nodes *nodeIDs) (StorageVolume, error) {
 	total := 0
 	for _, set := range o.ReplicaSets {
 		total += len(set)
 	}
 	if total > MaxReplicas || len(o.ReplicaSets) > MaxReplicas || len(o.ID) > MaxID {
-		return Volume{}, ErrTooLarge
+		return StorageVolume{}, ErrTooLarge
 	}
-	v := Volume{attributes: newAttributes(o)}
+	v := StorageVolume{attributes: newAttributes(o)}
 	var ok bool
 	if v.attached, ok = nodes.intern(o.Attached); !ok {
-		return Volume{}, ErrTooLarge
+		return StorageVolume{}, ErrTooLarge
 	}
 	v.number, _ = parseID(o.ID)
 
@@ -214,7 +214,7 @@ func newVolume(o *Observation, nodes *nodeIDs) (Volume, error) {
 		for _, id := range set {
 			ref, ok := nodes.intern(id)
 			if !ok {
-				return Volume{}, ErrTooLarge
+				return StorageVolume{}, ErrTooLarge
 			}
 			if ref != 0 && !seen.before(flat[start:], ref) {
 				flat = append(flat, ref)
@@ -224,7 +224,7 @@ func newVolume(o *Observation, nodes *nodeIDs) (Volume, error) {
 		bounds = append(bounds, len(flat))
 	}
 	if !complete && !o.Direct && !o.Winshare {
-		return Volume{}, ErrNoReplicas
+		return StorageVolume{}, ErrNoReplicas
 	}
 	switch {
 	case len(flat) == 0:

@@ -117,7 +117,7 @@ func TestLocatorLabelBeatsSpecLabel(t *testing.T) {
 }
 
 func TestVolumeStaysSmall(t *testing.T) {
-	if size := unsafe.Sizeof(Volume{}); size > 48 {
+	if size := unsafe.Sizeof(StorageVolume{}); size > 48 {
 		t.Errorf("a Volume takes %d bytes; 100 000 of them must fit beside a scheduler", size)
 	}
 	if size := unsafe.Sizeof(record{}); size > 48 {

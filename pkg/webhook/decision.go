@@ -57,8 +57,8 @@ type Rules struct {
 	ExcludedNamespaces sets.Set[string]
 }
 
-// Decision is the answer for one pod.
-type Decision struct {
+// Admission is the answer for one pod.
+type Admission struct {
 	Outcome Outcome
 	// Patch is what changes in the pod.
 	Patch []jsonpatch.Operation
@@ -68,8 +68,8 @@ type Decision struct {
 
 // Ignores tells whether the pod is to be left alone whatever its volumes are. If
 // it is not, only the warnings of the decision have a meaning.
-func (r *Rules) Ignores(pod *v1.Pod) (Decision, bool) {
-	var decision Decision
+func (r *Rules) Ignores(pod *v1.Pod) (Admission, bool) {
+	var decision Admission
 	disabled, problem := placement.AdmissionDisabled(pod.Annotations)
 	if problem != nil {
 		decision.Warnings = warningsOf(*problem)
@@ -117,7 +117,7 @@ func warningsOf(problems ...placement.Problem) []string {
 
 // Decide judges a pod by its claims; Ignores has been asked before. The claims are
 // complete unless something could not be read for them.
-func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decision {
+func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Admission {
 	decision := r.decide(pod, found, complete)
 	if decision.Outcome != NotOurs {
 		_, problems := placement.PodPolicyOf(pod.Annotations)
@@ -127,7 +127,7 @@ func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Decisio
 	return decision
 }
 
-func (r *Rules) decide(pod *v1.Pod, found []claims.Claim, complete bool) Decision {
+func (r *Rules) decide(pod *v1.Pod, found []claims.Claim, complete bool) Admission {
 	first, unknown := "", 0
 	add := func(riddle string) {
 		if unknown++; first == "" {
@@ -147,7 +147,7 @@ func (r *Rules) decide(pod *v1.Pod, found []claims.Claim, complete bool) Decisio
 	}
 	switch {
 	case unknown == 0:
-		return Decision{Outcome: NotOurs}
+		return Admission{Outcome: NotOurs}
 	case unknown > 1:
 		first += fmt.Sprintf(" (and %d more)", unknown-1)
 	}
@@ -159,8 +159,8 @@ func (r *Rules) decide(pod *v1.Pod, found []claims.Claim, complete bool) Decisio
 
 // leave lets an undecided pod keep its scheduler. If that is one of ours, somebody
 // knows already whose the storage will be.
-func (r *Rules) leave(pod *v1.Pod, reason string) Decision {
-	decision := Decision{Outcome: Undecided}
+func (r *Rules) leave(pod *v1.Pod, reason string) Admission {
+	decision := Admission{Outcome: Undecided}
 	advice := "create claims before their pods, or set spec.schedulerName to " + quote(r.SchedulerName)
 	if r.isOurs(pod.Spec.SchedulerName) && !isDefault(pod.Spec.SchedulerName) {
 		advice = "create claims before their pods"
@@ -174,7 +174,7 @@ func (r *Rules) leave(pod *v1.Pod, reason string) Decision {
 }
 
 // adopt makes the pod one of our scheduler's. Doing it twice changes nothing.
-func (r *Rules) adopt(pod *v1.Pod) Decision {
+func (r *Rules) adopt(pod *v1.Pod) Admission {
 	var patch []jsonpatch.Operation
 	if !r.isOurs(pod.Spec.SchedulerName) {
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/schedulerName", r.SchedulerName))
@@ -183,9 +183,9 @@ func (r *Rules) adopt(pod *v1.Pod) Decision {
 		patch = append(patch, tolerate(pod.Spec.Tolerations)...)
 	}
 	if len(patch) == 0 {
-		return Decision{Outcome: Unchanged}
+		return Admission{Outcome: Unchanged}
 	}
-	return Decision{Outcome: Mutated, Patch: patch}
+	return Admission{Outcome: Mutated, Patch: patch}
 }
 
 // isUndecided reports whether it is open whose claims these are.

@@ -3,7 +3,7 @@
 // remember spec.schedulerName, and lets them onto nodes that the storage
 // operator has tainted.
 //
-// It is a convenience, never a gate. Whatever happens in here, the answer to a
+// It is a convenience, never a condition. Whatever happens in here, the answer to a
 // request is "allowed", or there is none: a pod that cannot be judged is created as it
 // is, with a warning that says why.
 //

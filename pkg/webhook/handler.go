@@ -39,7 +39,7 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) (respon
 		// controller-runtime would deny the pod.
 		if crash := recover(); crash != nil {
 			logger.Error(nil, "Deciding about a pod crashed, it is created as it is", "panic", crash, "stack", string(debug.Stack()))
-			response = h.answer(Decision{Outcome: Crashed, Warnings: []string{"the pod is created as it is, because deciding about it failed"}})
+			response = h.answer(Admission{Outcome: Crashed, Warnings: []string{"the pod is created as it is, because deciding about it failed"}})
 		}
 	}()
 	decision := h.decide(ctx, request)
@@ -47,11 +47,11 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) (respon
 	return h.answer(decision)
 }
 
-func (h *handler) decide(ctx context.Context, request admission.Request) Decision {
+func (h *handler) decide(ctx context.Context, request admission.Request) Admission {
 	pod, err := podOf(request)
 	if err != nil {
 		klog.FromContext(ctx).Info("A request cannot be judged, check the rules of the webhook configuration", "reason", err.Error())
-		return Decision{Outcome: Unreadable, Warnings: []string{"the object is created as it is: " + err.Error()}}
+		return Admission{Outcome: Unreadable, Warnings: []string{"the object is created as it is: " + err.Error()}}
 	}
 	decision, done := h.rules.Ignores(pod)
 	if done {
@@ -81,7 +81,7 @@ func podOf(request admission.Request) (*v1.Pod, error) {
 	return pod, nil
 }
 
-func (h *handler) answer(decision Decision) admission.Response {
+func (h *handler) answer(decision Admission) admission.Response {
 	h.metrics.pods.WithLabelValues(string(decision.Outcome)).Inc()
 	response := admission.Patched(string(decision.Outcome), decision.Patch...)
 	for _, warning := range decision.Warnings {

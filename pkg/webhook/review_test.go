@@ -99,7 +99,7 @@ func (r *replica) dial(text string) net.Conn {
 	return connection
 }
 
-func startServing(t *testing.T, options ...func(*Options)) (r *replica, trusted []byte) {
+func startServing(t *testing.T, options ...func(*ServerOptions)) (r *replica, trusted []byte) {
 	t.Helper()
 	trusted, key := newCertificate(t)
 	pair, err := tls.X509KeyPair(trusted, key)
@@ -228,7 +228,7 @@ func TestOnlyKnownClientsAreAnswered(t *testing.T) {
 		}
 	}
 	write(authority)
-	r, trusted := startServing(t, func(o *Options) { o.ClientCAFile = file })
+	r, trusted := startServing(t, func(o *ServerOptions) { o.ClientCAFile = file })
 	as := func(certificates ...tls.Certificate) error {
 		client := r.client(trusted)
 		client.Transport.(*http.Transport).TLSClientConfig.Certificates = certificates

@@ -35,8 +35,8 @@ type Certificates interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// Options is what a server is made of.
-type Options struct {
+// ServerOptions is what a server is made of.
+type ServerOptions struct {
 	Rules Rules
 	// Drivers are the names under which volumes are the driver's.
 	Drivers []string
@@ -72,7 +72,7 @@ const (
 
 // Server is one replica of the webhook.
 type Server struct {
-	options  Options
+	options  ServerOptions
 	storage  *storage
 	metrics  *metrics
 	reviews  http.Handler
@@ -80,7 +80,7 @@ type Server struct {
 }
 
 // NewServer returns a server that does nothing before Run.
-func NewServer(options Options) *Server {
+func NewServer(options ServerOptions) *Server {
 	s := &Server{options: options, metrics: newMetrics()}
 	s.storage = newStorage(options.Watch, options.Read, options.Drivers, s.metrics)
 	s.metrics.watchCaches(s.storage.hasSynced)

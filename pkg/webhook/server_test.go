@@ -68,16 +68,16 @@ func newCertificate(t *testing.T) (certificate, key []byte) {
 // replica is a running server.
 type replica struct {
 	*testing.T
-	options Options
+	options ServerOptions
 	cancel  context.CancelFunc
 	done    chan error
 	want    error // with which it ends
 }
 
-func startReplica(t *testing.T, certificates Certificates, delay time.Duration, options ...func(*Options)) *replica {
+func startReplica(t *testing.T, certificates Certificates, delay time.Duration, options ...func(*ServerOptions)) *replica {
 	t.Helper()
 	client := fake.NewClientset(stored()...)
-	r := &replica{T: t, done: make(chan error, 1), options: Options{
+	r := &replica{T: t, done: make(chan error, 1), options: ServerOptions{
 		Rules: defaultRules, Drivers: []string{portworx}, Watch: client, Read: client, Certificates: certificates,
 		Host: "127.0.0.1", Port: freePort(t), OpsAddress: fmt.Sprintf("127.0.0.1:%d", freePort(t)), ShutdownDelay: delay,
 	}}
@@ -310,7 +310,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer closeIt(t, listener)
 	client := fake.NewClientset()
-	for name, options := range map[string]Options{
+	for name, options := range map[string]ServerOptions{
 		"the port of the webhook":        {Port: listener.Addr().(*net.TCPAddr).Port, OpsAddress: "127.0.0.1:0"},
 		"the port of health and metrics": {Port: freePort(t), OpsAddress: listener.Addr().String()},
 	} {

@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,14 +13,10 @@ import (
 
 const root = "../.."
 
-// Whoever is woken at night finds every metric, event, reason and problem in
+// Whoever is on call finds every metric, event, reason and problem in
 // docs/operate.md.
 func TestOperateNamesAllThatTheSchedulerTells(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(root, "docs", "operate.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	document := string(content)
+	document := read(t, "docs/operate.md")
 	for _, tc := range []struct {
 		what, files string
 		find        func(ast.Node) (string, bool)
@@ -49,26 +44,19 @@ func TestOperateNamesAllThatTheSchedulerTells(t *testing.T) {
 
 // Every alert is explained, and none that does not exist.
 func TestOperateExplainsTheAlerts(t *testing.T) {
-	rules, err := os.ReadFile(filepath.Join(root, "manifests", "monitoring", "rules.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	document, err := os.ReadFile(filepath.Join(root, "docs", "operate.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rules, document := read(t, "manifests/monitoring/rules.yaml"), read(t, "docs/operate.md")
 	alerts := 0
-	for line := range strings.Lines(string(rules)) {
+	for line := range strings.Lines(rules) {
 		name, isAlert := strings.CutPrefix(strings.TrimSpace(line), "- alert: ")
 		if !isAlert {
 			continue
 		}
 		alerts++
-		if !strings.Contains(string(document), "| `"+name+"` |") {
+		if !strings.Contains(document, "| `"+name+"` |") {
 			t.Errorf("docs/operate.md does not explain the alert %s", name)
 		}
 	}
-	if rows := strings.Count(string(document), "\n| `Hyperconverge"); rows != alerts {
+	if rows := strings.Count(document, "\n| `Hyperconverge"); rows != alerts {
 		t.Errorf("docs/operate.md explains %d alerts, there are %d", rows, alerts)
 	}
 }
@@ -76,18 +64,10 @@ func TestOperateExplainsTheAlerts(t *testing.T) {
 // search returns what find finds in the files that are no tests.
 func search(t *testing.T, pattern string, find func(ast.Node) (string, bool)) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, pattern))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var found []string
-	for _, path := range files {
+	for path, file := range parse(t, pattern) {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			if text, ok := find(n); ok {
@@ -97,6 +77,22 @@ func search(t *testing.T, pattern string, find func(ast.Node) (string, bool)) []
 		})
 	}
 	return found
+}
+
+// parse returns the Go files of a pattern by their paths, both from the root.
+func parse(t *testing.T, pattern string) map[string]*ast.File {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(root, pattern))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("there are no files %s: %v", pattern, err)
+	}
+	files := make(map[string]*ast.File, len(paths))
+	for _, path := range paths {
+		if files[path], err = parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
 }
 
 // metricName finds the names in the options of metrics.

@@ -47,7 +47,7 @@ func startWebhook(t *testing.T, plane *controlPlane, objects []*unstructured.Uns
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := webhook.NewServer(webhook.Options{
+	server := webhook.NewServer(webhook.ServerOptions{
 		Rules:   webhook.Rules{SchedulerName: schedulerName},
 		Drivers: []string{driver},
 		Watch:   plane.client, Read: plane.client,

@@ -89,7 +89,7 @@ func (w *waitingPods) grace(p *waitingPod) *podHeap {
 	return &w.inGrace
 }
 
-// takeDue has the pods rechecked whose grace period is over.
+// takeDue rechecks the pods whose grace period is over.
 func (w *waitingPods) takeDue(now time.Time) {
 	for len(w.inGrace.pods) > 0 && !w.inGrace.pods[0].baseline.heldUntil.After(now) && len(w.rechecks) < batchSize {
 		p := w.inGrace.pods[0]
@@ -125,7 +125,7 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 	w.mu.Unlock()
 	if len(pods) > 0 {
 		logger.V(4).Info("Activating pods that storage has held", "pods", len(pods))
-		metrics.WokenPods.Add(float64(len(pods)))
+		metrics.ActivatedPods.Add(float64(len(pods)))
 		w.activate(logger, pods)
 	}
 	return next

@@ -14,7 +14,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-// decider gathers what placement needs to know of a pod and has it decided. It reads
+// decider gathers what placement needs to know of a pod, and asks it to decide. It reads
 // listers and the index, waits for nothing and changes nothing.
 type decider struct {
 	claims   *claims.Finder
@@ -146,14 +146,14 @@ func (dec *decider) gather(pod *v1.Pod, found []claims.Claim, look lookup) *deci
 // volumes.
 func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim, look lookup) {
 	p, concerned := &d.pod, 0
-	p.Claims = make([]placement.Claim, len(found))
+	p.Claims = make([]placement.PodClaim, len(found))
 	for i := range found {
 		c := &found[i]
 		restoring, problem := placement.Restoring(c.Annotations())
 		if problem != nil {
 			d.complain(c.PVC, *problem)
 		}
-		p.Claims[i] = placement.Claim{
+		p.Claims[i] = placement.PodClaim{
 			Name: c.String(), State: c.State, Ours: c.Driver != "", HasClass: c.Class != nil, Restoring: restoring,
 		}
 		if c.Driver != "" {
@@ -222,7 +222,7 @@ func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, look looku
 }
 
 // locate resolves replicas and attachment of a volume to nodes of the view.
-func locate(v *placement.Volume, view *volumes.View, stored *volumes.Volume) {
+func locate(v *placement.Volume, view *volumes.View, stored *volumes.StorageVolume) {
 	v.Sets = make([]placement.ReplicaSet, stored.NumSets())
 	for i := range v.Sets {
 		refs := stored.Set(i)

@@ -122,7 +122,7 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
 	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, settings: placement.Settings{
-		Tiers: placement.TierScores(args.TierScores),
+		Tiers: placement.Tiers(args.TierScores),
 		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
 	}}
 	pl := &Hyperconverge{

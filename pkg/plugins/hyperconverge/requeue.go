@@ -43,9 +43,9 @@ type backlog struct {
 	// changes are volumes that have changed, oldest first.
 	changes []volumeChange
 	// walked is the last change that concerns all pods and that the walk under way
-	// began after; wanted is the last one of all. cursor is how many pods of the list
+	// began after; latest is the last one of all. cursor is how many pods of the list
 	// are left of the walk.
-	walked, wanted uint64
+	walked, latest uint64
 	cursor         int
 	openings       openings
 }
@@ -88,7 +88,7 @@ func (w *waitingPods) changed(change volumes.Change) {
 		w.changes = append(w.changes, volumeChange{number: number, handles: change.Volumes})
 	}
 	if matters {
-		w.wanted = number
+		w.latest = number
 	}
 	w.notifyRun()
 }
@@ -120,7 +120,7 @@ func (o *openings) add(number uint64, changes []volumes.NodeChange) {
 	}
 }
 
-// recheck has a pod decided about anew. The caller holds the lock.
+// recheck queues a pod to be decided about anew. The caller holds the lock.
 func (w *waitingPods) recheck(p *waitingPod) {
 	if !p.rechecked {
 		p.rechecked = true
@@ -129,11 +129,11 @@ func (w *waitingPods) recheck(p *waitingPod) {
 	}
 }
 
-// notifyRun has run look at everything again.
+// notifyRun starts another round of run.
 func (w *waitingPods) notifyRun() {
 	select {
 	case w.signal <- struct{}{}:
-	default: // run will look anyway
+	default: // a round is due already
 	}
 }
 
@@ -245,10 +245,10 @@ func (w *waitingPods) next() (p *waitingPod, behind uint64, found bool) {
 	// From the end to the start: a pod that leaves is replaced by the last one, and
 	// those that come in the meantime have seen the change.
 	if w.cursor = min(w.cursor, len(w.list)); w.cursor == 0 {
-		if w.walked == w.wanted {
+		if w.walked == w.latest {
 			return nil, 0, false
 		}
-		w.walked, w.cursor = w.wanted, len(w.list)
+		w.walked, w.cursor = w.latest, len(w.list)
 		return nil, 0, true
 	}
 	w.cursor--

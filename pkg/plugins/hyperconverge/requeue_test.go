@@ -292,13 +292,13 @@ func TestActivation(t *testing.T) {
 	})
 	t.Run("the metric counts activations", func(t *testing.T) {
 		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
-			before, err := testutil.GetCounterMetricValue(metrics.WokenPods)
+			before, err := testutil.GetCounterMetricValue(metrics.ActivatedPods)
 			s.must(err)
 			s.data("data", 1)
 			s.pending(makePod("db", "data").Obj())
 			s.nodeState(1, placement.Online)
 			s.pass(time.Minute)
-			after, err := testutil.GetCounterMetricValue(metrics.WokenPods)
+			after, err := testutil.GetCounterMetricValue(metrics.ActivatedPods)
 			s.must(err)
 			same(s, "activated", 1, after-before)
 		})

@@ -45,7 +45,7 @@ func newOpenStorageSource(o config.OpenStorage, index *volumes.Index) (source, e
 	return openstorage.New(openstorage.Config{
 		Endpoint:            o.Endpoint,
 		TokenFile:           o.TokenFile,
-		TLS:                 openstorage.TLS(o.TLS),
+		TLS:                 openstorage.TLSOptions(o.TLS),
 		NodePollInterval:    o.NodePollInterval.Duration,
 		ResyncInterval:      o.ResyncInterval.Duration,
 		RequestTimeout:      o.RequestTimeout.Duration,
@@ -64,7 +64,7 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	}
 	index := volumes.NewIndex(volumes.Options{
 		Drivers:      settings.Drivers,
-		TopologyKeys: volumes.TopologyKeys(settings.TopologyKeys),
+		TopologyKeys: volumes.LabelKeys(settings.TopologyKeys),
 		MaxStaleness: settings.MaxStaleness.Duration,
 	})
 	source, err := newSource(settings.OpenStorage, index)

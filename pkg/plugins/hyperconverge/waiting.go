@@ -91,7 +91,7 @@ type requests struct {
 }
 
 // request looks a volume up for a pod that comes to wait for it, so that the index
-// follows it, and has it inspected if it is not known.
+// follows it, and requests its inspect if it is not known.
 func (r *requests) request(handle string) volumes.Entry {
 	entry := r.index.Request(handle)
 	if entry.FirstSeen.IsZero() {

@@ -65,7 +65,7 @@ func TestRecovery(t *testing.T) {
 	tests := []struct {
 		name           string
 		ends           func(s *Source)
-		settle, reopen int
+		verify, reopen int
 	}{
 		{"no problem", func(s *Source) { s.health.observeNodes(answered, nil) }, 0, 0},
 		{"storage failed altogether", func(s *Source) {
@@ -86,9 +86,9 @@ func TestRecovery(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSource(Config{}.withDefaults(), volumes.NewIndex(volumes.Options{}))
 			test.ends(s)
-			if len(s.verify) != test.settle || len(s.reopen) != test.reopen {
-				t.Errorf("volumes are settled: %d, want %d; the watch is opened anew: %d, want %d",
-					len(s.verify), test.settle, len(s.reopen), test.reopen)
+			if len(s.verify) != test.verify || len(s.reopen) != test.reopen {
+				t.Errorf("volumes are verified: %d, want %d; the watch is opened anew: %d, want %d",
+					len(s.verify), test.verify, len(s.reopen), test.reopen)
 			}
 			if p := s.Conditions(); len(p) > 0 {
 				t.Errorf("%v remains", p)

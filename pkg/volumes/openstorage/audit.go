@@ -44,17 +44,17 @@ func (a *audit) begin(volumes int) {
 	a.last, a.current = a.current, auditPass{Begun: time.Now(), Volumes: volumes}
 }
 
-// note takes the verdict on one inspected volume. While there is no watch, changes
+// note takes the result of one inspected volume. While there is no watch, changes
 // are expected to be found by the resync and are no divergence.
-func (a *audit) note(handle string, p priority, verdict volumes.Verdict, watching bool) {
-	if p != routine || !watching || verdict != volumes.Confirmed && verdict != volumes.Diverged {
+func (a *audit) note(handle string, p priority, result volumes.Result, watching bool) {
+	if p != routine || !watching || result != volumes.Confirmed && result != volumes.Diverged {
 		return
 	}
 	metrics.AuditedVolumes.Inc()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.current.Audited++
-	if verdict == volumes.Confirmed {
+	if result == volumes.Confirmed {
 		return
 	}
 	metrics.DivergentVolumes.Inc()
@@ -64,7 +64,7 @@ func (a *audit) note(handle string, p priority, verdict volumes.Verdict, watchin
 	}
 }
 
-// lacks takes an inspect that brought nothing. Only the resync's own are counted,
+// lacks counts an inspect that failed or found nothing. Only the resync's own are counted,
 // so that every volume counts once.
 func (a *audit) lacks(handle string, p priority, k kind) {
 	if p != routine {
@@ -99,4 +99,12 @@ func (p *auditPass) log(logger klog.Logger, message string) {
 	logger.Info(message, "begun", age(p.Begun), "volumes", p.Volumes,
 		"audited", p.Audited, "diverged", p.Diverged, "examples", p.Examples,
 		"missing", p.Missing, "refused", p.Refused, "failed", p.Failed, "lacking", p.Lacking)
+}
+
+// age is how long ago something was, to the tenth of a second.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(100*time.Millisecond).String() + " ago"
 }

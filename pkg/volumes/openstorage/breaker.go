@@ -16,34 +16,38 @@ const (
 // answered.
 type breaker struct {
 	mu    sync.Mutex
-	pause time.Duration
-	until time.Time
-	// early is closed when the breaker is reset before its time.
-	early chan struct{}
+	pause time.Duration // the last one; 0 when something was answered since
+	until time.Time     // when calls are let through again; zero for now
+	// over is signalled when calls are let through.
+	over sync.Cond
 }
 
-func newBreaker() *breaker { return &breaker{early: make(chan struct{})} }
+func newBreaker() *breaker {
+	b := &breaker{}
+	b.over.L = &b.mu
+	return b
+}
 
 // wait returns when the breaker has not tripped, or ctx ends.
 func (b *breaker) wait(ctx context.Context) error {
-	for {
-		b.mu.Lock()
-		remaining, early := time.Until(b.until), b.early
-		b.mu.Unlock()
-		if remaining <= 0 {
-			return ctx.Err()
-		}
-		timer := time.NewTimer(remaining)
-		select {
-		case <-ctx.Done():
-		case <-early:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tripped() {
+		defer context.AfterFunc(ctx, b.signal)()
 	}
+	for b.tripped() && ctx.Err() == nil {
+		b.over.Wait()
+	}
+	return ctx.Err()
+}
+
+// tripped reports whether calls are held back. The caller holds the lock.
+func (b *breaker) tripped() bool { return time.Now().Before(b.until) }
+
+func (b *breaker) signal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over.Broadcast()
 }
 
 // trip holds calls back, longer with each time. Failures of calls that were on their
@@ -51,12 +55,12 @@ func (b *breaker) wait(ctx context.Context) error {
 func (b *breaker) trip() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
-	if now.Before(b.until) {
+	if b.tripped() {
 		return
 	}
 	b.pause = min(max(2*b.pause, firstPause), lastPause)
-	b.until = now.Add(b.pause)
+	b.until = time.Now().Add(b.pause)
+	time.AfterFunc(b.pause, b.signal)
 }
 
 // reset lets calls through. It reports whether the breaker had tripped.
@@ -67,7 +71,6 @@ func (b *breaker) reset() (recovered bool) {
 		return false
 	}
 	b.pause, b.until = 0, time.Time{}
-	close(b.early)
-	b.early = make(chan struct{})
+	b.over.Broadcast()
 	return true
 }

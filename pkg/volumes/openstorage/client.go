@@ -119,7 +119,7 @@ func codeOf(err error) string {
 }
 
 // tlsConfigOf trusts the system's certificate authorities and those of the file.
-func tlsConfigOf(ctx context.Context, t *TLS) (*tls.Config, error) {
+func tlsConfigOf(ctx context.Context, t *TLSOptions) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile == "" {
 		return config, nil
@@ -141,7 +141,7 @@ func tlsConfigOf(ctx context.Context, t *TLS) (*tls.Config, error) {
 // they are rotated, too.
 type freshTLS struct {
 	credentials.TransportCredentials
-	settings TLS
+	settings TLSOptions
 }
 
 // ClientHandshake implements credentials.TransportCredentials.

@@ -40,8 +40,8 @@ type Condition struct {
 	Message string
 }
 
-// conditions remembers what is wrong at the moment, and tells of every change once,
-// in the log and in a metric.
+// conditions holds what is wrong at the moment, and reports every change once, in the
+// log and in a metric.
 type conditions struct {
 	mu     sync.Mutex
 	logger klog.Logger
@@ -59,7 +59,7 @@ func (c *conditions) logTo(logger klog.Logger) {
 	c.logger = logger
 }
 
-// set notes a condition. One that goes on is not told again.
+// set notes a condition. One that goes on is not logged again.
 func (c *conditions) set(reason, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,7 +68,7 @@ func (c *conditions) set(reason, message string) {
 	if known {
 		return
 	}
-	c.logger.Error(nil, "Storage API has a problem", "reason", reason, "detail", message)
+	c.logger.Error(nil, "Storage API condition raised", "reason", reason, "detail", message)
 	metrics.StorageProblems.WithLabelValues(reason).Set(1)
 }
 

@@ -20,7 +20,7 @@ type Config struct {
 	// TokenFile holds the bearer token; empty for none. It is read again when it
 	// changes.
 	TokenFile string
-	TLS       TLS
+	TLS       TLSOptions
 	// NodePollInterval is the time between two node lists; 10 s if zero.
 	NodePollInterval time.Duration
 	// ResyncInterval is the time in which every volume is inspected once, evenly
@@ -35,8 +35,8 @@ type Config struct {
 	AllowPlaintextToken bool
 }
 
-// TLS is how the storage system proves who it is.
-type TLS struct {
+// TLSOptions is how the storage system proves who it is.
+type TLSOptions struct {
 	Enabled bool
 	// CAFile holds certificates that are trusted besides the system's own.
 	CAFile string

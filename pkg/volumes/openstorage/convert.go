@@ -78,7 +78,7 @@ func storageNodesOf(list []*api.StorageNode) []volumes.StorageNode {
 	return nodes
 }
 
-// stateOf maps a node status as behaviour.md §1 says.
+// stateOf maps a node status as docs/behaviour.md says in section 1.
 func stateOf(s api.Status) placement.StorageState {
 	switch s {
 	case api.Status_STATUS_OK, api.Status_STATUS_NONE:

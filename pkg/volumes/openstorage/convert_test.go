@@ -201,8 +201,8 @@ func take(t *testing.T, index *volumes.Index, v *api.Volume, name string) {
 	for _, key := range []string{volumes.LabelPreferRemoteNode, volumes.LabelWinshare, "other"} {
 		held.Label(key)
 	}
-	if verdict, err := inspection.Found(&o); err != nil || verdict == volumes.Diverged {
-		t.Errorf("the same answer again: %v, %v", verdict, err)
+	if result, err := inspection.Found(&o); err != nil || result == volumes.Diverged {
+		t.Errorf("the same answer again: %v, %v", result, err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"k8s.io/klog/v2"
 
@@ -68,9 +67,9 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	}
 
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
-		"watching", s.watching.Load(), "inspectQueue", s.queue.len())
+		"watching", s.watchIs(watchOpen), "inspectQueue", s.queue.len())
 	for _, condition := range s.Conditions() {
-		logger.Info("Storage API has a problem", "reason", condition.Reason, "detail", condition.Message)
+		logger.Info("Storage API condition lasts", "reason", condition.Reason, "detail", condition.Message)
 	}
 	current, last := s.audit.passes()
 	if !last.Begun.IsZero() {
@@ -79,12 +78,4 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	if !current.Begun.IsZero() {
 		current.log(logger, "Present resync of the volumes")
 	}
-}
-
-// age is how long ago something was, to the tenth of a second.
-func age(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return time.Since(t).Round(100*time.Millisecond).String() + " ago"
 }

@@ -89,8 +89,8 @@ func TestNewTakesAnEndpointOrSaysWhatIsWrongWithIt(t *testing.T) {
 			switch {
 			case test.wrong == "" && err != nil:
 				t.Error(err)
-			case test.wrong == "" && s.client.conn.current.Load().Target() != test.target:
-				t.Errorf("target is %q, want %q", s.client.conn.current.Load().Target(), test.target)
+			case test.wrong == "" && s.client.conn.get().Target() != test.target:
+				t.Errorf("target is %q, want %q", s.client.conn.get().Target(), test.target)
 			case test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)):
 				t.Errorf("error is %v, want one with %q", err, test.wrong)
 			}

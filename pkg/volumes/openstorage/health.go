@@ -182,3 +182,39 @@ func (h *health) observeAccess(c *accessCheck) {
 		}
 	}
 }
+
+const (
+	// With visibleFew volumes or more, it is a condition when less than visiblePercent
+	// of them are shown. Of a few, some may be PVs that were left behind.
+	visibleFew     = 50
+	visiblePercent = 90
+)
+
+// accessCheck compares the volumes of Kubernetes with those that storage shows.
+type accessCheck struct {
+	followed  int // that Kubernetes has
+	checkable int // whose id is known, among these
+	visible   int // that storage shows, among these
+	shown     int // that storage shows at all
+}
+
+// condition returns what is wrong, and an empty reason if nothing is.
+func (c *accessCheck) condition(endpoint string) (reason, message string) {
+	switch {
+	case c.checkable == 0:
+		return "", ""
+	case c.shown == 0:
+		return ReasonTokenBlind, fmt.Sprintf("%s shows no volume at all, but Kubernetes has %d PersistentVolumes of it: "+
+			"give the scheduler's token the role system.view and the group *. The last known replicas are used.", endpoint, c.followed)
+	case c.visible == 0:
+		return ReasonForeignCluster, fmt.Sprintf("%s shows %d volumes, but none of the %d PersistentVolumes that Kubernetes has of it: "+
+			"check that the endpoint belongs to this cluster, and that the scheduler's token has the group *. The last known replicas are used.",
+			endpoint, c.shown, c.followed)
+	case c.checkable >= visibleFew && 100*c.visible < visiblePercent*c.checkable:
+		return ReasonShowsTooFew, fmt.Sprintf("%s shows only %d of %d PersistentVolumes that Kubernetes has of it: "+
+			"check that the scheduler's token has the group *, and look for PersistentVolumes whose volume is gone. "+
+			"The last known replicas of the others are used.", endpoint, c.visible, c.checkable)
+	default:
+		return "", ""
+	}
+}

@@ -3,15 +3,15 @@ package openstorage
 import (
 	"context"
 	"hash/maphash"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
 const (
 	// initialListIdle is how long a watch must be silent to have sent its initial list.
 	initialListIdle = 2 * time.Second
-	// An initial list takes no longer than maxInitialListIdle times initialListIdle, and initialListPerVolume for
-	// each volume more.
+	// An initial list takes no longer than maxInitialListIdle times initialListIdle, and
+	// initialListPerVolume for each volume more.
 	maxInitialListIdle   = 10
 	initialListPerVolume = time.Millisecond
 )
@@ -21,14 +21,13 @@ const (
 // does neither, the time is limited. To take it for over too early costs a few
 // inspects of volumes that would have come with it.
 type initialList struct {
-	messages atomic.Int64
-	// seen has the hashes of the ids so far; nil when the list is over. It belongs
-	// to the goroutine that calls note.
-	seen map[uint64]struct{}
 	seed maphash.Seed
 	// repeated is closed when a volume comes for the second time.
 	repeated chan struct{}
-	over     atomic.Bool
+
+	mu       sync.Mutex
+	messages int
+	seen     map[uint64]struct{} // hashes of the ids so far; nil when the list is over
 }
 
 func newInitialList() *initialList {
@@ -37,21 +36,33 @@ func newInitialList() *initialList {
 
 // note takes the id of the volume of one message.
 func (l *initialList) note(id string) {
-	l.messages.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages++
 	if l.seen == nil || id == "" {
 		return
 	}
 	hash := maphash.String(l.seed, id)
-	_, again := l.seen[hash]
-	switch {
-	case again:
+	if _, again := l.seen[hash]; again {
 		close(l.repeated)
 		l.seen = nil
-	case l.over.Load():
-		l.seen = nil
-	default:
-		l.seen[hash] = struct{}{}
+		return
 	}
+	l.seen[hash] = struct{}{}
+}
+
+// count returns how many messages there were.
+func (l *initialList) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.messages
+}
+
+// end forgets what has been sent.
+func (l *initialList) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = nil
 }
 
 // wait returns when the list is over. It returns false if ctx ends before.
@@ -60,19 +71,19 @@ func (l *initialList) wait(ctx context.Context, idle time.Duration, volumes int)
 	defer limit.Stop()
 	tick := time.NewTicker(idle)
 	defer tick.Stop()
-	for before := int64(0); ; {
+	for before := 0; ; {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
-			if now := l.messages.Load(); now != before {
+			if now := l.count(); now != before {
 				before = now
 				continue
 			}
 		case <-l.repeated:
 		case <-limit.C:
 		}
-		l.over.Store(true)
+		l.end()
 		return true
 	}
 }

@@ -51,7 +51,7 @@ func (s *Source) unclaimedLoop(ctx context.Context) {
 	}
 }
 
-// enqueue has a volume inspected.
+// enqueue queues a volume to be inspected.
 func (s *Source) enqueue(handle string, p priority) {
 	if !s.claimed(handle) {
 		p = unclaimed
@@ -79,8 +79,8 @@ func (s *Source) inspect(ctx context.Context, handle string, p priority) {
 	logger := klog.FromContext(ctx)
 	switch k := s.health.observe(err); {
 	case k == answered:
-		verdict, err := inspection.Found(&o)
-		s.audit.note(handle, p, verdict, s.watching.Load())
+		result, err := inspection.Found(&o)
+		s.audit.note(handle, p, result, s.watchIs(watchOpen))
 		if err != nil {
 			logger.V(4).Info("Storage answered nothing of use about a volume", "volume", handle, "reason", err)
 			s.audit.lacks(handle, p, absent)

@@ -74,15 +74,15 @@ func (u unasked) Inspect(_ context.Context, request *api.SdkVolumeInspectRequest
 	return nil, status.Error(codes.Unavailable, "not expected")
 }
 
-func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
+func TestWhatIsLearnedMeanwhileIsNotInspected(t *testing.T) {
 	s, index := bare(unasked{t: t})
 	index.Request("1")
 
-	s.listing.Store(true)
+	s.setWatch(watchListing)
 	if s.queueUnverified() || s.queue.len() != 0 {
 		t.Errorf("%d volumes are queued while an initial list comes in", s.queue.len())
 	}
-	s.listing.Store(false)
+	s.setWatch(watchOpen)
 	if !s.queueUnverified() || s.queue.len() != 1 {
 		t.Errorf("%d volumes are queued after it, want the unknown one", s.queue.len())
 	}
@@ -91,11 +91,11 @@ func TestWhatIsSettledMeanwhileIsNotInspected(t *testing.T) {
 	s.inspect(t.Context(), handle, l)
 }
 
-func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
+func TestAuditCountsWhatWasClean(t *testing.T) {
 	tests := []struct {
 		name              string
 		priority          priority
-		verdict           volumes.Verdict
+		result            volumes.Result
 		watching          bool
 		audited, diverged int
 	}{
@@ -110,7 +110,7 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var a audit
 			a.begin(1)
-			a.note("1", test.priority, test.verdict, test.watching)
+			a.note("1", test.priority, test.result, test.watching)
 			current, _ := a.passes()
 			if current.Audited != test.audited || current.Diverged != test.diverged || len(current.Examples) != test.diverged {
 				t.Errorf("pass is %+v", current)
@@ -119,7 +119,7 @@ func TestAuditCountsWhatNothingCastDoubtOn(t *testing.T) {
 	}
 }
 
-func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
+func TestConditionIsLoggedOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	var log lockedBuffer
 	p := newConditions()
 	p.logTo(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
@@ -127,7 +127,8 @@ func TestProblemIsToldOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	p.set(ReasonNoNodes, "still no nodes")
 	p.clear(ReasonNoNodes)
 	p.clear(ReasonNoNodes)
-	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "cleared") {
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), `"Storage API condition raised"`) ||
+		!strings.Contains(log.String(), `"Storage API condition cleared"`) {
 		t.Errorf("log is\n%s\nwant one line for the beginning and one for the end", log.String())
 	}
 }

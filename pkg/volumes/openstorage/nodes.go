@@ -37,7 +37,7 @@ func (s *Source) pollNodes(ctx context.Context) {
 	s.health.observeNodeCount(len(list))
 }
 
-// publish brings the metrics up to date.
+// publish updates the metrics.
 func (s *Source) publish() {
 	summary := s.summarize(0)
 	for freshness := range volumes.NumFreshness {

@@ -18,6 +18,7 @@ const (
 	routine                    // resync
 	unclaimed                  // no PV names it
 	priorities
+	none = priorities
 )
 
 const (
@@ -37,13 +38,15 @@ const (
 
 // queue holds the handles to be inspected, each once: the most urgent first, and
 // the oldest of those. A handle that is added while it is being inspected comes
-// again afterwards; it is never inspected twice at a time.
+// again afterwards; it is never inspected twice at a time. Whether anything made the
+// volume dirty meanwhile is not the queue's to know: the index does.
 type queue struct {
 	// followed tells whether a handle is worth to be kept.
 	followed func(handle string) bool
 
 	mu sync.Mutex
-	// work wakes the workers, and idle those that wait until there is nothing else.
+	// work is signalled for the workers, and idle for those that wait until there is
+	// nothing else.
 	work, idle sync.Cond
 	closed     bool
 	tasks      map[string]*task // handle -> task, waiting or under way
@@ -56,12 +59,13 @@ type queue struct {
 }
 
 type task struct {
+	// waiting is false while the handle is under way.
+	waiting bool
+	// priority is the most urgent one with which the handle has been added since it was
+	// handed out last; none if it has not.
 	priority priority
-	waiting  bool
 	// taken is the priority with which a handle that is under way was handed out.
 	taken priority
-	// again says that the handle was added while it was under way.
-	again bool
 }
 
 func newQueue(followed func(handle string) bool) *queue {
@@ -87,17 +91,14 @@ func (q *queue) add(handle string, p priority) {
 			return
 		}
 		q.waiting[t.priority]--
-	case t.again:
-		t.priority = min(t.priority, p)
-		return
 	default:
-		t.again, t.priority = true, p
+		t.priority = min(t.priority, p)
 		return
 	}
 	q.push(handle, t, p)
 }
 
-// push has a task wait. The caller holds the lock, as for all that follows.
+// push puts a task into the order. The caller holds the lock, as for all that follows.
 func (q *queue) push(handle string, t *task, p priority) {
 	t.priority, t.waiting = p, true
 	q.waiting[p]++
@@ -106,10 +107,10 @@ func (q *queue) push(handle string, t *task, p priority) {
 		q.compactUnclaimed()
 	}
 	metrics.InspectQueue.Set(float64(q.length()))
-	q.wake()
+	q.signal()
 }
 
-func (q *queue) wake() {
+func (q *queue) signal() {
 	q.work.Signal()
 	if q.waiting[unclaimed] > 0 {
 		q.idle.Signal()
@@ -178,11 +179,11 @@ func (q *queue) await(cond *sync.Cond, choose func() (string, priority, bool)) (
 		cond.Wait()
 	}
 	t := q.tasks[handle]
-	t.waiting, t.taken = false, p
+	t.waiting, t.taken, t.priority = false, p, none
 	q.underWay[p]++
 	q.waiting[p]--
 	metrics.InspectQueue.Set(float64(q.length()))
-	q.wake() // what no PV names may have waited for this one
+	q.signal() // what no PV names may have waited for this one
 	return handle, p, true
 }
 
@@ -221,13 +222,12 @@ func (q *queue) done(handle string) {
 	defer q.mu.Unlock()
 	t := q.tasks[handle]
 	q.underWay[t.taken]--
-	if t.again {
-		t.again = false
+	if t.priority != none {
 		q.push(handle, t, t.priority)
 		return
 	}
 	delete(q.tasks, handle)
-	q.wake() // there may be room for its priority now
+	q.signal() // there may be room for its priority now
 }
 
 func (q *queue) len() int {

@@ -3,6 +3,7 @@ package openstorage
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -103,7 +104,7 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 		}
 		const ordinary = inspectWorkers - spareWorkers
 		for _, step := range []struct {
-			crowd priority
+			added priority
 			want  [priorities]int64
 		}{
 			{failing, [priorities]int64{failing: failingWorkers}},
@@ -112,7 +113,7 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 			{requested, [priorities]int64{requested: spareWorkers, failing: failingWorkers, routine: ordinary - failingWorkers}},
 		} {
 			for i := range 2 * inspectWorkers {
-				q.add(fmt.Sprint(step.crowd, "-", i), step.crowd)
+				q.add(fmt.Sprint(step.added, "-", i), step.added)
 			}
 			synctest.Wait()
 			var got [priorities]int64
@@ -120,7 +121,7 @@ func TestQueueKeepsWorkersForWhatIsMoreUrgent(t *testing.T) {
 				got[l] = working[l].Load()
 			}
 			if diff := cmp.Diff(step.want, got); diff != "" {
-				t.Errorf("with many of priority %d, workers differ (-want +got):\n%s", step.crowd, diff)
+				t.Errorf("with many of priority %d, workers differ (-want +got):\n%s", step.added, diff)
 			}
 		}
 		close(finish)
@@ -165,11 +166,11 @@ func TestQueueWaitsAndCloses(t *testing.T) {
 	})
 }
 
-func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
+func TestBreakerHoldsBackLongerEachTimeAndLetsThroughAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, start := newBreaker(), time.Now()
+		b, start := newBreaker(), time.Now()
 		passes := func() time.Duration {
-			if err := g.wait(t.Context()); err != nil {
+			if err := b.wait(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			defer func() { start = time.Now() }()
@@ -179,34 +180,72 @@ func TestGateClosesLongerEachTimeAndOpensAtOnce(t *testing.T) {
 			t.Errorf("a new breaker held back for %v", d)
 		}
 		for _, want := range []time.Duration{firstPause, 2 * firstPause, 4 * firstPause, 8 * firstPause, lastPause, lastPause} {
-			g.trip()
-			g.trip() // of a call that was on its way, too
+			b.trip()
+			b.trip() // of a call that was on its way, too
 			if d := passes(); d != want {
-				t.Errorf("closed for %v, want %v", d, want)
+				t.Errorf("held back for %v, want %v", d, want)
 			}
 		}
-		g.trip()
+		b.trip()
 		go func() {
 			time.Sleep(time.Millisecond)
-			if !g.reset() {
-				t.Error("no trouble is told of")
+			if !b.reset() {
+				t.Error("nothing is told of")
 			}
 		}()
 		if d := passes(); d != time.Millisecond {
-			t.Errorf("closed for %v after an answer came", d)
+			t.Errorf("held back for %v after an answer came", d)
 		}
-		if g.reset() {
-			t.Error("trouble is told of that is over")
+		if b.reset() {
+			t.Error("a failure is told of that is over")
 		}
-		g.trip()
+		b.trip()
 		if d := passes(); d != firstPause {
-			t.Errorf("closed for %v after trouble that was over, want %v", d, firstPause)
+			t.Errorf("held back for %v after failures that were over, want %v", d, firstPause)
 		}
-		g.trip()
+		b.trip()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := g.wait(ctx); err == nil {
+		if err := b.wait(ctx); err == nil {
 			t.Error("nobody may pass when all is over")
 		}
 	})
+}
+
+func TestBreakerLetsAllThroughThatWait(t *testing.T) {
+	const workers = 3
+	tests := []struct {
+		name   string
+		end    func(b *breaker, cancel context.CancelFunc)
+		after  time.Duration // from the trip
+		passes bool
+	}{
+		{"when its pause is over", func(*breaker, context.CancelFunc) {}, firstPause, true},
+		{"when something is answered", func(b *breaker, _ context.CancelFunc) { b.reset() }, time.Millisecond, true},
+		{"when all is over, with an error", func(_ *breaker, cancel context.CancelFunc) { cancel() }, time.Millisecond, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				b, start := newBreaker(), time.Now()
+				b.trip()
+				var waiting sync.WaitGroup
+				for range workers {
+					waiting.Go(func() {
+						if err := b.wait(ctx); (err == nil) != test.passes {
+							t.Errorf("a worker passes with %v", err)
+						}
+						if d := time.Since(start); d != test.after {
+							t.Errorf("a worker passes after %v, want %v", d, test.after)
+						}
+					})
+				}
+				time.Sleep(time.Millisecond)
+				test.end(b, cancel)
+				waiting.Wait()
+			})
+		})
+	}
 }

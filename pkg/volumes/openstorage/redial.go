@@ -2,7 +2,7 @@ package openstorage
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/libopenstorage/openstorage/api"
@@ -20,7 +20,9 @@ const patience = time.Minute
 type connection struct {
 	open     func() (*grpc.ClientConn, error)
 	patience time.Duration
-	current  atomic.Pointer[grpc.ClientConn]
+
+	mu      sync.Mutex
+	current *grpc.ClientConn
 
 	// failingSince is zero while the server does well. It belongs to the node poll.
 	failingSince time.Time
@@ -31,29 +33,34 @@ func newConnection(open func() (*grpc.ClientConn, error)) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{open: open, patience: patience}
-	c.current.Store(conn)
-	return c, nil
+	return &connection{open: open, patience: patience, current: conn}, nil
+}
+
+// get returns the connection of the moment.
+func (c *connection) get() *grpc.ClientConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current
 }
 
 // Invoke implements grpc.ClientConnInterface.
 func (c *connection) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
-	return c.current.Load().Invoke(ctx, method, request, reply, options...)
+	return c.get().Invoke(ctx, method, request, reply, options...)
 }
 
 // NewStream implements grpc.ClientConnInterface.
 func (c *connection) NewStream(ctx context.Context, stream *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	return c.current.Load().NewStream(ctx, stream, method, options...)
+	return c.get().NewStream(ctx, stream, method, options...)
 }
 
 // Close ends the connection and what goes over it.
-func (c *connection) Close() error { return c.current.Load().Close() }
+func (c *connection) Close() error { return c.get().Close() }
 
 // outworn reports whether the server has failed for too long, by the outcome of
 // one more node poll. A refused token is not the server's fault, and where there is
 // no connection gRPC is looking for one already.
 func (c *connection) outworn(k kind) bool {
-	if k == answered || k == refused || c.current.Load().GetState() != connectivity.Ready {
+	if k == answered || k == refused || c.get().GetState() != connectivity.Ready {
 		c.failingSince = time.Time{}
 		return false
 	}
@@ -67,7 +74,11 @@ func (c *connection) outworn(k kind) bool {
 // the server had gone, and are repeated as ever.
 func (c *connection) replace(conn *grpc.ClientConn) error {
 	c.failingSince = time.Time{}
-	return c.current.Swap(conn).Close()
+	c.mu.Lock()
+	old := c.current
+	c.current = conn
+	c.mu.Unlock()
+	return old.Close()
 }
 
 // listNodes asks for the node list. When the server has failed to give one for too

@@ -170,6 +170,6 @@ func TestNoOtherServerIsTriedForWhatIsNotItsFault(t *testing.T) {
 	conn.patience = time.Hour
 	conn.outworn(failed)
 	if conn.outworn(failed) {
-		t.Error("another server is tried after a moment of trouble")
+		t.Error("another server is tried after a moment of failure")
 	}
 }

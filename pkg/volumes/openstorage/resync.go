@@ -15,7 +15,7 @@ import (
 const pollFactor = 5
 
 func (s *Source) resyncInterval() time.Duration {
-	if s.watching.Load() {
+	if s.watchIs(watchOpen) {
 		return s.config.ResyncInterval
 	}
 	return s.config.ResyncInterval / pollFactor
@@ -83,10 +83,10 @@ func (s *Source) verifyLoop(ctx context.Context) {
 	}
 }
 
-// queueUnverified does nothing and returns false while an initial list comes in: at
-// its end, what it has left is looked for.
+// queueUnverified does nothing and returns false while an initial list comes in: its
+// end fires verify again, for what the list has left.
 func (s *Source) queueUnverified() bool {
-	if s.listing.Load() {
+	if s.watchIs(watchListing) {
 		return false
 	}
 	handles := s.index.Handles(volumes.NeedsInspect)

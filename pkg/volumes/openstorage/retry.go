@@ -21,24 +21,24 @@ const (
 	retryGap = 4 * time.Millisecond
 )
 
-// retries has the volumes asked for again whose inspect brought nothing.
+// retries re-queues volumes whose inspect failed or found nothing.
 //
-// What storage does not have is asked for a few times, if somebody waits for it.
-// What storage fails to tell is dirty, and asked for until there is an answer:
-// with the priority failing, where it does not stand in the way of others.
+// A volume that storage does not have is inspected a few times more, if somebody waits
+// for it. One that storage fails to describe is dirty, and inspected until there is an
+// answer: with the priority failing, where it does not stand in the way of others.
 type retries struct {
 	queue *queue
 	// first and last are firstRetry and lastRetry, but for tests.
 	first, last time.Duration
 
 	mu      sync.Mutex
-	tried   map[string]*tried // handle -> what came of it so far
+	tried   map[string]*tried // handle -> its failures so far
 	failing int               // how many of them fail
 }
 
-// tried is a handle whose last inspect brought nothing.
+// tried is a handle whose last inspect failed or found nothing.
 type tried struct {
-	priority priority // the most urgent one on which it was asked for
+	priority priority // the most urgent one with which it was queued
 	tries    int
 	failing  bool
 	timer    *time.Timer // adds it to the queue
@@ -48,7 +48,7 @@ func newRetries(q *queue) *retries {
 	return &retries{queue: q, first: firstRetry, last: lastRetry, tried: map[string]*tried{}}
 }
 
-// failed has a handle asked for again that storage failed to describe.
+// failed re-queues a handle that storage failed to describe.
 func (r *retries) failed(handle string, p priority) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,8 +66,8 @@ func (r *retries) failed(handle string, p priority) {
 	r.later(handle, t, again, longest)
 }
 
-// missed has a handle asked for again that storage does not have, unless nobody
-// waits for it or it has been asked for often enough.
+// missed re-queues a handle that storage does not have, unless nobody waits for it or it
+// has been inspected often enough.
 func (r *retries) missed(handle string, p priority) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,8 +92,8 @@ func (r *retries) over(handle string) {
 	r.end(handle)
 }
 
-// admit returns the priority with which a handle is to be inspected that is asked for
-// with priority p.
+// admit returns the priority with which to queue a handle for which somebody asks with
+// priority p.
 func (r *retries) admit(handle string, p priority) priority {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,7 +108,7 @@ func (r *retries) admit(handle string, p priority) priority {
 	return failing
 }
 
-// pending reports whether a handle fails, and is asked for again anyway.
+// pending reports whether a handle fails, and will be queued again anyway.
 func (r *retries) pending(handle string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -87,7 +87,7 @@ func TestMissedVolumeIsAskedForAFewTimesIfSomebodyWaits(t *testing.T) {
 			r.failed("1", routine)
 			r.missed("1", failing)
 		}, nil},
-		{"a volume that a pod came to want while it failed", func(r *retries) {
+		{"a volume that a pod came to request while it failed", func(r *retries) {
 			r.failed("1", routine)
 			r.admit("1", requested)
 			r.missed("1", failing)
@@ -123,7 +123,7 @@ func TestFailingVolumeStaysBackUntilItIsAnswered(t *testing.T) {
 		admitted := func(want priority, when string) {
 			t.Helper()
 			if got := r.admit("1", requested); got != want {
-				t.Errorf("%s a wanted volume is admitted on level %d, want %d", when, got, want)
+				t.Errorf("%s a requested volume is admitted on level %d, want %d", when, got, want)
 			}
 		}
 		admitted(requested, "at first")

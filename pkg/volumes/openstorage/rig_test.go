@@ -236,7 +236,7 @@ func (r *rig) eventuallyProblem(reason string, active bool) {
 
 func (r *rig) watching() {
 	r.t.Helper()
-	r.eventually("the watch is open", r.source.watching.Load)
+	r.eventually("the watch is open", func() bool { return r.source.watchIs(watchOpen) })
 }
 
 type lockedBuffer struct {

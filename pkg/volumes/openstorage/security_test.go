@@ -121,16 +121,16 @@ func TestServerMustProveWhoItIs(t *testing.T) {
 	tests := []struct {
 		name   string
 		server *tls.Config
-		client TLS
+		client TLSOptions
 		ok     bool
 	}{
-		{"a certificate of the given authority for the endpoint", ca.server("127.0.0.1"), TLS{Enabled: true, CAFile: ca.file()}, true},
-		{"a certificate for the given server name", ca.server("portworx-api"), TLS{Enabled: true, CAFile: ca.file(), ServerName: "portworx-api"}, true},
-		{"a certificate for another name", ca.server("portworx-api"), TLS{Enabled: true, CAFile: ca.file()}, false},
-		{"a certificate of an authority nobody knows", ca.server("127.0.0.1"), TLS{Enabled: true}, false},
-		{"a certificate of another authority", ca.server("127.0.0.1"), TLS{Enabled: true, CAFile: newAuthority(t).file()}, false},
-		{"no TLS at the server", nil, TLS{Enabled: true, CAFile: ca.file()}, false},
-		{"no TLS at the client", ca.server("127.0.0.1"), TLS{}, false},
+		{"a certificate of the given authority for the endpoint", ca.server("127.0.0.1"), TLSOptions{Enabled: true, CAFile: ca.file()}, true},
+		{"a certificate for the given server name", ca.server("portworx-api"), TLSOptions{Enabled: true, CAFile: ca.file(), ServerName: "portworx-api"}, true},
+		{"a certificate for another name", ca.server("portworx-api"), TLSOptions{Enabled: true, CAFile: ca.file()}, false},
+		{"a certificate of an authority nobody knows", ca.server("127.0.0.1"), TLSOptions{Enabled: true}, false},
+		{"a certificate of another authority", ca.server("127.0.0.1"), TLSOptions{Enabled: true, CAFile: newAuthority(t).file()}, false},
+		{"no TLS at the server", nil, TLSOptions{Enabled: true, CAFile: ca.file()}, false},
+		{"no TLS at the client", ca.server("127.0.0.1"), TLSOptions{}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestServerMustProveWhoItIs(t *testing.T) {
 func TestAuthorityIsReadAgainWhenItIsRotated(t *testing.T) {
 	old, current := newAuthority(t), newAuthority(t)
 	file := old.file()
-	r := start(t, settings{config: Config{TLS: TLS{Enabled: true, CAFile: file}}, server: sim.ServerOptions{TLS: current.server("127.0.0.1")}})
+	r := start(t, settings{config: Config{TLS: TLSOptions{Enabled: true, CAFile: file}}, server: sim.ServerOptions{TLS: current.server("127.0.0.1")}})
 	r.eventuallyProblem(ReasonUnreachable, true)
 	writeFile(t, file, current.pem())
 	r.eventuallyProblem(ReasonUnreachable, false)
@@ -164,7 +164,7 @@ func TestTokenTravelsOverTLSOnly(t *testing.T) {
 	}
 	for _, config := range []Config{
 		{Endpoint: "storage:9020", TokenFile: file, AllowPlaintextToken: true},
-		{Endpoint: "storage:9020", TokenFile: file, TLS: TLS{Enabled: true}},
+		{Endpoint: "storage:9020", TokenFile: file, TLS: TLSOptions{Enabled: true}},
 		{Endpoint: "storage:9020"},
 	} {
 		s, err := New(config, index)
@@ -188,8 +188,8 @@ func TestWrongConfigurationIsNamed(t *testing.T) {
 	writeFile(t, noPEM, "hello")
 	for name, config := range map[string]Config{
 		"no-port":              {Endpoint: "no-port"},
-		"does-not-exist":       {Endpoint: "storage:9020", TLS: TLS{Enabled: true, CAFile: "/does-not-exist"}},
-		"holds no certificate": {Endpoint: "storage:9020", TLS: TLS{Enabled: true, CAFile: noPEM}},
+		"does-not-exist":       {Endpoint: "storage:9020", TLS: TLSOptions{Enabled: true, CAFile: "/does-not-exist"}},
+		"holds no certificate": {Endpoint: "storage:9020", TLS: TLSOptions{Enabled: true, CAFile: noPEM}},
 	} {
 		if _, err := New(config, volumes.NewIndex(volumes.Options{})); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error is %v, want one with %q", err, name)
@@ -214,7 +214,7 @@ func TestTokenIsRotated(t *testing.T) {
 			ca := newAuthority(t)
 			file := tokenPath(t, test.before)
 			r := start(t, settings{
-				config: Config{TokenFile: file, TLS: TLS{Enabled: true, CAFile: ca.file()}, ResyncInterval: 200 * time.Millisecond},
+				config: Config{TokenFile: file, TLS: TLSOptions{Enabled: true, CAFile: ca.file()}, ResyncInterval: 200 * time.Millisecond},
 				server: sim.ServerOptions{Tokens: newTokens(), TLS: ca.server("127.0.0.1")},
 				setUp:  withVolume(&id),
 				tune:   func(s *Source) { s.token.maxAge = 10 * time.Millisecond },

@@ -3,7 +3,6 @@ package openstorage
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -34,23 +33,22 @@ type Source struct {
 	// summarize is what the index holds, in numbers.
 	summarize func(examples int) volumes.Summary
 
-	// watching is true while changes come from the watch, and listing while that sends
-	// its initial list.
-	watching, listing atomic.Bool
+	mu    sync.Mutex
+	watch watchState
 
-	// polled is fired by the node poll, whatever came of it, and verified when the
-	// volumes of the start have been asked for.
+	// The node poll fires polled, whether it fails or not. The verify loop fires verified
+	// when it has queued what the start left unknown.
 	polled, verified trigger
-	// verify has the volumes looked for that need an inspect, checkAccess the token
-	// checked, and reopen the watch opened anew.
+	// verify queues the volumes that need an inspect, checkAccess runs an access check,
+	// and reopen replaces the watch.
 	verify, checkAccess, reopen trigger
 }
 
 // timing is what tests want shorter.
 type timing struct{ initialListIdle, accessCheckGap time.Duration }
 
-// trigger has one goroutine look at something. It may be fired any number of times
-// before that does, and then has it look once.
+// trigger starts one round of a loop. Fired any number of times before the loop is
+// ready, it starts one round.
 type trigger chan struct{}
 
 func newTrigger() trigger { return make(trigger, 1) }
@@ -149,11 +147,25 @@ func (s *Source) Run(ctx context.Context) {
 	s.token.rest()
 }
 
+// setWatch notes the state of the watch.
+func (s *Source) setWatch(state watchState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch = state
+}
+
+// watchIs reports whether the watch is in a state.
+func (s *Source) watchIs(state watchState) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watch == state
+}
+
 // Conditions returns what is wrong with the storage API at the moment.
 func (s *Source) Conditions() []Condition { return s.health.list() }
 
-// rightsGained has what a token without rights did not show asked for, and a new watch
-// opened: a stream shows for ever what its token was allowed to see when it was opened.
+// rightsGained queues what a token without rights did not show, and replaces the watch:
+// a stream shows for ever what its token was allowed to see when it was opened.
 func (s *Source) rightsGained() {
 	s.verify.fire()
 	s.checkAccess.fire()

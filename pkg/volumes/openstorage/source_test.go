@@ -312,7 +312,7 @@ func TestWatchIsNotOpenedAgainBeforeTheBackoff(t *testing.T) {
 	r := start(t, settings{config: Config{WatchBackoff: time.Hour}})
 	r.watching()
 	r.server.CutWatches()
-	r.eventually("the end of the watch is noticed", func() bool { return !r.source.watching.Load() })
+	r.eventually("the end of the watch is noticed", func() bool { return !r.source.watchIs(watchOpen) })
 	r.eventually("the next attempt is an hour away", func() bool { return r.logged("nextAttemptIn=\"59m") || r.logged("nextAttemptIn=\"1h") })
 	if n := r.server.Calls(false)["Watch.Watch"]; n != 1 {
 		t.Errorf("%d watches were opened", n)

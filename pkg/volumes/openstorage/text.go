@@ -16,10 +16,10 @@ import (
 // textCodec is the codec of gRPC, but for text that is not UTF-8. Protocol buffers
 // turn down the whole message that has some: one label would end the watch, or the
 // list of all nodes, for good. Such text is escaped, so that names that differ still
-// do, and told of.
+// do, and reported.
 type textCodec struct {
 	encoding.CodecV2
-	// invalid is told the field and the text as it is taken.
+	// invalid gets the field and the text as it is taken.
 	invalid func(where, text string)
 }
 

@@ -33,7 +33,7 @@ var tokenShape = regexp.MustCompile(`eyJ[\w-]{8,}(\.[\w-]*)*`)
 type tokenFile struct {
 	path      string
 	plaintext bool // may be sent without TLS
-	// observe is told what came of each attempt to read the file, nil for success.
+	// observe gets the outcome of each attempt to read the file, nil for success.
 	observe func(error)
 	maxAge  time.Duration
 

@@ -39,11 +39,11 @@ func TestTokenFileThatHangsStopsNoCalls(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	path := tokenPath(t, "first.token")
 	var mu sync.Mutex
-	var troubles []error
+	var outcomes []error
 	token := &tokenFile{path: path, observe: func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		troubles = append(troubles, err)
+		outcomes = append(outcomes, err)
 	}, maxAge: time.Hour}
 	get := func() (string, error) {
 		metadata, err := token.GetRequestMetadata(t.Context())
@@ -72,7 +72,7 @@ func TestTokenFileThatHangsStopsNoCalls(t *testing.T) {
 		t.Errorf("calls took %v while the file hangs", took)
 	}
 	mu.Lock()
-	if last := troubles[len(troubles)-1]; last == nil || !strings.Contains(last.Error(), "hangs") {
+	if last := outcomes[len(outcomes)-1]; last == nil || !strings.Contains(last.Error(), "hangs") {
 		t.Errorf("told is %v, want that the file hangs", last)
 	}
 	mu.Unlock()
@@ -124,7 +124,7 @@ func TestProcessEndsWhileTheTokenFileHangs(t *testing.T) {
 func TestAuthorityThatHangsFailsInTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.crt")
 	hangingFile(t, path)
-	if _, err := tlsConfigOf(t.Context(), &TLS{Enabled: true, CAFile: path}); err == nil || !strings.Contains(err.Error(), "hangs") {
+	if _, err := tlsConfigOf(t.Context(), &TLSOptions{Enabled: true, CAFile: path}); err == nil || !strings.Contains(err.Error(), "hangs") {
 		t.Errorf("error is %v, want that the file hangs", err)
 	}
 }

@@ -20,6 +20,15 @@ const (
 	outcomeDirty     = "dirty"
 )
 
+// watchState is how far the watch has come.
+type watchState uint8
+
+const (
+	watchClosed  watchState = iota
+	watchListing            // sends its initial list
+	watchOpen               // sends changes
+)
+
 // watchLoop keeps one watch open.
 func (s *Source) watchLoop(ctx context.Context) {
 	if !s.waitForIndex(ctx) {
@@ -28,7 +37,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 	history := watchHistory{backoff: s.config.WatchBackoff, resync: s.config.ResyncInterval}
 	for ctx.Err() == nil {
 		attempt := time.Now()
-		end, err := s.watch(ctx)
+		end, err := s.follow(ctx)
 		err = s.token.redact(err)
 		if ctx.Err() != nil {
 			return
@@ -39,7 +48,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 			s.health.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
 				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
 		}
-		// Whatever the initial list would have brought has to be asked for.
+		// What the initial list would have shown needs an inspect.
 		s.verify.fire()
 		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", end.opened,
 			"toOpenAnew", end.reopen, "nextAttemptIn", time.Until(attempt.Add(pause)))
@@ -64,8 +73,8 @@ func (s *Source) pauseWatch(ctx context.Context, until time.Time) (reopen bool) 
 	return false
 }
 
-// watch opens the stream and follows it to its end.
-func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
+// follow opens the stream and follows it to its end.
+func (s *Source) follow(ctx context.Context) (end watchEnd, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	attempt := time.Now()
 	select {
@@ -77,8 +86,7 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	defer func() {
 		cancel()
 		companions.Wait()
-		s.listing.Store(false)
-		s.watching.Store(false)
+		s.setWatch(watchClosed)
 		metrics.StorageWatchOpen.Set(0)
 		end = watchEnd{kind: kindOf(err), opened: opened, lasted: time.Since(attempt),
 			reopen: reopen, outage: s.health.has(ReasonUnreachable)}
@@ -90,7 +98,7 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 	if err != nil {
 		return end, err
 	}
-	s.listing.Store(true)
+	s.setWatch(watchListing)
 	initial := newInitialList()
 	companions.Go(func() { opened = s.awaitInitialList(ctx, initial, attempt) })
 	companions.Go(func() {
@@ -113,17 +121,16 @@ func (s *Source) watch(ctx context.Context) (end watchEnd, err error) {
 }
 
 // awaitInitialList waits for the end of the initial list, and takes the watch for
-// open then; and for a good one when it has lasted. It returns false if the stream ends before it
-// is open.
+// open then; and for a good one when it has lasted. It returns false if the stream ends
+// before it is open.
 func (s *Source) awaitInitialList(ctx context.Context, initial *initialList, attempt time.Time) bool {
 	followed := s.index.Handles(volumes.Claimed)
 	if !initial.wait(ctx, s.timing.initialListIdle, followed.Len()) {
 		return false
 	}
-	s.listing.Store(false)
-	s.watching.Store(true)
+	s.setWatch(watchOpen)
 	metrics.StorageWatchOpen.Set(1)
-	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", initial.messages.Load())
+	klog.FromContext(ctx).V(2).Info("Watch of the storage API is open", "volumesSent", initial.count())
 	s.verify.fire()
 	if sleep(ctx, time.Until(attempt.Add(provenAfter*s.config.WatchBackoff))) {
 		s.health.clear(ReasonNoWatch)

@@ -41,7 +41,7 @@ func (h *watchHistory) note(end watchEnd) (pause time.Duration, persistent bool)
 		h.failures = 0
 		return end.lasted + jitter(h.backoff/10), false
 	case end.outage && !end.opened:
-		// Nothing that the watch could do, and told of already.
+		// The watch can do nothing about it, and the outage is a condition already.
 		return jitter(h.backoff), false
 	}
 	h.failures++

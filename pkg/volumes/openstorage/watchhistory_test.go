@@ -9,9 +9,9 @@ func TestWatchIsOpenedAgain(t *testing.T) {
 	const backoff, resync = 30 * time.Second, 15 * time.Minute
 	const short, long = backoff, provenAfter * backoff
 	type attempt struct {
-		end     watchEnd
-		pause   time.Duration // from the attempt to the next; up to a fifth more
-		trouble bool
+		end   watchEnd
+		pause time.Duration // from the attempt to the next; up to a fifth more
+		told  bool
 	}
 	cut := func(lasted time.Duration) watchEnd {
 		return watchEnd{kind: unreachable, opened: true, lasted: lasted}
@@ -47,9 +47,9 @@ func TestWatchIsOpenedAgain(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := watchHistory{backoff: backoff, resync: resync}
 			for i, a := range test.attempts {
-				pause, trouble := h.note(a.end)
-				if !about(pause, a.pause) || trouble != a.trouble {
-					t.Errorf("after attempt %d the next is after %v, told %v; want %v, %v", i+1, pause, trouble, a.pause, a.trouble)
+				pause, told := h.note(a.end)
+				if !about(pause, a.pause) || told != a.told {
+					t.Errorf("after attempt %d the next is after %v, told %v; want %v, %v", i+1, pause, told, a.pause, a.told)
 				}
 			}
 		})

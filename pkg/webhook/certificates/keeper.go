@@ -46,7 +46,7 @@ type Keeper struct {
 	secret        types.NamespacedName
 	configuration string
 	service       types.NamespacedName
-	policy        Policy
+	requirements  Requirements
 
 	served atomic.Pointer[tls.Certificate]
 	// failure is why the last pass failed; it holds nil if it did not.
@@ -80,18 +80,18 @@ type Target struct {
 }
 
 // NewKeeper returns a keeper that does nothing before Start. The names of the
-// policy may be left empty: those of the service are taken.
-func NewKeeper(client kubernetes.Interface, target Target, policy Policy) *Keeper {
-	if len(policy.Names) == 0 {
+// requirements may be left empty: those of the service are taken.
+func NewKeeper(client kubernetes.Interface, target Target, requirements Requirements) *Keeper {
+	if len(requirements.Names) == 0 {
 		host := target.Service.Name + "." + target.Service.Namespace + ".svc"
-		policy.Names = []string{host, host + ".cluster.local"}
+		requirements.Names = []string{host, host + ".cluster.local"}
 	}
 	only := func(name string) func(*metav1.ListOptions) {
 		selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 		return func(options *metav1.ListOptions) { options.FieldSelector = selector }
 	}
 	return &Keeper{
-		client: client, policy: policy,
+		client: client, requirements: requirements,
 		secret: target.Secret, configuration: target.Configuration, service: target.Service,
 		secrets: coreinformers.NewFilteredSecretInformer(client, target.Secret.Namespace, 0,
 			cache.Indexers{}, only(target.Secret.Name)),
@@ -133,7 +133,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		return nil // the context has ended
 	}
 	for {
-		pause := k.policy.Settle
+		pause := k.requirements.Settle
 		err := k.pass(ctx)
 		k.failure.Store(&err)
 		if err != nil {
@@ -167,7 +167,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 		missing := fmt.Errorf("secret %s is missing; apply the manifests again, which bring it empty: a right to create secrets would be one to create tokens of any account of the namespace", k.secret)
 		return errors.Join(missing, k.carryOn(ctx, base, now))
 	}
-	wanted, err := k.policy.Renew(base, now, k.hasSettled(found, now), lost)
+	wanted, err := k.requirements.Renew(base, now, k.hasSettled(found, now), lost)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 // carryOn makes the best of a secret that cannot be written: what is in it, or is
 // served already, stays served and trusted while it is valid.
 func (k *Keeper) carryOn(ctx context.Context, base Set, now time.Time) error {
-	if k.policy.check(base.Current, now) == nil {
+	if k.requirements.check(base.Current, now) == nil {
 		return nil
 	}
 	if err := k.serve(base); err != nil {
@@ -203,7 +203,7 @@ func (k *Keeper) carryOn(ctx context.Context, base Set, now time.Time) error {
 // spoiled, what is served goes on to be served, because API servers trust it, and
 // lost asks for a successor: whoever empties the secret wants a new key.
 func (k *Keeper) restore(found Set, now time.Time) (base Set, lost bool) {
-	if k.policy.check(found.Current, now) != nil || k.policy.check(k.last.Current, now) == nil {
+	if k.requirements.check(found.Current, now) != nil || k.requirements.check(k.last.Current, now) == nil {
 		return found, false
 	}
 	return Set{Current: k.last.Current, Trust: k.last.Trust}, true
@@ -211,7 +211,7 @@ func (k *Keeper) restore(found Set, now time.Time) (base Set, lost bool) {
 
 // hasSettled reports whether API servers have had time to trust all of the set.
 func (k *Keeper) hasSettled(set Set, now time.Time) bool {
-	return len(set.Trust) > 0 && bytes.Equal(set.Trust, k.published) && now.Sub(k.publishedSince) >= k.policy.Settle
+	return len(set.Trust) > 0 && bytes.Equal(set.Trust, k.published) && now.Sub(k.publishedSince) >= k.requirements.Settle
 }
 
 // serve hands out the current certificate of a set from now on.

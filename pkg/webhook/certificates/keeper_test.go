@@ -33,8 +33,8 @@ var target = Target{
 	Service:       types.NamespacedName{Namespace: "hyperconverge", Name: "webhook"},
 }
 
-// hours is a policy whose whole life fits into a test.
-var hours = Policy{Validity: 3 * time.Hour, Settle: time.Minute}
+// hours has a certificate whose whole life fits into a test.
+var hours = Requirements{Validity: 3 * time.Hour, Settle: time.Minute}
 
 // cluster is an API server that knows resource versions, with the empty secret of
 // the manifests, and a webhook configuration with a webhook of ours and one of
@@ -110,8 +110,8 @@ func (c *cluster) empty(after time.Duration) {
 }
 
 // start runs a replica until the returned function is called.
-func (c *cluster) start(policy Policy) (*Keeper, context.CancelFunc) {
-	keeper := NewKeeper(c.Clientset, target, policy)
+func (c *cluster) start(requirements Requirements) (*Keeper, context.CancelFunc) {
+	keeper := NewKeeper(c.Clientset, target, requirements)
 	ctx, cancel := context.WithCancel(c.ctx)
 	done := make(chan struct{})
 	go func() {

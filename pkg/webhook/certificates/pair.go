@@ -48,8 +48,8 @@ type Set struct {
 	Trust []byte
 }
 
-// Policy says what certificates have to be like.
-type Policy struct {
+// Requirements says what certificates have to be like.
+type Requirements struct {
 	// Names are the DNS names under which API servers call the webhook; there is
 	// at least one.
 	Names []string
@@ -64,7 +64,7 @@ type Policy struct {
 // Renew returns the set as it should be now. Settled says that API servers have
 // trusted the whole of set.Trust for the time of Settle; force asks for a new
 // certificate before the current one is due.
-func (p *Policy) Renew(set Set, now time.Time, settled, force bool) (Set, error) {
+func (p *Requirements) Renew(set Set, now time.Time, settled, force bool) (Set, error) {
 	current, next := p.check(set.Current, now), p.check(set.Next, now)
 	var err error
 	switch {
@@ -96,7 +96,7 @@ func (p Pair) equal(other Pair) bool {
 }
 
 // check returns the pair if it can be served now, nil otherwise.
-func (p *Policy) check(pair Pair, now time.Time) *tls.Certificate {
+func (p *Requirements) check(pair Pair, now time.Time) *tls.Certificate {
 	certificate, err := tls.X509KeyPair(pair.Certificate, pair.Key)
 	if err != nil {
 		return nil
@@ -113,7 +113,7 @@ func (p *Policy) check(pair Pair, now time.Time) *tls.Certificate {
 	return &certificate
 }
 
-func (p *Policy) newPair() (Pair, error) {
+func (p *Requirements) newPair() (Pair, error) {
 	certificate, key, err := certutil.GenerateSelfSignedCertKeyWithOptions(certutil.SelfSignedCertKeyOptions{
 		Host: p.Names[0], AlternateDNS: p.Names[1:], MaxAge: p.Validity + clockSkew,
 	})

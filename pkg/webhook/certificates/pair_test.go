@@ -9,9 +9,9 @@ import (
 
 const day = 24 * time.Hour
 
-var policy = Policy{Names: []string{"webhook.hyperconverge.svc"}, Validity: 90 * day, Settle: time.Minute}
+var requirements = Requirements{Names: []string{"webhook.hyperconverge.svc"}, Validity: 90 * day, Settle: time.Minute}
 
-func mustPair(t *testing.T, p Policy) Pair {
+func mustPair(t *testing.T, p Requirements) Pair {
 	t.Helper()
 	pair, err := p.newPair()
 	if err != nil {
@@ -21,9 +21,9 @@ func mustPair(t *testing.T, p Policy) Pair {
 }
 
 func TestRenew(t *testing.T) {
-	a, b := mustPair(t, policy), mustPair(t, policy)
-	elsewhere := mustPair(t, Policy{Names: []string{"elsewhere.svc"}, Validity: 90 * day})
-	brief := mustPair(t, Policy{Names: policy.Names, Validity: time.Minute})
+	a, b := mustPair(t, requirements), mustPair(t, requirements)
+	elsewhere := mustPair(t, Requirements{Names: []string{"elsewhere.svc"}, Validity: 90 * day})
+	brief := mustPair(t, Requirements{Names: requirements.Names, Validity: time.Minute})
 	now := time.Now()
 	trust := func(pairs ...Pair) []byte {
 		var text []byte
@@ -107,7 +107,7 @@ func TestRenew(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := policy.Renew(test.set, now.Add(test.after), test.settled, test.force)
+			got, err := requirements.Renew(test.set, now.Add(test.after), test.settled, test.force)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestRenew(t *testing.T) {
 						t.Fatal("an old pair stands where a new one is wanted")
 					}
 				}
-				if policy.check(*pair.got, now.Add(test.after)) == nil {
+				if requirements.check(*pair.got, now.Add(test.after)) == nil {
 					t.Fatal("the new pair cannot be served")
 				}
 				*pair.want = *pair.got
@@ -142,7 +142,7 @@ func TestRenew(t *testing.T) {
 					t.Errorf("an older authority is trusted: %t, want %t", got, want)
 				}
 			}
-			if again, err := policy.Renew(got, now.Add(test.after), false, false); err != nil || !again.Equal(got) {
+			if again, err := requirements.Renew(got, now.Add(test.after), false, false); err != nil || !again.Equal(got) {
 				t.Errorf("a second step changes something again (%v)", err)
 			}
 		})
@@ -157,13 +157,13 @@ func secondBlock(text []byte) []byte {
 }
 
 func TestTrustIsBounded(t *testing.T) {
-	set := Set{Current: mustPair(t, policy)}
+	set := Set{Current: mustPair(t, requirements)}
 	for range maxTrusted + 2 {
 		var err error
-		if set, err = policy.Renew(set, time.Now(), true, true); err != nil { // announce
+		if set, err = requirements.Renew(set, time.Now(), true, true); err != nil { // announce
 			t.Fatal(err)
 		}
-		if set, err = policy.Renew(set, time.Now(), true, false); err != nil { // promote
+		if set, err = requirements.Renew(set, time.Now(), true, false); err != nil { // promote
 			t.Fatal(err)
 		}
 	}
@@ -176,7 +176,7 @@ func TestTrustIsBounded(t *testing.T) {
 }
 
 func FuzzAnySecretHeals(f *testing.F) {
-	pair, err := policy.newPair()
+	pair, err := requirements.newPair()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func FuzzAnySecretHeals(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\n\n-----END CERTIFICATE-----"), []byte{}, []byte{}, []byte{}, []byte("x"))
 	f.Fuzz(func(t *testing.T, certificate, key, nextCertificate, nextKey, trust []byte) {
 		now := time.Now()
-		set, err := policy.Renew(Set{
+		set, err := requirements.Renew(Set{
 			Current: Pair{Certificate: certificate, Key: key},
 			Next:    Pair{Certificate: nextCertificate, Key: nextKey},
 			Trust:   trust,
@@ -192,7 +192,7 @@ func FuzzAnySecretHeals(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if policy.check(set.Current, now) == nil {
+		if requirements.check(set.Current, now) == nil {
 			t.Fatal("the current certificate cannot be served")
 		}
 		if !bytes.Contains(set.Trust, secondBlock(set.Current.Certificate)) {

@@ -97,7 +97,7 @@ func (k *kubernetes) run(stop <-chan struct{}) {
 func newIndex(k *kubernetes) (*volumes.Index, error) {
 	index := volumes.NewIndex(volumes.Options{
 		Drivers:      []string{driver},
-		TopologyKeys: volumes.TopologyKeys{Zone: []string{"topology.kubernetes.io/zone"}},
+		TopologyKeys: volumes.LabelKeys{Zone: []string{"topology.kubernetes.io/zone"}},
 	})
 	return index, index.AddEventHandlers(k.nodes, k.csiNodes, k.pvs)
 }

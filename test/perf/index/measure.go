@@ -64,7 +64,7 @@ func measure(ctx context.Context, p plan) ([]figure, error) {
 	}
 	figures := []figure{
 		{"growth of peak RSS during the first sync", "MB", 150, (peak - rssBefore) / 1e6, ""},
-		{"first sync", "s", 20, synced.Seconds(), "by the watch's dump"},
+		{"first sync", "s", 20, synced.Seconds(), "by the initial list of the watch"},
 		{"lookup while that goes on, p99", "µs", 500, micro(percentile(lookups, 99)), fmt.Sprintf("%d lookups, longest %v", len(lookups), percentile(lookups, 100))},
 	}
 	figures = append(figures, benchmarks(index, s.Volumes)...)

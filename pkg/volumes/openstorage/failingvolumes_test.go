@@ -45,7 +45,7 @@ func hanging(ctx context.Context, id string) error {
 }
 
 func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
-	const crowd = 100
+	const many = 100
 	all := []priority{requested, dirty, unverified, routine}
 	tests := []struct {
 		name     string
@@ -55,7 +55,7 @@ func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 	}{
 		{"while they are asked for the first time because they are dirty", dirty, time.Second, []priority{requested}},
 		{"while they are asked for again", dirty, 10 * time.Minute, all},
-		{"while pods wait for them, once each has been asked for", requested, crowd / inspectWorkers * defaultRequestTimeout, all},
+		{"while pods wait for them, once each has been asked for", requested, many / inspectWorkers * defaultRequestTimeout, all},
 		{"when pods have waited for them for long", requested, time.Hour, all},
 	}
 	for _, test := range tests {
@@ -68,7 +68,7 @@ func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 				for range inspectWorkers {
 					go s.inspectLoop(ctx)
 				}
-				for i := range crowd {
+				for i := range many {
 					hangs := strconv.Itoa(1000 + i)
 					index.Request(hangs)
 					s.enqueue(hangs, test.priority)
@@ -120,7 +120,7 @@ func TestInspectThatBringsNothing(t *testing.T) {
 				index.Request("1")
 				index.Notice(&volumes.Observation{ID: "1", ReplicaSets: [][]string{{"s1"}}})
 				if l == unverified {
-					index.Notice(&volumes.Observation{ID: "1", Gone: true}) // what is settled is not inspected on this priority
+					index.Notice(&volumes.Observation{ID: "1", Gone: true}) // what is clean is not inspected on this priority
 				}
 				s.inspect(t.Context(), "1", l)
 				if f := index.Lookup("1").Freshness; f != test.freshness {
@@ -213,7 +213,7 @@ func TestResyncLeavesOutWhatIsAskedForAgainAnyway(t *testing.T) {
 	})
 }
 
-func TestResyncDoesNotWaitForEverForTheStartToBeSettled(t *testing.T) {
+func TestResyncDoesNotWaitForEverForTheStartToBeVerified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s, index := bare(nil)

@@ -169,9 +169,9 @@ func TestRotatedTokenThatIsAsGoodCostsNoNewWatch(t *testing.T) {
 	r.watching()
 	r.eventuallyIs(id, volumes.Fresh)
 	writeFile(t, file, next)
-	looks := r.server.Calls(false)["Volume.Enumerate"]
+	checks := r.server.Calls(false)["Volume.Enumerate"]
 	r.eventually("the new token has been used, and what it shows compared", func() bool {
-		return r.server.Calls(false)["Volume.Enumerate"] > looks+2
+		return r.server.Calls(false)["Volume.Enumerate"] > checks+2
 	})
 	if n := r.server.Calls(false)["Watch.Watch"]; n != 1 {
 		t.Errorf("%d watches were opened", n)
@@ -190,7 +190,7 @@ func TestTokenThatMayNotListVolumesIsRefused(t *testing.T) {
 func TestWatchThatIsCutAfterEveryInitialListIsTold(t *testing.T) {
 	r := start(t, settings{config: Config{WatchBackoff: 100 * time.Millisecond}})
 	r.eventually("the problem is told", func() bool {
-		if r.source.watching.Load() {
+		if r.source.watchIs(watchOpen) {
 			r.server.CutWatches()
 		}
 		return r.source.health.has(ReasonNoWatch)
@@ -222,7 +222,7 @@ func TestWatchCountsAsGoodWhenItHasLasted(t *testing.T) {
 		var awaiting sync.WaitGroup
 		awaiting.Go(func() { s.awaitInitialList(ctx, newInitialList(), time.Now()) })
 		time.Sleep(provenAfter*defaultWatchBackoff - time.Second)
-		if !s.watching.Load() || !s.health.has(ReasonNoWatch) {
+		if !s.watchIs(watchOpen) || !s.health.has(ReasonNoWatch) {
 			t.Error("the watch is not open, or counts as good already")
 		}
 		time.Sleep(time.Second)
