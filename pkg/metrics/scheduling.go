@@ -13,13 +13,23 @@ import (
 const Subsystem = "scheduler_hyperconverge"
 
 var (
+	// Pods is the number of pods that run, by how they stand to their data: local,
+	// partly, remote, away or unknown (section 11). Only the leader reports it. The
+	// namespace is empty if the namespaces are not counted by themselves.
+	Pods = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Subsystem:      Subsystem,
+		Name:           "pods",
+		Help:           "Pods with volumes that have a node, by namespace and by how they stand to their data: local, partly (of some volumes, or of a part of one), remote, away (as their volumes want) or unknown.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"namespace", "locality"})
+
 	// PodsBound counts pods with near volumes by how near to a replica they were
-	// bound: local, rack, zone, region or remote. A replica of one stripe of an
-	// aggregated volume counts, and of several volumes the nearest.
+	// bound: local, partly, rack, zone, region or remote. Of several volumes the nearest
+	// counts, unless the node serves some of them, or a part of one: that is partly.
 	PodsBound = metrics.NewCounterVec(&metrics.CounterOpts{
 		Subsystem:      Subsystem,
 		Name:           "pods_bound_total",
-		Help:           "Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica, even of a part of one volume: local, rack, zone, region or remote.",
+		Help:           "Pods with volumes that want them near, by profile and by the nearest relation of their node to a replica: local (of every volume), partly (of some, or of a part of one), rack, zone, region or remote.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"profile", "relation"})
 
@@ -55,6 +65,6 @@ var registerScheduling sync.Once
 // RegisterScheduling registers the plugin's metrics, once per process.
 func RegisterScheduling() {
 	registerScheduling.Do(func() {
-		legacyregistry.MustRegister(PodsBound, HeldPods, ActivatedPods, UnknownVolumes)
+		legacyregistry.MustRegister(Pods, PodsBound, HeldPods, ActivatedPods, UnknownVolumes)
 	})
 }

@@ -96,7 +96,7 @@ func TestNodesCostNoMemory(t *testing.T) {
 			calls := map[string]func(*placement.Node){
 				"Verdict":  func(n *placement.Node) { plan.Verdict(n) },
 				"Score":    func(n *placement.Node) { plan.Score(n) },
-				"OnData":   func(n *placement.Node) { plan.OnData(n) },
+				"Locality": func(n *placement.Node) { placement.LocalityOf(&pod, n) },
 				"Relation": func(n *placement.Node) { plan.Relation(n) },
 			}
 			for name, call := range calls {

@@ -462,6 +462,47 @@ func (w world) unlocated() (holding, ignored []worldVolume) {
 	return holding, ignored
 }
 
+// locality is section 11 for a pod that runs on a node.
+func (w world) locality(node string) string {
+	if w.Pod.StoragePod || w.isOff() {
+		return ""
+	}
+	var near, away []worldVolume
+	for _, v := range w.Pod.Volumes {
+		switch {
+		case v.isNeutral():
+		case v.Knowledge != "known":
+			return "unknown"
+		case !v.isKnown(): // S7
+		case v.isNear() || w.Pod.Machine != "":
+			near = append(near, v)
+		default:
+			away = append(away, v)
+		}
+	}
+	whole, part := 0, false
+	for _, v := range near {
+		if w.isOnData(v, node) {
+			whole++
+		}
+		for _, set := range v.Sets {
+			part = part || w.isOnData(worldVolume{Knowledge: "known", Sets: [][]worldReplica{set}}, node)
+		}
+	}
+	switch {
+	case len(near) == 0 && len(away) == 0:
+		return ""
+	case len(near) == 0 && !slices.ContainsFunc(away, func(v worldVolume) bool { return w.hasPart(v, node) }):
+		return "away"
+	case len(near) > 0 && whole == len(near):
+		return "local"
+	case part:
+		return "partly"
+	default:
+		return "remote"
+	}
+}
+
 // hasOffer: who is offered nodes at all (section 6).
 func (w world) hasOffer() bool {
 	near, _ := w.scoring()

@@ -153,7 +153,7 @@ func (p *Plan) attract(volumes []Volume) {
 			continue // S7
 		}
 		switch {
-		case v.Kind == Near, v.Kind == Away && p.machine != NoMachine:
+		case v.draws(p.machine):
 			if p.near == nil {
 				p.near = make([]*Volume, 0, len(volumes)-i)
 			}
@@ -176,27 +176,16 @@ func (p *Plan) Indifferent() bool {
 	return !p.storagePod && len(p.near) == 0 && !p.hasAway
 }
 
-// OnData reports whether the node is a replica node of some near volume, and its
-// storage serves the replicas.
-func (p *Plan) OnData(n *Node) bool {
-	if n == nil {
-		return false
-	}
+// Lacking returns the near volumes that the node does not serve: it is no replica node
+// of them, or one whose storage is down. A nil node lacks all of them.
+func (p *Plan) Lacking(n *Node) []*Volume {
+	var lacking []*Volume
 	for _, v := range p.near {
-		if v.servedBy(n) {
-			return true
+		if n == nil || !v.servedBy(n) {
+			lacking = append(lacking, v)
 		}
 	}
-	return false
-}
-
-// ReplicaNodes returns the replica nodes of the near volumes, each once.
-func (p *Plan) ReplicaNodes() []*Node {
-	var nodes nodeSet
-	for _, v := range p.near {
-		nodes.addAll(v.replicaNodes())
-	}
-	return nodes.list
+	return lacking
 }
 
 // Migrating reports whether the pod is the target of a live migration (S8).

@@ -80,6 +80,13 @@ func compare(w world, rng *rand.Rand, seen sightings) error {
 	if decided, err := compareClaims(w, &decision, seen); err != nil || decided {
 		return err
 	}
+	for _, described := range append(w.Nodes, worldNode{Name: "unknown to the view"}) {
+		got, want := placement.LocalityOf(&pod, nodes[described.Name]).String(), w.locality(described.Name)
+		if got != want {
+			return fmt.Errorf("section 11: locality on %s is %q, want %q", described.Name, got, want)
+		}
+		seen["locality "+want]++
+	}
 	plan, rejection := decision.Plan, decision.Rejection
 	if err := compareRejection(w, rejection, seen); err != nil {
 		return err
@@ -276,19 +283,22 @@ func comparePlaces(w world, plan *placement.Plan, nodes map[string]*placement.No
 	if err := compareOffer(w, plan, nodes, rng, seen); err != nil {
 		return err
 	}
-	onData := func(n worldNode) bool {
-		return !w.Pod.StoragePod && slices.ContainsFunc(near, func(v worldVolume) bool { return w.isOnData(v, n.Name) })
-	}
 	replicaNodes := map[string]bool{}
 	for _, n := range w.Nodes {
-		if got := plan.OnData(nodes[n.Name]); got != onData(n) {
-			return fmt.Errorf("%s: OnData is %t, want %t", n.Name, got, onData(n))
+		var lacking []string
+		for _, v := range near {
+			if !w.Pod.StoragePod && !w.isOnData(v, n.Name) {
+				lacking = append(lacking, v.Name)
+			}
+		}
+		if got := volumeNames(plan.Lacking(nodes[n.Name])); !slices.Equal(got, lacking) {
+			return fmt.Errorf("%s: lacks %v, want %v", n.Name, got, lacking)
 		}
 		if !w.Pod.StoragePod && slices.ContainsFunc(near, func(v worldVolume) bool { return w.isReplicaNode(v, n.Name) }) {
 			replicaNodes[n.Name] = true
 		}
 	}
-	if err := sameNodes(plan.ReplicaNodes(), replicaNodes); err != nil {
+	if err := sameNodes(placement.ReplicaNodes(plan.Lacking(nil)), replicaNodes); err != nil {
 		return fmt.Errorf("ReplicaNodes(): %w", err)
 	}
 
@@ -304,6 +314,13 @@ func comparePlaces(w world, plan *placement.Plan, nodes map[string]*placement.No
 		return fmt.Errorf("F6: confined: %w", err)
 	}
 	return nil
+}
+
+func volumeNames(volumes []*placement.Volume) (names []string) {
+	for _, v := range volumes {
+		names = append(names, v.Name)
+	}
+	return names
 }
 
 // sameNodes wants each node once.

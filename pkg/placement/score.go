@@ -78,6 +78,23 @@ func (p *Plan) Relation(n *Node) (Relation, bool) {
 	return best, len(p.near) > 0
 }
 
+// Relation returns the node's relation to the volume: the nearest one to a replica of
+// the worst replica set, and false if the replicas are not known.
+func (v *Volume) Relation(n *Node) (Relation, bool) {
+	if v.Unknown || len(v.Sets) == 0 {
+		return Remote, false
+	}
+	worst := Local
+	for _, set := range v.Sets {
+		r := Remote
+		if n != nil {
+			r = set.nearest(n)
+		}
+		worst = max(worst, r)
+	}
+	return worst, true
+}
+
 func (t *Tiers) of(r Relation) int64 {
 	switch r {
 	case Local:

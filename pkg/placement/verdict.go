@@ -43,6 +43,9 @@ const (
 	ReasonStrictStale = "preferLocalNodeOnly: what is known of the volume's replicas is too old"
 	// ReasonStrictNowhere is F6 when no node holds all near volumes.
 	ReasonStrictNowhere = "preferLocalNodeOnly: no node holds a replica of every volume, ruled out by"
+	// ReasonStrictNoRoom is F6 when other plugins turn down every node that holds all
+	// near volumes. It stands in the metric of held pods; the pod is told of each node.
+	ReasonStrictNoRoom = "preferLocalNodeOnly: no node that holds a replica of every volume has room"
 	// ReasonNoOnlineReplica is F8.
 	ReasonNoOnlineReplica = "no node that holds a replica of the volume is online"
 	// ReasonStrictRemoteOnly is F10.

@@ -87,6 +87,15 @@ func (v *Volume) replicaNodes() []*Node {
 	return nodes.list
 }
 
+// ReplicaNodes returns the replica nodes of the volumes, each once.
+func ReplicaNodes(volumes []*Volume) []*Node {
+	var nodes nodeSet
+	for _, v := range volumes {
+		nodes.addAll(v.replicaNodes())
+	}
+	return nodes.list
+}
+
 // HeldBy reports whether the node is a replica node of the volume: it holds a
 // replica of every replica set. A nil node holds nothing.
 func (v *Volume) HeldBy(n *Node) bool {
@@ -107,6 +116,23 @@ func (v *Volume) servedBy(n *Node) bool {
 		}
 	}
 	return len(v.Sets) > 0
+}
+
+// touchedBy reports whether the node holds a replica of some replica set and its
+// storage serves it.
+func (v *Volume) touchedBy(n *Node) bool {
+	for _, set := range v.Sets {
+		if set.nearest(n) == Local {
+			return true
+		}
+	}
+	return false
+}
+
+// draws reports whether the volume wants the pod near: all disks of a virtual machine
+// do (S8).
+func (v *Volume) draws(machine Machine) bool {
+	return v.Kind == Near || v.Kind == Away && machine != NoMachine
 }
 
 func (s ReplicaSet) heldBy(n *Node) bool {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/spelling"
 )
 
 // Outcome says what became of a pod. It is a label of the metric of pods.
@@ -71,7 +72,7 @@ func (r *Rules) Ignores(pod *v1.Pod) (Admission, bool) {
 	var decision Admission
 	disabled, problem := placement.AdmissionDisabled(pod.Annotations)
 	if problem != nil {
-		decision.Warnings = []string{fmt.Sprintf("annotation %s: %s %s", problem.Key, quote(problem.Value), problem.Detail)}
+		decision.Warnings = warningsOf(*problem)
 	}
 	switch {
 	case r.ExcludedNamespaces.Has(pod.Namespace):
@@ -105,9 +106,28 @@ func ofDaemonSet(pod *v1.Pod) bool {
 	return owner != nil && owner.Kind == "DaemonSet"
 }
 
+// warningsOf tells of annotations that cannot be taken as written.
+func warningsOf(problems ...placement.Problem) []string {
+	var warnings []string
+	for _, p := range problems {
+		warnings = append(warnings, fmt.Sprintf("annotation %s: %s %s", p.Key, quote(p.Value), p.Detail))
+	}
+	return warnings
+}
+
 // Decide judges a pod by its claims; Ignores has been asked before. The claims are
 // complete unless something could not be read for them.
 func (r *Rules) Decide(pod *v1.Pod, found []claims.Claim, complete bool) Admission {
+	decision := r.decide(pod, found, complete)
+	if decision.Outcome != NotOurs {
+		_, problems := placement.PodPolicyOf(pod.Annotations)
+		problems = append(problems, spelling.Misspelt(pod.Annotations)...)
+		decision.Warnings = append(decision.Warnings, warningsOf(problems...)...)
+	}
+	return decision
+}
+
+func (r *Rules) decide(pod *v1.Pod, found []claims.Claim, complete bool) Admission {
 	first, unknown := "", 0
 	add := func(riddle string) {
 		if unknown++; first == "" {

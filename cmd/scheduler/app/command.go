@@ -30,6 +30,7 @@ import (
 // those of kube-scheduler.
 func NewCommand() *cobra.Command {
 	opts := options.NewOptions()
+	var allowPlain bool
 	cmd := &cobra.Command{
 		Use:   "hyperconverge-scheduler",
 		Short: "Schedules pods onto the nodes that hold their volumes",
@@ -49,10 +50,12 @@ enabled in the same profile.`,
 			// Feature gates take effect before anything asks for them.
 			return opts.ComponentGlobalsRegistry.Set()
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, opts) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, opts, allowPlain) },
 	}
 
 	flagSets := opts.Flags
+	flagSets.FlagSet("hyperconverge").BoolVar(&allowPlain, plainProfilesFlag, false,
+		"Start with profiles in which the Hyperconverge plugin is not enabled, and which place pods without regard to their volumes.")
 	verflag.AddFlags(flagSets.FlagSet("global"))
 	globalflag.AddGlobalFlags(flagSets.FlagSet("global"), cmd.Name(), logs.SkipLoggingConfigurationFlags())
 	for _, set := range flagSets.FlagSets {
@@ -68,7 +71,7 @@ enabled in the same profile.`,
 
 // run is what kube-scheduler's own command does, with the profiles wrapped
 // between Setup and Run.
-func run(cmd *cobra.Command, opts *options.Options) error {
+func run(cmd *cobra.Command, opts *options.Options, allowPlain bool) error {
 	verflag.PrintAndExitIfRequested()
 	gates := opts.ComponentGlobalsRegistry.FeatureGateFor(basecompatibility.DefaultKubeComponent)
 	// HideBodies below loses sight of buffers, whose end would never be written.
@@ -80,6 +83,9 @@ func run(cmd *cobra.Command, opts *options.Options) error {
 	safelog.HideBodies() // the tokens of those who read the metrics are in bodies
 	cliflag.PrintFlags(cmd.Flags())
 
+	if err := checkConfiguration(opts.ConfigFile, allowPlain); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := genericapiserver.SetupSignalHandler()

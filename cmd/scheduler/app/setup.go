@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"k8s.io/client-go/informers"
+	"k8s.io/klog/v2"
 	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"sigs.k8s.io/scheduler-plugins/pkg/capacityscheduling"
 	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
 	"sigs.k8s.io/scheduler-plugins/pkg/noderesources"
@@ -35,6 +37,12 @@ func Setup(ctx context.Context, opts *options.Options) (*schedulerconfig.Complet
 		return nil, nil, err
 	}
 	localfirst.Wrap(sched.Profiles, sched.Extenders)
+	// Nothing is taken from the queue before this process leads.
+	next := sched.NextPod
+	sched.NextPod = func(logger klog.Logger) (*framework.QueuedPodInfo, error) {
+		factory.StartLeading()
+		return next(logger)
+	}
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
 	return config, sched, nil
 }

@@ -9,15 +9,16 @@ import (
 
 // +k8s:deepcopy-gen=false
 
-// StorageSettings are the arguments that describe the storage system rather than
-// the wishes of a profile. A process has one view of one storage system, so they
-// are equal in all of its profiles.
+// StorageSettings are the arguments that describe the storage system and the process
+// rather than the wishes of a profile. A process has one view of one storage system, so
+// they are equal in all of its profiles.
 type StorageSettings struct {
 	TopologyKeys             TopologyKeys
 	Drivers                  []string
 	UnknownVolumeGracePeriod metav1.Duration
 	MaxStaleness             metav1.Duration
 	OpenStorage              OpenStorage
+	CountPodsByNamespace     bool
 }
 
 // StorageSettings returns the storage settings of a profile's arguments. They
@@ -29,6 +30,7 @@ func (a *HyperconvergeArgs) StorageSettings() StorageSettings {
 		UnknownVolumeGracePeriod: a.UnknownVolumeGracePeriod,
 		MaxStaleness:             a.MaxStaleness,
 		OpenStorage:              a.OpenStorage,
+		CountPodsByNamespace:     a.CountPodsByNamespace,
 	}
 }
 
@@ -60,6 +62,7 @@ func (s *StorageSettings) FirstDifference(other *StorageSettings) *field.Path {
 		{openStorage.Child("requestTimeout"), s.OpenStorage.RequestTimeout == other.OpenStorage.RequestTimeout},
 		{openStorage.Child("watchBackoff"), s.OpenStorage.WatchBackoff == other.OpenStorage.WatchBackoff},
 		{openStorage.Child("allowPlaintextToken"), s.OpenStorage.AllowPlaintextToken == other.OpenStorage.AllowPlaintextToken},
+		{field.NewPath("countPodsByNamespace"), s.CountPodsByNamespace == other.CountPodsByNamespace},
 	} {
 		if !setting.equal {
 			return setting.path

@@ -34,6 +34,7 @@ type HyperconvergeArgs struct {
 	UnknownVolumeGracePeriod metav1.Duration
 	MaxStaleness             metav1.Duration
 	OpenStorage              OpenStorage
+	CountPodsByNamespace     bool
 }
 
 // TierScores are the scores of a node by its nearest relation to a replica,

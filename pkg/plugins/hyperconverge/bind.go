@@ -22,20 +22,31 @@ const outcomeKey fwk.StateKey = Name + "/outcome"
 
 // outcome is how near to its data a pod has come.
 type outcome struct {
-	relation placement.Relation
+	// relation is that of the metric: the nearest one to any replica, or partly.
+	relation string
 	// lacks says what the node is not.
 	lacks string
-	// elsewhere says for each replica node why the pod is not there; empty if it
-	// is on one of them, or if there is none.
-	elsewhere string
+	// elsewhere says of the replica nodes why the pod is not there, and more how many are
+	// left out; empty if the node serves all near volumes, or if there is none.
+	elsewhere []refusal
+	more      int
+}
+
+// refusal is why a pod is not on a node.
+type refusal struct {
+	Node   string `json:"node"`
+	Reason string `json:"reason"`
 }
 
 // Clone returns the outcome itself: it is immutable.
 func (o *outcome) Clone() fwk.StateData { return o }
 
-// nodesExplained bounds the work and the length of the event for pods with a
-// great many volumes.
-const nodesExplained = 10
+// nodesExplained and volumesNamed bound the work and the length of the event for pods
+// with a great many volumes.
+const (
+	nodesExplained = 10
+	volumesNamed   = 4
+)
 
 // Reserve takes the pod off the list of those that wait, and finds out why a pod
 // that does not come onto its data could not: later, nobody can tell any more.
@@ -51,14 +62,23 @@ func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod 
 	if !known {
 		return nil
 	}
-	o := &outcome{relation: relation}
-	if !d.Plan.OnData(node) && !d.Plan.Migrating() {
-		o.lacks = "is no replica node of its volumes"
-		replicaNodes := d.Plan.ReplicaNodes()
-		if slices.Contains(replicaNodes, node) {
+	locality := placement.LocalityOf(&d.pod, node)
+	o := &outcome{relation: relation.String()}
+	if locality == placement.LocalityPartly {
+		o.relation = locality.String()
+	}
+	if lacking := d.Plan.Lacking(node); len(lacking) > 0 && !d.Plan.Migrating() {
+		replicaNodes := placement.ReplicaNodes(lacking)
+		switch {
+		case slices.Contains(replicaNodes, node):
 			o.lacks = "holds replicas that its storage does not serve"
+		case locality == placement.LocalityPartly:
+			o.lacks = "is no replica node of " + namesOf(lacking)
+		default:
+			o.lacks = "is no replica node of its volumes"
 		}
-		o.elsewhere = pl.whyElsewhere(ctx, state, pod, d, replicaNodes, nodeName)
+		o.elsewhere = pl.whyElsewhere(ctx, state, pod, d, replicaNodes[:min(len(replicaNodes), nodesExplained)], nodeName)
+		o.more = len(replicaNodes) - len(o.elsewhere)
 	}
 	state.Write(outcomeKey, o)
 	return nil
@@ -73,42 +93,68 @@ func (pl *Hyperconverge) Unreserve(_ context.Context, state fwk.CycleState, pod 
 }
 
 // PostBind counts how near the pod has come, and warns once, on the pod, if it
-// came on none of the nodes that hold its data.
-func (pl *Hyperconverge) PostBind(_ context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) {
+// came on a node that does not hold all of its data.
+func (pl *Hyperconverge) PostBind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) {
 	pl.avoid.forget(pod.UID)
-	data, err := state.Read(outcomeKey)
+	d, err := decisionOf(state)
 	if err != nil {
-		return
+		return // none of our pods
 	}
-	o, ok := data.(*outcome)
-	if !ok {
-		return
+	o := &outcome{}
+	if data, err := state.Read(outcomeKey); err == nil {
+		if left, ok := data.(*outcome); ok {
+			o = left
+		}
 	}
-	metrics.PodsBound.WithLabelValues(pl.handle.ProfileName(), o.relation.String()).Inc()
-	if o.elsewhere != "" {
-		pl.notices.warn(pod, EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which "+o.lacks+". "+o.elsewhere)
+	pl.record(ctx, pod, nodeName, d, o)
+	if o.relation != "" {
+		metrics.PodsBound.WithLabelValues(pl.handle.ProfileName(), o.relation).Inc()
+	}
+	if len(o.elsewhere) > 0 {
+		pl.notices.warn(pod, EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which "+o.lacks+". "+o.explanation())
 	}
 }
 
-// whyElsewhere says for each replica node why the pod is not there. It asks Filter
-// plugins where the cycle has not, there are few of these nodes, but no extender.
-func (pl *Hyperconverge) whyElsewhere(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision, all []*placement.Node, taken string) string {
+// explanation is elsewhere as a text.
+func (o *outcome) explanation() string {
+	lines := make([]string, 0, len(o.elsewhere)+1)
+	for _, r := range o.elsewhere {
+		lines = append(lines, r.Node+": "+r.Reason)
+	}
+	if o.more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more nodes", o.more))
+	}
+	return strings.Join(lines, "; ")
+}
+
+// namesOf names volumes, a few of a great many.
+func namesOf(volumes []*placement.Volume) string {
+	named := volumes[:min(len(volumes), volumesNamed)]
+	names := make([]string, 0, len(named)+1)
+	for _, v := range named {
+		names = append(names, v.Name)
+	}
+	if more := len(volumes) - len(named); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more volumes", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+// whyElsewhere says for each node why the pod is not there. It asks Filter plugins
+// where the cycle has not, but no extender.
+func (pl *Hyperconverge) whyElsewhere(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision, nodes []*placement.Node, taken string) []refusal {
 	// The pod that Reserve gets has its node already, and would fit no other.
 	unassigned := *pod
 	unassigned.Spec.NodeName = ""
-	nodes := all[:min(len(all), nodesExplained)]
 	otherwise := "feasible, but another node scored higher"
 	if pod.Status.NominatedNodeName == taken {
 		otherwise = "feasible, but the pod was nominated for " + taken
 	}
-	lines := make([]string, 0, len(nodes)+1)
+	refusals := make([]refusal, 0, len(nodes))
 	for _, n := range nodes {
-		lines = append(lines, n.Name+": "+cmp.Or(pl.whyNot(ctx, state, &unassigned, d, n), otherwise))
+		refusals = append(refusals, refusal{n.Name, cmp.Or(pl.whyNot(ctx, state, &unassigned, d, n), otherwise)})
 	}
-	if more := len(all) - len(nodes); more > 0 {
-		lines = append(lines, fmt.Sprintf("and %d more nodes", more))
-	}
-	return strings.Join(lines, "; ")
+	return refusals
 }
 
 // whyNot says what storage, a Filter plugin or an extender has against a node, and

@@ -149,13 +149,15 @@ func TestNonOptimumScheduling(t *testing.T) {
 			node: "n4", events: []string{event + "n2: " + placement.ReasonRemoteOnly},
 		},
 		{
-			name: "section 8: a pod on the node of one of its volumes is no news", set: online(4).full(),
+			name: "section 8: a pod on the node of one of its volumes is told where the others are, and why not there", set: online(4).full("n1"),
 			pod: func(s *scene) *v1.Pod {
-				s.data("a", 1)
+				s.data("a", 1, 2)
 				s.data("b", 4)
-				return makePod("db", "a", "b").Obj()
+				s.data("c", 2, 3)
+				return makePod("db", "a", "b", "c").Obj()
 			},
-			node: "n4",
+			node: "n4", events: []string{"Pod db NonOptimumScheduling: Pod runs on n4, which is no replica node of shop/a, shop/c. " +
+				"n1: Insufficient cpu, Insufficient memory; n2: feasible, but another node scored higher; n3: feasible, but another node scored higher"},
 		},
 		{
 			name: "section 8: a node with a part of the volume is no replica node", set: online(4).full("n1"),
@@ -163,7 +165,7 @@ func TestNonOptimumScheduling(t *testing.T) {
 				s.add(volume{name: "data", sets: [][]int{{1, 4}, {1, 2}}})
 				return makePod("db", "data").Obj()
 			},
-			node: "n4", events: []string{event + "n1: Insufficient cpu, Insufficient memory"},
+			node: "n4", events: []string{"Pod db NonOptimumScheduling: Pod runs on n4, which is no replica node of shop/data. n1: Insufficient cpu, Insufficient memory"},
 		},
 		{
 			name: "section 8: away volumes are no news", set: online(4).full(),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/spelling"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
@@ -26,6 +27,7 @@ type decider struct {
 // immutable, and everything in it belongs to one view of the nodes.
 type decision struct {
 	placement.Decision
+	pod  placement.Pod
 	view *volumes.View
 	// handles are the volumes that the decision depends on.
 	handles []string
@@ -35,6 +37,10 @@ type decision struct {
 	localFirst bool
 	// avoided are the nodes on which the pod has failed a short while ago (S9).
 	avoided avoidedNodes
+	// began is when PreFilter was asked, and revision the number of changes of the index
+	// that the decision has surely seen.
+	began    time.Time
+	revision uint64
 	// seed varies which of many nodes in a rack are offered.
 	seed uint64
 }
@@ -115,19 +121,31 @@ func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
 
 // decide decides about a pod by its claims.
 func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup) *decision {
-	d := &decision{view: dec.index.View()}
-	p := placement.Pod{StoragePod: placement.IsStoragePod(pod.Name)}
-	if !p.StoragePod {
-		dec.gather(d, &p, pod, found, look)
-	}
-	d.Decision = placement.Decide(&p, &dec.settings, time.Now())
+	d := dec.gather(pod, found, look)
+	d.Decision = placement.Decide(&d.pod, &dec.settings, time.Now())
 	return d
 }
 
-// gather fills in the claims of a pod and, unless there are too many of them, its
+// locality tells how a pod that has a node stands to its data, and on which volumes
+// that depends.
+func (dec *decider) locality(pod *v1.Pod) (placement.Locality, []string) {
+	d := dec.gather(pod, dec.claimsOf(pod), dec.index.Lookup)
+	return placement.LocalityOf(&d.pod, d.view.Node(pod.Spec.NodeName)), d.handles
+}
+
+// gather collects all that placement needs to know of a pod.
+func (dec *decider) gather(pod *v1.Pod, found []claims.Claim, look lookup) *decision {
+	d := &decision{view: dec.index.View(), pod: placement.Pod{StoragePod: placement.IsStoragePod(pod.Name)}}
+	if !d.pod.StoragePod {
+		dec.gatherVolumes(d, pod, found, look)
+	}
+	return d
+}
+
+// gatherVolumes fills in the claims of a pod and, unless there are too many of them, its
 // volumes.
-func (dec *decider) gather(d *decision, p *placement.Pod, pod *v1.Pod, found []claims.Claim, look lookup) {
-	concerned := 0
+func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim, look lookup) {
+	p, concerned := &d.pod, 0
 	p.Claims = make([]placement.PodClaim, len(found))
 	for i := range found {
 		c := &found[i]
@@ -148,6 +166,7 @@ func (dec *decider) gather(d *decision, p *placement.Pod, pod *v1.Pod, found []c
 	var problems []placement.Problem
 	p.PodPolicy, problems = placement.PodPolicyOf(pod.Annotations)
 	d.complain(pod, problems...)
+	d.complain(pod, spelling.Misspelt(pod.Annotations)...)
 	p.Off = p.Off || dec.machines.attachment(pod) // it has its node already (S8)
 	p.Machine = dec.machines.of(pod)
 	p.Volumes = make([]placement.Volume, 0, concerned)
@@ -190,7 +209,14 @@ func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, look looku
 	var problems []placement.Problem
 	v.Policy, problems = placement.PolicyOf(traits, sources)
 	for _, p := range problems {
-		d.complain(objectOf(pod, c, p.Origin), p)
+		d.complainOf(pod, c, p)
+	}
+	if c.PVC != nil {
+		d.complain(c.PVC, spelling.Misspelt(c.PVC.Annotations)...)
+	}
+	for _, p := range spelling.Misspelt(c.Parameters()) {
+		p.Origin = placement.FromClass
+		d.complainOf(pod, c, p)
 	}
 	return v
 }
@@ -211,16 +237,21 @@ func locate(v *placement.Volume, view *volumes.View, stored *volumes.StorageVolu
 	}
 }
 
-// objectOf is the object on which a problem with a volume is told: the claim or the
-// StorageClass that has the value. A volume is no object of Kubernetes: what its
-// labels alone say is told on its claim, or on the pod if there is none.
-func objectOf(pod *v1.Pod, c *claims.Claim, origin placement.Origin) runtime.Object {
-	switch {
-	case origin == placement.FromClass:
-		return c.Class
-	case c.PVC != nil:
-		return c.PVC
-	default:
-		return pod
+// complainOf tells a problem with a volume on the object that has the value. That of a
+// StorageClass is told on the claim, too, where the owner of the pod looks. A volume is
+// no object of Kubernetes: what its labels alone say is told on its claim, or on the pod
+// if there is none.
+func (d *decision) complainOf(pod *v1.Pod, c *claims.Claim, p placement.Problem) {
+	if p.Origin == placement.FromClass {
+		d.complain(c.Class, p)
+		if c.PVC == nil {
+			return
+		}
+		p.Detail += " (in StorageClass " + c.Class.Name + ")"
 	}
+	if c.PVC != nil {
+		d.complain(c.PVC, p)
+		return
+	}
+	d.complain(pod, p)
 }

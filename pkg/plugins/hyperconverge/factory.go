@@ -84,8 +84,21 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 func (f *Factory) closeUnused() {
 	if f.users == 0 && f.shared != nil {
 		f.shared.stop()
+		if err := f.shared.unfollow(); err != nil {
+			klog.Background().Error(err, "Cannot take the handler of running pods back")
+		}
 		f.shared.done.Wait()
 		f.shared = nil
+	}
+}
+
+// StartLeading tells that this process has become the one that schedules. Only that
+// one counts the pods that run.
+func (f *Factory) StartLeading() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shared != nil {
+		f.shared.running.startLeading()
 	}
 }
 

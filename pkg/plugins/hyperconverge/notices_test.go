@@ -42,7 +42,26 @@ func TestNoticesAreGivenOnce(t *testing.T) {
 			}, s.events.taken())
 		})
 	})
-	t.Run("section 2: a class with a mistake is told once, however many claims are of it", func(t *testing.T) {
+	t.Run("section 2: a key that is nearly one of ours is told on the object that bears it", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			class := st.MakeStorageClass().Name("near").Provisioner(driver).Obj()
+			class.Parameters = map[string]string{"stork.libopenstorage.org/preferRemoteNodes": "false"}
+			s.create(class)
+			s.add(volume{name: "data", sets: on(1), claim: func(c *v1.PersistentVolumeClaim) {
+				className("near")(c)
+				c.Annotations["hyperconverge.dev/volumeweight"] = "3"
+				c.Annotations["stork.libopenstorage.org/snapshot-type"] = "cloud"
+			}})
+			s.preFilter(makePod("db", "data").Annotation("stork.libopenstorage.org/preferLocalNodesOnly", "true").Obj())
+			same(s, "events", []string{
+				`Pod db InvalidValue: stork.libopenstorage.org/preferLocalNodesOnly: "true" has no effect: did you mean stork.libopenstorage.org/preferLocalNodeOnly?`,
+				`PersistentVolumeClaim data InvalidValue: hyperconverge.dev/volumeweight: "3" has no effect: did you mean hyperconverge.dev/volume-weight?`,
+				`StorageClass near InvalidValue: stork.libopenstorage.org/preferRemoteNodes: "false" has no effect: did you mean stork.libopenstorage.org/preferRemoteNode?`,
+				`PersistentVolumeClaim data InvalidValue: stork.libopenstorage.org/preferRemoteNodes: "false" has no effect: did you mean stork.libopenstorage.org/preferRemoteNode? (in StorageClass near)`,
+			}, s.events.taken())
+		})
+	})
+	t.Run("section 2: a class with a mistake is told once on the class, and once on each claim that is of it", func(t *testing.T) {
 		play(t, online(1), func(s *scene) {
 			class := st.MakeStorageClass().Name("heavy").Provisioner(driver).Obj()
 			class.Parameters = map[string]string{placement.VolumeWeight: "heavy"}
@@ -51,8 +70,11 @@ func TestNoticesAreGivenOnce(t *testing.T) {
 			s.add(volume{name: "copied", sets: on(1), claim: className("heavy"), stored: func(o *volumes.Observation) { o.Labels = class.Parameters }})
 			s.preFilter(makePod("a", "parameter").Obj())
 			s.preFilter(makePod("b", "copied").Obj())
+			const mistake = `InvalidValue: hyperconverge.dev/volume-weight: "heavy" is not a whole number from 1 to 100, 1 is used`
 			same(s, "events", []string{
-				`StorageClass heavy InvalidValue: hyperconverge.dev/volume-weight: "heavy" is not a whole number from 1 to 100, 1 is used`,
+				"StorageClass heavy " + mistake,
+				"PersistentVolumeClaim parameter " + mistake + " (in StorageClass heavy)",
+				"PersistentVolumeClaim copied " + mistake + " (in StorageClass heavy)",
 			}, s.events.taken())
 		})
 	})

@@ -30,6 +30,7 @@ type Hyperconverge struct {
 var (
 	_ fwk.PreFilterPlugin   = &Hyperconverge{}
 	_ fwk.FilterPlugin      = &Hyperconverge{}
+	_ fwk.PostFilterPlugin  = &Hyperconverge{}
 	_ fwk.PreScorePlugin    = &Hyperconverge{}
 	_ fwk.ScorePlugin       = &Hyperconverge{}
 	_ fwk.ReservePlugin     = &Hyperconverge{}

@@ -17,6 +17,7 @@ import (
 // leaves the decision in the cycle state. Pods without volumes of the driver are
 // skipped (F1); strict pods narrow the node set (F6). It answers from memory.
 func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	began := time.Now()
 	found := pl.decider.claimsOf(pod)
 	if len(found) == 0 && !placement.IsStoragePod(pod.Name) {
 		return nil, skip
@@ -28,6 +29,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	d := pl.decider.decide(pod, found, requests.request)
 	d.avoided = pl.avoid.nodes(pod.UID, time.Now())
 	d.localFirst = pl.localFirst
+	d.began, d.revision = began, since
 	d.seed = maphash.String(seed, string(pod.UID))
 	pl.waiting.enter(pod, found, d, since, requests.followed(d.handles))
 	pl.notices.tell(pod, d)

@@ -56,7 +56,7 @@ type volumeChange struct {
 	handles []string
 	// ring has the pods of the volume at work, and left is how many of them are to
 	// come.
-	ring *podRing
+	ring *podRing[waitingPod]
 	left int
 }
 

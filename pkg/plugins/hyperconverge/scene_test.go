@@ -28,6 +28,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
+	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultbinder"
@@ -75,6 +76,7 @@ type scene struct {
 	// wrapped is the profile with the prefer-first pass around it.
 	wrapped framework.Framework
 	pl      *Hyperconverge
+	factory *Factory
 	handles int
 	cancel  context.CancelFunc
 }
@@ -129,6 +131,7 @@ func newScene(t testing.TB, set setting) *scene {
 	s.informers = informers.NewSharedInformerFactory(s.client, 0)
 
 	factory := NewFactory()
+	s.factory = factory
 	factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (source, error) {
 		s.storage.index = index
 		return s.storage, nil
@@ -150,6 +153,9 @@ func newScene(t testing.TB, set setting) *scene {
 		tf.RegisterQueueSortPlugin(queuesort.Name, queuesort.New),
 		tf.RegisterBindPlugin(defaultbinder.Name, defaultbinder.New),
 		tf.RegisterPluginAsExtensions(Name, newOurs, "PreFilter", "Filter", "PreScore", "Score", "Reserve", "PostBind"),
+		func(_ *frameworkruntime.Registry, p *schedulerapi.KubeSchedulerProfile) { // which the function above does not know
+			p.Plugins.PostFilter.Enabled = append(p.Plugins.PostFilter.Enabled, schedulerapi.Plugin{Name: Name})
+		},
 	}, set.others...)
 	var err error
 	s.profile, err = tf.NewFramework(ctx, plugins, profile, append([]frameworkruntime.Option{

@@ -23,12 +23,15 @@ type shared struct {
 	index    *volumes.Index
 	claims   *claims.Finder
 	machines *machines
+	running  *runningPods
 	nodes    corelisters.NodeLister
 	pods     corelisters.PodLister
 	// given remembers the notices of all profiles: a user is told once.
 	given *lru.Cache
 	stop  context.CancelFunc
 	done  sync.WaitGroup
+	// unfollow takes the handlers of running back.
+	unfollow func() error
 }
 
 // source finds the replicas and tells the index. It fails on settings that are
@@ -85,6 +88,12 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 		given:    lru.New(noticesKept),
 		stop:     stop,
 	}
+	s.running = newRunningPods(&decider{claims: s.claims, index: index, machines: machines}, s.pods, settings.CountPodsByNamespace)
+	if s.unfollow, err = s.running.follow(factory); err != nil {
+		stop()
+		return nil, err
+	}
+	s.done.Go(func() { s.running.run(ctx) })
 	s.done.Go(func() { index.Run(ctx) })
 	s.done.Go(func() { source.Run(ctx) })
 	s.done.Go(func() { machines.run(ctx) })

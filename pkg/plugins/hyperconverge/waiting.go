@@ -40,9 +40,8 @@ type waitingPods struct {
 	mu   sync.Mutex
 	pods map[types.UID]*waitingPod
 	// list has the same pods in no order, for walks that let go of the lock.
-	list []*waitingPod
-	// byHandle: volume handle → the pods that use it.
-	byHandle map[string]*podRing
+	list     []*waitingPod
+	byHandle podsByHandle[waitingPod]
 	backlog
 	agenda
 }
@@ -58,7 +57,7 @@ type waitingPod struct {
 	// are not changed.
 	handles, requested []string
 	// links are the pod's places in byHandle, one for each handle.
-	links []podLink
+	links []podLink[waitingPod]
 	// told is the rejection that stands in the pod's condition, or will when the pod
 	// has been tried; zero if this plugin has not turned it down.
 	told placement.Rejection
@@ -78,7 +77,7 @@ func newWaitingPods(decider *decider, lister corelisters.PodLister, activate fun
 	return &waitingPods{
 		decider: decider, lister: lister, activate: activate,
 		pods:     make(map[types.UID]*waitingPod),
-		byHandle: make(map[string]*podRing),
+		byHandle: make(podsByHandle[waitingPod]),
 		agenda:   newAgenda(),
 		signal:   make(chan struct{}, 1),
 	}
@@ -152,7 +151,9 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 	p.requested = requested
 	w.rebase(p, newBaseline(found, d, since), d.handles)
 	p.told = p.baseline.rejection
-	w.count(p, p.told.Reason)
+	if p.counted != placement.ReasonStrictNoRoom || p.told.Reason != "" {
+		w.count(p, p.told.Reason)
+	} // else PostFilter has said so, and will again unless the pod gets a node
 	w.schedule(p, w.grace(p))
 	if since != w.received.Load() || !maps.Equal(present.Annotations, pod.Annotations) {
 		w.recheck(p)
@@ -207,6 +208,15 @@ func (w *waitingPods) leave(uid types.UID) {
 	}
 }
 
+// hasNoRoom notes of a strict pod that other plugins turn down all its replica nodes.
+func (w *waitingPods) hasNoRoom(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p, waits := w.pods[uid]; waits {
+		w.count(p, placement.ReasonStrictNoRoom)
+	}
+}
+
 // leaveAll takes all pods out.
 func (w *waitingPods) leaveAll() {
 	w.mu.Lock()
@@ -220,7 +230,7 @@ func (w *waitingPods) leaveAll() {
 func (w *waitingPods) remove(p *waitingPod) {
 	w.count(p, "")
 	w.schedule(p, nil)
-	w.unlink(p)
+	w.byHandle.unlink(p.handles, p.links)
 	w.release(p.requested)
 	delete(w.pods, p.pod.UID)
 	end := len(w.list) - 1
@@ -240,9 +250,8 @@ func (w *waitingPods) rebase(p *waitingPod, b *baseline, handles []string) {
 	}
 	p.baseline = b
 	if !slices.Equal(p.handles, handles) {
-		w.unlink(p)
-		p.handles = handles
-		w.link(p)
+		w.byHandle.unlink(p.handles, p.links)
+		p.handles, p.links = handles, w.byHandle.link(p, handles)
 	}
 }
 
@@ -255,51 +264,6 @@ func (w *waitingPods) count(p *waitingPod, reason string) {
 	if p.counted = reason; reason != "" {
 		metrics.HeldPods.WithLabelValues(reason).Inc()
 	}
-}
-
-// podRing are the pods that use a volume.
-type podRing struct {
-	// next is the pod whose turn it is when the volume changes. New pods come in
-	// behind all others.
-	next *podLink
-	size int
-}
-
-type podLink struct {
-	pod            *waitingPod
-	previous, next *podLink
-}
-
-func (w *waitingPods) link(p *waitingPod) {
-	p.links = make([]podLink, len(p.handles))
-	for i, handle := range p.handles {
-		l := &p.links[i]
-		l.pod = p
-		ring := w.byHandle[handle]
-		if ring == nil {
-			ring = &podRing{next: l}
-			l.previous, l.next = l, l
-			w.byHandle[handle] = ring
-		}
-		before := ring.next.previous
-		l.previous, l.next = before, ring.next
-		before.next, ring.next.previous = l, l
-		ring.size++
-	}
-}
-
-func (w *waitingPods) unlink(p *waitingPod) {
-	for i, handle := range p.handles {
-		l, ring := &p.links[i], w.byHandle[handle]
-		if ring.next == l {
-			ring.next = l.next
-		}
-		l.previous.next, l.next.previous = l.next, l.previous
-		if ring.size--; ring.size == 0 {
-			delete(w.byHandle, handle)
-		}
-	}
-	p.links = nil
 }
 
 // baseline is what remains of a decision to compare a later one with. It is immutable.

@@ -17,6 +17,7 @@ func SetDefaults_HyperconvergeArgs(obj *HyperconvergeArgs) {
 	setDefaultList(&obj.Drivers, "pxd.portworx.com", "com.openstorage.pxd", "kubernetes.io/portworx-volume")
 	setDefault(&obj.UnknownVolumeGracePeriod, metav1.Duration{Duration: 5 * time.Second})
 	setDefault(&obj.MaxStaleness, metav1.Duration{Duration: 10 * time.Minute})
+	setDefault(&obj.CountPodsByNamespace, true)
 }
 
 // SetDefaults_TierScores sets the scores that the user left out, one by one.

@@ -37,6 +37,7 @@ func TestDefaults(t *testing.T) {
 				WatchBackoff:        &metav1.Duration{Duration: 30 * time.Second},
 				AllowPlaintextToken: ptr.To(false),
 			},
+			CountPodsByNamespace: ptr.To(true),
 		}
 		change(args)
 		return args

@@ -11,9 +11,9 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // in kube-system: no authorization, no encryption.
 //
 // One process has one view of one storage system, however many profiles it
-// runs. So topologyKeys, drivers, unknownVolumeGracePeriod, maxStaleness and
-// openStorage are the same in all profiles that enable the plugin; preference
-// and tierScores may differ.
+// runs. So topologyKeys, drivers, unknownVolumeGracePeriod, maxStaleness,
+// openStorage and countPodsByNamespace are the same in all profiles that enable the
+// plugin; preference and tierScores may differ.
 type HyperconvergeArgs struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -60,6 +60,12 @@ type HyperconvergeArgs struct {
 	// openStorage is how the storage system is reached and how often it is asked.
 	// +optional
 	OpenStorage OpenStorage `json:"openStorage,omitzero"`
+
+	// countPodsByNamespace gives the metric scheduler_hyperconverge_pods a series for
+	// each namespace. Clusters with thousands of namespaces turn it off.
+	// Default: true.
+	// +optional
+	CountPodsByNamespace *bool `json:"countPodsByNamespace,omitempty"`
 }
 
 // TierScores are scores, each 0 to 100. From local to remote they do not rise.

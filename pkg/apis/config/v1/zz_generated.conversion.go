@@ -108,6 +108,9 @@ func autoConvert_v1_HyperconvergeArgs_To_config_HyperconvergeArgs(in *Hyperconve
 	if err := Convert_v1_OpenStorage_To_config_OpenStorage(&in.OpenStorage, &out.OpenStorage, s); err != nil {
 		return err
 	}
+	if err := metav1.Convert_Pointer_bool_To_bool(&in.CountPodsByNamespace, &out.CountPodsByNamespace, s); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -132,6 +135,9 @@ func autoConvert_config_HyperconvergeArgs_To_v1_HyperconvergeArgs(in *config.Hyp
 		return err
 	}
 	if err := Convert_config_OpenStorage_To_v1_OpenStorage(&in.OpenStorage, &out.OpenStorage, s); err != nil {
+		return err
+	}
+	if err := metav1.Convert_bool_To_Pointer_bool(&in.CountPodsByNamespace, &out.CountPodsByNamespace, s); err != nil {
 		return err
 	}
 	return nil

@@ -48,6 +48,11 @@ func (in *HyperconvergeArgs) DeepCopyInto(out *HyperconvergeArgs) {
 		**out = **in
 	}
 	in.OpenStorage.DeepCopyInto(&out.OpenStorage)
+	if in.CountPodsByNamespace != nil {
+		in, out := &in.CountPodsByNamespace, &out.CountPodsByNamespace
+		*out = new(bool)
+		**out = **in
+	}
 	return
 }
 
