@@ -82,7 +82,7 @@ var bystanderScenarios = []scenario{
 		play: func(c *cluster) {
 			c.Volume("data", "n1", "n2", "n3")
 			if batched := c.batched(profileYAML{name: schedulerName}, "data"); batched != 0 {
-				c.Errorf("%v pods were placed by the verdicts on another pod", batched)
+				c.Errorf("%v pods were placed by what was decided for another pod", batched)
 			}
 		},
 	},
@@ -100,7 +100,7 @@ func (c *cluster) evaluations() map[string]float64 {
 	return count
 }
 
-// batched returns how many of 6 alike pods a profile places by the verdicts on
+// batched returns how many of 6 alike pods a profile places by what was decided for
 // those before them. Each takes a whole node: kube-scheduler looks at nodes anew
 // as long as the last one would fit again.
 func (c *cluster) batched(profile profileYAML, claims ...string) float64 {

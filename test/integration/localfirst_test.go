@@ -178,7 +178,7 @@ var localFirstScenarios = []scenario{
 		},
 	},
 	{
-		name: "a replica node that Kubernetes has lost is no node to go to, and wakes a strict pod when it is back", nodes: 3,
+		name: "a replica node that Kubernetes has lost is no node to go to, and requeues a strict pod when it is back", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.runScheduler("")
@@ -186,7 +186,7 @@ var localFirstScenarios = []scenario{
 			c.ExpectNode("db-0", "n1")
 			c.Delete("db-0")
 			c.deleteNode("n1")
-			c.verdictBecomes(c.strict("probe", "data"), placement.ReasonStrictNowhere)
+			c.reasonBecomes(c.strict("probe", "data"), placement.ReasonStrictNowhere)
 			c.Create(c.strict("strict", "data"))
 			c.expectPending("strict", placement.ReasonStrictNowhere, c.Namespace+"/data")
 			c.Create(c.pod("soft", "data"))

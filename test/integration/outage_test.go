@@ -79,7 +79,7 @@ var outageScenarios = []scenario{
 			c.Create(c.strict("db", "data"))
 			c.ExpectNode("db", "n2")
 			c.Must(c.Server.SetFaults(openstoragesim.Outage()))
-			c.verdictBecomes(c.strict("probe", "data"), placement.ReasonStrictStale)
+			c.reasonBecomes(c.strict("probe", "data"), placement.ReasonStrictStale)
 			c.Create(c.strict("strict", "data"))
 			c.expectPending("strict", placement.ReasonStrictStale, c.Namespace+"/data")
 			c.Create(c.pod("soft", "data"))

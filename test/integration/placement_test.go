@@ -17,7 +17,7 @@ import (
 	"github.com/hyperconverge/scheduler/test/kit"
 )
 
-// scenario is one story that a user would tell. They run one after another on
+// scenario is one case that a user would tell. They run one after another on
 // one control plane.
 type scenario struct {
 	name  string
@@ -335,12 +335,12 @@ func (c *cluster) expectEvicted(pod string) {
 // with pods that can go nowhere else.
 func (c *cluster) schedulerSees(node, claim, reason string) {
 	c.Helper()
-	c.verdictBecomes(c.pod("probe", claim).NodeSelector(kit.On(node)), reason)
+	c.reasonBecomes(c.pod("probe", claim).NodeSelector(kit.On(node)), reason)
 }
 
-// verdictBecomes makes and removes a pod until the scheduler turns it down for
+// reasonBecomes makes and removes a pod until the scheduler turns it down for
 // this reason.
-func (c *cluster) verdictBecomes(pod *st.PodWrapper, reason string) {
+func (c *cluster) reasonBecomes(pod *st.PodWrapper, reason string) {
 	c.Helper()
 	c.Eventually("the scheduler turns pod "+pod.Obj().Name+" down: "+reason, func() error {
 		probe := c.Create(pod)

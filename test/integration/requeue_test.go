@@ -18,12 +18,12 @@ import (
 	"github.com/hyperconverge/scheduler/test/kit"
 )
 
-// wakingScenarios are pods that wait for storage, and what puts them back into
+// requeueScenarios are pods that wait for storage, and what puts them back into
 // the queue. The flush of the queue after five minutes is far beyond a test's
-// patience, so that being bound at all proves that the pod was woken.
-var wakingScenarios = []scenario{
+// patience, so that being bound at all proves that the pod was requeued.
+var requeueScenarios = []scenario{
 	{
-		name: "a strict pod is woken when a replica node is back online", nodes: 3,
+		name: "a strict pod is requeued when a replica node is back online", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("data", "n1", "n2")
 			c.storageState("n1", openstoragesim.StatusOffline)
@@ -36,7 +36,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a strict pod is woken when a replica moves to a node that both volumes are on", nodes: 4,
+		name: "a strict pod is requeued when a replica moves to a node that both volumes are on", nodes: 4,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.Volume("log", "n2")
@@ -48,7 +48,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a strict pod is woken when a replica moves off a node that is full", nodes: 3,
+		name: "a strict pod is requeued when a replica moves off a node that is full", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.runScheduler("")
@@ -60,7 +60,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a strict pod is woken when the storage system begins to know its volume", nodes: 3,
+		name: "a strict pod is requeued when the storage system begins to know its volume", nodes: 3,
 		play: func(c *cluster) {
 			c.VolumeWith("data", volumeOptions{Hidden: true}, "n2")
 			c.runScheduler("")
@@ -71,7 +71,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a pod is woken when the restore of its claim has finished", nodes: 3,
+		name: "a pod is requeued when the restore of its claim has finished", nodes: 3,
 		play: func(c *cluster) {
 			c.VolumeWith("data", volumeOptions{Annotations: map[string]string{placement.ClaimRestoreInProgress: "true"}}, "n2")
 			c.runScheduler("")
@@ -93,7 +93,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a pod that must be remote is woken when a label of its volume allows it to be near", nodes: 2,
+		name: "a pod that must be remote is requeued when a label of its volume allows it to be near", nodes: 2,
 		play: func(c *cluster) {
 			c.VolumeWith("share", volumeOptions{Parameters: remoteOnlyService}, "n1", "n2")
 			c.runScheduler("")
@@ -104,7 +104,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a pod is woken when the operator opens a replica node", nodes: 2,
+		name: "a pod is requeued when the operator opens a replica node", nodes: 2,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.annotateNode("n1", placement.NodeUnschedulable, "true")
@@ -116,7 +116,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a strict pod is woken when a replica node gets the label that it selects", nodes: 2,
+		name: "a strict pod is requeued when a replica node gets the label that it selects", nodes: 2,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.runScheduler("")
@@ -127,7 +127,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a pod is woken when the driver comes up on a node", nodes: 0,
+		name: "a pod is requeued when the driver comes up on a node", nodes: 0,
 		play: func(c *cluster) {
 			c.AddNode("n1", nil)
 			c.AddBareNode("n2", nil)
@@ -141,7 +141,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a pod is woken when its own annotation no longer insists", nodes: 2,
+		name: "a pod is requeued when its own annotation no longer insists", nodes: 2,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.runScheduler("")
@@ -153,7 +153,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a pod is woken when its missing claim and volume appear", nodes: 2,
+		name: "a pod is requeued when its missing claim and volume appear", nodes: 2,
 		play: func(c *cluster) {
 			c.runScheduler("")
 			c.Create(c.pod("db", "data"))
@@ -163,7 +163,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a strict pod is woken when its PV is made anew for another volume", nodes: 3,
+		name: "a strict pod is requeued when its PV is made anew for another volume", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.Volume("copy", "n3")
@@ -179,7 +179,7 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "a strict pod that names its node is woken when a replica comes there", nodes: 3,
+		name: "a strict pod that names its node is requeued when a replica comes there", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("data", "n1")
 			c.runScheduler("")
@@ -253,20 +253,20 @@ var wakingScenarios = []scenario{
 		},
 	},
 	{
-		name: "an unrelated change wakes none of 1000 pods that wait", nodes: 3,
+		name: "an unrelated change requeues none of 1000 pods that wait", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("other", "n3")
 			c.VolumeWith("data", volumeOptions{Hidden: true})
 			// Neither being tried nor about to be.
-			asleep := func() float64 { return gauge(c.TB, "scheduler_pending_pods", "queue", "unschedulable") }
-			asleepBefore := asleep()
+			unschedulable := func() float64 { return gauge(c.TB, "scheduler_pending_pods", "queue", "unschedulable") }
+			waitingBefore := unschedulable()
 			c.runScheduler("")
 			const waiting = 1000
 			for i := range waiting {
 				c.Create(c.strict(fmt.Sprintf("db-%d", i), "data"))
 			}
 			c.Eventually("all pods have been tried and wait", func() error {
-				if now := asleep() - asleepBefore; now != waiting {
+				if now := unschedulable() - waitingBefore; now != waiting {
 					return fmt.Errorf("%v of %d do", now, waiting)
 				}
 				return nil
@@ -299,7 +299,7 @@ var remoteOnlyService = map[string]string{
 	"sharedv4": "true", "sharedv4_svc_type": "ClusterIP", placement.VolumePreferRemoteOnly: "true",
 }
 
-func TestWaking(t *testing.T) { playAll(t, wakingScenarios) }
+func TestRequeue(t *testing.T) { playAll(t, requeueScenarios) }
 
 func (c *cluster) patch(kind, name, body string) {
 	c.Helper()
