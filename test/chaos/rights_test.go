@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
@@ -15,8 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
 // attempt is something that the holder of an account's token might try. It returns
@@ -291,7 +290,7 @@ func keepsBundle(r *run) {
 func strangerReads(r *run) {
 	c := r.another(variant{solo: "solo", closed: true})
 	for _, path := range []string{"/metrics", "/debug/pprof/heap", "/configz", "/debug/flags/v"} {
-		if body, err := c.get(path); err == nil {
+		if body, err := c.Get(path); err == nil {
 			r.Errorf("%s is answered: %.100s", path, body)
 		}
 	}
