@@ -93,12 +93,14 @@ var kindScenarios = []scenario{
 	{
 		name: "a virtual machine starts on the replica node that its disk is attached to", nodes: 4,
 		play: func(c *cluster) {
-			c.runScheduler("")
-			for _, node := range []string{"n1", "n2", "n3"} {
-				disk := "disk-" + node
-				c.Volume(disk, "n1", "n2", "n3")
-				c.Must(c.Storage.Attach(disk, node))
-				c.Create(launcher(c.pod("virt-launcher-"+node, disk), node))
+			nodes := []string{"n1", "n2", "n3"}
+			for _, node := range nodes {
+				c.Volume("disk-"+node, nodes...)
+				c.Must(c.Storage.Attach("disk-"+node, node))
+			}
+			c.runScheduler("") // now, so that the first answer about a disk has its node
+			for _, node := range nodes {
+				c.Create(launcher(c.pod("virt-launcher-"+node, "disk-"+node), node))
 				c.ExpectNode("virt-launcher-"+node, node)
 			}
 		},
