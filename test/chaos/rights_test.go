@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -279,7 +278,6 @@ func keepsBundle(r *run) {
 	r.must(set(r.client, nil))
 	r.eventually(later, "the webhook puts its bundle in again", func() error {
 		if string(r.bundle()) != string(good) {
-			time.Sleep(50 * time.Millisecond)
 			return errNotYet
 		}
 		return nil

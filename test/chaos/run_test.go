@@ -618,13 +618,13 @@ func (r *run) create(pod *v1.Pod) *tracked {
 }
 
 func (r *run) tryCreate(pod *v1.Pod) (made *v1.Pod, err error) {
-	for range 200 {
+	_ = kit.Wait(r.ctx, soon, "the namespace has its account", func() error {
 		made, err = r.client.CoreV1().Pods(r.namespace).Create(r.ctx, pod, metav1.CreateOptions{})
-		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "serviceaccount") {
-			break
+		if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "serviceaccount") {
+			return err
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	}) // the error of Create says it all
 	return made, err
 }
 

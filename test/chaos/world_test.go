@@ -343,19 +343,17 @@ var machineDefinition = &unstructured.Unstructured{Object: map[string]any{
 }}
 
 // accountToken is a token of a ServiceAccount of the manifests.
-func (w *world) accountToken(ctx context.Context, account string) (string, error) {
-	var failure error
-	for range 100 {
-		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](6 * 3600)}}
-		token, err := w.client.CoreV1().ServiceAccounts(systemNamespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+func (w *world) accountToken(ctx context.Context, account string) (token string, err error) {
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](6 * 3600)}}
+	err = kit.Wait(ctx, soon, "a token of "+account, func() error {
+		made, err := w.client.CoreV1().ServiceAccounts(systemNamespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 		if err == nil {
-			w.secrets = append(w.secrets, token.Status.Token)
-			return token.Status.Token, nil
+			token = made.Status.Token
+			w.secrets = append(w.secrets, token)
 		}
-		failure = err
-		time.Sleep(50 * time.Millisecond)
-	}
-	return "", failure
+		return err
+	})
+	return token, err
 }
 
 // kubeconfig writes one and returns its path.
