@@ -75,11 +75,16 @@ func apiServerRows() []row {
 			rows[i].holds = placedAfter
 		}
 		if rows[i].within == 0 {
-			rows[i].within = 40 * time.Second // a client backs off for up to 30 s
+			rows[i].within = reflectorBackoff + soon
 		}
 	}
 	return rows
 }
+
+// reflectorBackoff is how long an informer waits at most before it lists or watches
+// again: 30 s, and up to as much again at random (NewReflector of client-go). It does so
+// after failures that follow each other within two minutes, those of other rows included.
+const reflectorBackoff = 60 * time.Second
 
 // missedIfNot is longer than any back-off, and shorter than the five minutes after
 // which the scheduler tries all pods again.
