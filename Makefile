@@ -42,7 +42,7 @@ test: test-unit test-race test-integration ## Run all tests: unit, race detector
 .PHONY: test-unit
 test-unit: ## Run the unit tests
 	@echo "Unit tests (first time: compiling for some minutes)"
-	hack/test.sh ./cmd/... ./internal/... ./pkg/...
+	hack/test.sh ./cmd/... ./internal/... ./pkg/... ./test/kit ./test/kit/child
 
 .PHONY: test-race
 test-race: ## Run the tests of the concurrent packages under the race detector

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // What is judged at the same time stays within the budget, and a small review need
@@ -137,7 +139,7 @@ func TestBodiesThatDoNotEndAreCutOff(t *testing.T) {
 		t.Errorf("a large review: %v", err)
 	}
 	for _, connection := range slow {
-		if err := connection.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := connection.SetReadDeadline(time.Now().Add(kit.Soon)); err != nil {
 			t.Fatal(err)
 		}
 		answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
@@ -170,7 +172,7 @@ func TestGarbageFromTheNetwork(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer closeIt(t, connection)
+			defer kit.Close(t, connection)
 			_, _ = connection.Write([]byte(text)) // it may be told to stop
 			if protocol := connection.ConnectionState().NegotiatedProtocol; protocol == "h2" {
 				t.Error("HTTP/2 is spoken, where bodies wait in our memory")

@@ -27,10 +27,9 @@ import (
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
-)
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+	"github.com/hyperconverge/scheduler/test/kit"
+)
 
 // certificate is a source of certificates for tests; nil serves none. It runs
 // until an error is put into broken.
@@ -79,7 +78,7 @@ func startReplica(t *testing.T, certificates Certificates, delay time.Duration, 
 	client := fake.NewClientset(stored()...)
 	r := &replica{T: t, done: make(chan error, 1), options: ServerOptions{
 		Rules: defaultRules, Drivers: []string{portworx}, Watch: client, Read: client, Certificates: certificates,
-		Host: "127.0.0.1", Port: freePort(t), OpsAddress: fmt.Sprintf("127.0.0.1:%d", freePort(t)), ShutdownDelay: delay,
+		Host: "127.0.0.1", Port: freePort(t), OpsAddress: kit.FreeAddress(t), ShutdownDelay: delay,
 	}}
 	for _, option := range options {
 		option(&r.options)
@@ -98,20 +97,11 @@ func startReplica(t *testing.T, certificates Certificates, delay time.Duration, 
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := kit.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeIt(t, listener)
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
-// closeIt closes what a test has opened.
-func closeIt(t *testing.T, closer io.Closer) {
-	t.Helper()
-	if err := closer.Close(); err != nil {
-		t.Error(err)
-	}
+	return port
 }
 
 // ops gets a path of the port for health and metrics.
@@ -120,7 +110,7 @@ func (r *replica) ops(path string) (status int, body string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer closeIt(r.T, response.Body)
+	defer kit.Close(r.T, response.Body)
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		return 0, err.Error()
@@ -130,7 +120,7 @@ func (r *replica) ops(path string) (status int, body string) {
 
 func (r *replica) expectReady(words string) {
 	r.Helper()
-	eventually(r.T, "/readyz says "+words, func() error {
+	kit.Eventually(r.T, kit.Soon, "/readyz says "+words, func() error {
 		status, body := r.ops("/readyz")
 		if (status == http.StatusOK) != (words == "ok") || !strings.Contains(body, words) {
 			return fmt.Errorf("it says %d %s", status, body)
@@ -159,7 +149,7 @@ func (r *replica) admit(client *http.Client, body []byte) error {
 	if err != nil {
 		return err
 	}
-	defer closeIt(r.T, response.Body)
+	defer kit.Close(r.T, response.Body)
 	var answer admissionv1.AdmissionReview
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
 		return err
@@ -168,23 +158,6 @@ func (r *replica) admit(client *http.Client, body []byte) error {
 		return fmt.Errorf("the answer is %+v", answer.Response)
 	}
 	return nil
-}
-
-func eventually(t *testing.T, what string, condition func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited %v for: %s: %v", patience, what, err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
 }
 
 func TestServer(t *testing.T) {
@@ -308,7 +281,7 @@ func TestPortInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeIt(t, listener)
+	defer kit.Close(t, listener)
 	client := fake.NewClientset()
 	for name, options := range map[string]ServerOptions{
 		"the port of the webhook":        {Port: listener.Addr().(*net.TCPAddr).Port, OpsAddress: "127.0.0.1:0"},
@@ -376,7 +349,7 @@ func TestMountedCertificatesAreReplacedUnderLoad(t *testing.T) {
 		}
 	}()
 	mount("two", newPEM, newKey)
-	eventually(t, "the new certificate is served", func() error { return r.admitted(r.client(newPEM)) })
+	kit.Eventually(t, kit.Soon, "the new certificate is served", func() error { return r.admitted(r.client(newPEM)) })
 	close(stop)
 	if err := <-failed; err != nil {
 		t.Error(err)

@@ -19,7 +19,7 @@ func apiServerRows() []row {
 	rows := []row{
 		{name: "the API server refuses connections for three seconds", quick: true, do: meanwhile(3*time.Second, func(r *run) { r.proxy.listener.shut() })},
 		{name: "every connection to the API server is cut", quick: true, do: meanwhile(time.Second, func(r *run) { r.proxy.listener.cut() })},
-		{name: "every connection to the API server is cut, five times a second", do: meanwhile(3*time.Second, cutting)},
+		{name: "every connection to the API server is cut, five times a second", do: meanwhile(3*time.Second, func(r *run) { r.keepCutting(r.proxy.listener, 200*time.Millisecond) })},
 		{name: "every request takes 300 ms", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(notWatch, delayed(300*time.Millisecond)) })},
 		{name: "every write is answered with 500", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(500, "InternalError")) })},
 		{name: "every write is answered with 429", do: meanwhile(2*time.Second, func(r *run) { r.proxy.fault(isWriteOfPods, answers(429, "TooManyRequests")) })},
@@ -110,21 +110,6 @@ func meanwhile(lasts time.Duration, fault func(r *run)) func(r *run) {
 		}
 		time.Sleep(lasts)
 	}
-}
-
-func cutting(r *run) {
-	done := make(chan struct{})
-	r.later(func() { close(done) })
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(200 * time.Millisecond):
-				r.proxy.listener.cut()
-			}
-		}
-	}()
 }
 
 func lostBinding(r *run) {

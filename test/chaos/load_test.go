@@ -27,7 +27,7 @@ func loadRows() []row {
 			holds: "a change of storage has each of them tried once at most", do: staleDecision},
 		{name: "3000 pods wait while a volume is attached and detached 3000 times", holds: "that costs less than 0.6 s of processor time more than it does without them", within: longer, do: costOfChanges},
 		{name: "each of 300 waiting pods has seen another state of 1000 nodes", holds: "a waiting pod takes less than 25 kB, its own object included", do: pinnedViews},
-		{name: "storage that 1500 pods wait for comes back", holds: "a pod that has nothing to do with it is bound within 5 s, and all are bound within 60 s", within: longer, do: wakeStorm},
+		{name: "storage that 1500 pods wait for comes back", holds: "a pod that has nothing to do with it is bound within 5 s, and all are bound within 60 s", within: longer, do: requeueStorm},
 		{name: "an extender is configured", quick: true, holds: "it is asked about each node once per cycle", do: extender},
 		{name: "300 claims are bound at once", do: manyClaims, holds: "the volume of the last one is known within 10 s", within: longer},
 		{name: "300 strict pods come at once", do: manyPods, holds: "all are on their data within 30 s", within: longer},
@@ -197,7 +197,7 @@ func pinnedViews(r *run) {
 	r.remove(made...)
 }
 
-func wakeStorm(r *run) {
+func requeueStorm(r *run) {
 	const pods = 1500
 	r.volume("data", at(node(1)))
 	r.must(r.storage.SetNodeState(r.storageID(node(1)), openstoragesim.StatusOffline))

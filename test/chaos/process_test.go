@@ -69,7 +69,7 @@ func (r *run) another(v variant) *component {
 	v.name = fmt.Sprintf("%s-%d-%d", orElse(v.name, "another"), r.runs, len(r.undo))
 	c, err := r.world.startScheduler(r.ctx, v)
 	if c != nil {
-		r.later(func() { c.kill() })
+		r.later(func() { c.Kill() })
 	}
 	r.must(err)
 	return c
@@ -98,15 +98,15 @@ func (r *run) restart() {
 
 func (r *run) leads(c *component, within time.Duration) {
 	r.Helper()
-	r.eventually(within, c.name+" leads", func() error {
-		if !c.alive() {
-			r.Fatalf("%s has ended: %s", c.name, tail(c.log, 0, 3))
+	r.eventually(within, c.Name+" leads", func() error {
+		if !c.Alive() {
+			r.Fatalf("%s has ended: %s", c.Name, c.Tail(0, 3))
 		}
-		families, err := c.metrics()
+		families, err := c.Metrics()
 		if err != nil {
 			return err
 		}
-		if leads, _ := metric(families, "leader_election_master_status"); leads != 1 {
+		if leads, _ := families.Sum("leader_election_master_status"); leads != 1 {
 			return errNotYet
 		}
 		return nil
@@ -119,7 +119,7 @@ func killed(r *run) {
 	for i := range 20 {
 		r.create(strict(r.pod(fmt.Sprintf("strict-%d", i), "data"))).on(holders...)
 	}
-	r.scheduler.kill()
+	r.scheduler.Kill()
 	r.restart()
 }
 
@@ -161,7 +161,7 @@ func stoppedPastLease(r *run) {
 	select {
 	case <-first.Done():
 	case <-time.After(leaseDuration):
-		first.kill()
+		first.Kill()
 		r.Fatalf("the old leader goes on beside the new one")
 	}
 }
@@ -207,7 +207,7 @@ func termAt(prepare func(r *run) variant) func(r *run) {
 			}
 		}
 		begun := time.Now()
-		r.must(c.end(10 * time.Second))
+		r.must(c.End(10 * time.Second))
 		r.measured("ended after %.1f s", time.Since(begun).Seconds())
 	}
 }
@@ -217,7 +217,7 @@ func termLeader(r *run) {
 	c := r.another(variant{solo: "solo"})
 	r.proxy.fault(isAny, stalled)
 	begun := time.Now()
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 	r.measured("ended after %.1f s", time.Since(begun).Seconds())
 }
 
@@ -226,7 +226,7 @@ func termWithHungToken(r *run) {
 	r.hangTokenFile()
 	time.Sleep(7 * time.Second) // the file is read every five seconds
 	begun := time.Now()
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 	r.measured("ended after %.1f s", time.Since(begun).Seconds())
 }
 
@@ -239,7 +239,7 @@ func termInBurst(r *run) {
 			r.scheduler.Signal(syscall.SIGTERM)
 		}
 	}
-	r.must(r.scheduler.end(10 * time.Second))
+	r.must(r.scheduler.End(10 * time.Second))
 	r.restart()
 }
 
@@ -255,7 +255,7 @@ func startWithoutStorage(r *run) {
 	begun := time.Now()
 	r.arrives(pod, later)
 	r.measured("bound %.1f s after storage was back", time.Since(begun).Seconds())
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 }
 
 func startWithoutAPIServer(r *run) {
@@ -263,13 +263,13 @@ func startWithoutAPIServer(r *run) {
 	c := r.another(variant{solo: "solo", notReady: true})
 	time.Sleep(2 * time.Second)
 	r.proxy.heal()
-	if !c.alive() {
-		if log := tail(c.log, 0, 1); !strings.Contains(log, "refused") && !strings.Contains(log, "EOF") && !strings.Contains(log, "reset") {
+	if !c.Alive() {
+		if log := c.Tail(0, 1); !strings.Contains(log, "refused") && !strings.Contains(log, "EOF") && !strings.Contains(log, "reset") {
 			r.Fatalf("it ended without a reason: %s", log)
 		}
 		c = r.another(variant{solo: "solo", notReady: true})
 	}
-	r.must(c.ready(r.ctx))
+	r.must(c.Ready(r.ctx, patience))
 }
 
 func wrongConfig(r *run) {
@@ -279,8 +279,8 @@ func wrongConfig(r *run) {
 	case <-time.After(soon):
 		r.Fatalf("it runs with such a configuration")
 	}
-	if log := said(c.log, 0); !strings.Contains(log, "endpoint") {
-		r.Fatalf("it says %s", tail(c.log, 0, 2))
+	if log := c.Said(0); !strings.Contains(log, "endpoint") {
+		r.Fatalf("it says %s", c.Tail(0, 2))
 	}
 }
 
@@ -317,7 +317,7 @@ func brokenLog(r *run) {
 	// A shell gives it a standard error that is full from the start.
 	c := r.wrapped("full", `exec "$0" "$@" 2>/dev/full`)
 	r.arrives(r.create(by("solo", strict(r.pod("strict", "data")))).on(holders...), later)
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 }
 
 func fewFiles(r *run) {
@@ -325,7 +325,7 @@ func fewFiles(r *run) {
 	r.volume("data", at(holders...))
 	c := r.wrapped("few", `ulimit -n 64; exec "$0" "$@"`)
 	r.arrives(r.create(by("solo", strict(r.pod("strict", "data")))).on(holders...), later)
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 }
 
 // wrapped starts a scheduler by way of a shell.
@@ -336,14 +336,14 @@ func (r *run) wrapped(name, script string) *component {
 		r.cannot("there is no shell")
 	}
 	first := r.another(variant{name: name + "-model", solo: "solo", notReady: true})
-	first.kill()
+	first.Kill()
 	command := first.command
 	command.Name, command.Args = name, append([]string{"-c", script, command.Path}, command.Args...)
 	command.Path = shell
-	c, err := startComponent(r.supervisor, command, first.base)
+	c, err := startComponent(r.supervisor, command, first.Base)
 	r.must(err)
-	r.later(func() { c.kill() })
-	r.must(c.ready(r.ctx))
+	r.later(func() { c.Kill() })
+	r.must(c.Ready(r.ctx, patience))
 	return c
 }
 
@@ -355,7 +355,7 @@ func dumps(r *run) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	r.arrives(r.create(strict(r.pod("strict", "data"))).on(holders...), soon)
-	if !strings.Contains(said(r.scheduler.log, r.started[r.scheduler]), "Dump of the volume index") {
+	if !strings.Contains(r.scheduler.Said(r.started[r.scheduler]), "Dump of the volume index") {
 		r.Fatalf("nothing was dumped")
 	}
 }
@@ -364,7 +364,7 @@ func webhookKilled(r *run) {
 	before, err := r.client.CoreV1().Secrets(systemNamespace).Get(r.ctx, secretName, metav1.GetOptions{})
 	r.must(err)
 	goroutines, heap := r.webhook.goroutines, r.webhook.heap
-	r.webhook.kill()
+	r.webhook.Kill()
 	begun := time.Now()
 	r.world.webhook, r.world.hookPort, err = r.startWebhook(r.ctx, "webhook")
 	r.must(err)
@@ -382,7 +382,7 @@ func webhookKilled(r *run) {
 func webhookTerm(r *run) {
 	c, port, err := r.startWebhook(r.ctx, fmt.Sprintf("webhook-%d", r.runs))
 	r.must(err)
-	r.later(func() { c.kill() })
+	r.later(func() { c.Kill() })
 	answered := make(chan review, 1)
 	go func() { answered <- r.reviewAt(port, r.pod("p")) }()
 	time.Sleep(5 * time.Millisecond)
@@ -390,7 +390,7 @@ func webhookTerm(r *run) {
 	if a := <-answered; a.err != nil {
 		r.Fatalf("the review was lost: %v", a.err)
 	}
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 }
 
 func webhookTermHung(r *run) {
@@ -398,10 +398,10 @@ func webhookTermHung(r *run) {
 	r.hookProxy.cutWatches()
 	c, _, err := r.beginWebhook(fmt.Sprintf("webhook-%d", r.runs))
 	r.must(err)
-	r.later(func() { c.kill() })
+	r.later(func() { c.Kill() })
 	time.Sleep(1500 * time.Millisecond) // in the middle of its start
 	begun := time.Now()
-	r.must(c.end(10 * time.Second))
+	r.must(c.End(10 * time.Second))
 	r.measured("ended after %.1f s", time.Since(begun).Seconds())
 }
 
@@ -410,14 +410,14 @@ func webhookAlone(r *run) {
 	r.hookProxy.cutWatches()
 	c, _, err := r.beginWebhook(fmt.Sprintf("webhook-%d", r.runs))
 	r.must(err)
-	r.later(func() { c.kill() })
+	r.later(func() { c.Kill() })
 	time.Sleep(2 * time.Second)
-	if !c.alive() {
-		r.Fatalf("it ended: %s", tail(c.log, 0, 2))
+	if !c.Alive() {
+		r.Fatalf("it ended: %s", c.Tail(0, 2))
 	}
-	if _, err := c.get("/readyz"); err == nil {
+	if _, err := c.Get("/readyz"); err == nil {
 		r.Fatalf("it says that it is ready")
 	}
 	r.hookProxy.heal()
-	r.eventually(40*time.Second, "the webhook is ready", func() error { _, err := c.get("/readyz"); return err })
+	r.eventually(40*time.Second, "the webhook is ready", func() error { _, err := c.Get("/readyz"); return err })
 }

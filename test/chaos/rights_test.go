@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
@@ -15,8 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
 // attempt is something that the holder of an account's token might try. It returns
@@ -280,7 +278,6 @@ func keepsBundle(r *run) {
 	r.must(set(r.client, nil))
 	r.eventually(later, "the webhook puts its bundle in again", func() error {
 		if string(r.bundle()) != string(good) {
-			time.Sleep(50 * time.Millisecond)
 			return errNotYet
 		}
 		return nil
@@ -291,7 +288,7 @@ func keepsBundle(r *run) {
 func strangerReads(r *run) {
 	c := r.another(variant{solo: "solo", closed: true})
 	for _, path := range []string{"/metrics", "/debug/pprof/heap", "/configz", "/debug/flags/v"} {
-		if body, err := c.get(path); err == nil {
+		if body, err := c.Get(path); err == nil {
 			r.Errorf("%s is answered: %.100s", path, body)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +23,8 @@ import (
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/child"
 )
 
 // row is one kind of fault.
@@ -163,17 +164,7 @@ func (r *run) measured(format string, args ...any) {
 // eventually polls until there is no error.
 func (r *run) eventually(within time.Duration, what string, condition func() error) {
 	r.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.Fatalf("after %v not yet: %s: %v", within, what, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	kit.Eventually(r, within, what, condition)
 }
 
 // begin makes a namespace and takes stock.
@@ -208,8 +199,8 @@ func (r *run) later(f func()) { r.undo = append(r.undo, f) }
 func (r *run) recovers() {
 	begun := time.Now()
 	for _, c := range []*component{r.scheduler, r.webhook} {
-		if !c.alive() {
-			r.Fatalf("%s has ended: %s", c.name, tail(c.log, 0, 3))
+		if !c.Alive() {
+			r.Fatalf("%s has ended: %s", c.Name, c.Tail(0, 3))
 		}
 	}
 	for _, p := range r.tracked {
@@ -256,23 +247,23 @@ func (r *run) invariants() {
 	}
 	for i, c := range []*component{r.scheduler, r.webhook} {
 		if c != r.atStart[i] && !r.row.ends {
-			r.Errorf("%s was started anew", c.name)
+			r.Errorf("%s was started anew", c.Name)
 		}
-		log := said(c.log, r.started[c])
+		log := c.Said(r.started[c])
 		if word := crashes.FindString(log); word != "" {
-			r.Errorf("%s said %q: %s", c.name, word, lineWith(log, word))
+			r.Errorf("%s said %q: %s", c.Name, word, lineWith(log, word))
 		}
 		for _, secret := range r.secrets {
 			if strings.Contains(log, secret) {
-				r.Errorf("%s wrote a token into its log: %s", c.name, strings.ReplaceAll(lineWith(log, secret), secret, "(token)"))
+				r.Errorf("%s wrote a token into its log: %s", c.Name, strings.ReplaceAll(lineWith(log, secret), secret, "(token)"))
 			}
 		}
 	}
-	_, peak := r.scheduler.resident()
+	_, peak := r.scheduler.Resident()
 	if limit := r.limits[schedulerName]; peak > limit {
 		r.Errorf("the scheduler took %d MiB, its limit is %d MiB", peak>>20, limit>>20)
 	}
-	_, hookPeak := r.webhook.resident()
+	_, hookPeak := r.webhook.Resident()
 	if limit := r.limits[webhookName]; hookPeak > limit {
 		r.Errorf("the webhook took %d MiB, its limit is %d MiB", hookPeak>>20, limit>>20)
 	}
@@ -292,24 +283,24 @@ func lineWith(log, word string) string {
 // atRest is what a component needs while nothing happens: goroutines, and after a
 // collection of garbage the heap.
 func atRest(c *component) (goroutines, heap float64, err error) {
-	if c.name != "webhook" { // has no profiler
-		if _, err := c.get("/debug/pprof/heap?gc=1"); err != nil {
+	if c.Name != "webhook" { // has no profiler
+		if _, err := c.Get("/debug/pprof/heap?gc=1"); err != nil {
 			return 0, 0, err
 		}
 	}
-	families, err := c.metrics()
+	families, err := c.Metrics()
 	if err != nil {
 		return 0, 0, err
 	}
-	goroutines, _ = metric(families, "go_goroutines")
-	heap, _ = metric(families, "go_memstats_heap_alloc_bytes")
+	goroutines, _ = families.Sum("go_goroutines")
+	heap, _ = families.Sum("go_memstats_heap_alloc_bytes")
 	return goroutines, heap, nil
 }
 
 // baseline waits until memory and goroutines are back where they were.
 func (r *run) baseline() {
 	for _, c := range []*component{r.scheduler, r.webhook} {
-		r.eventually(longer, c.name+" is back at rest", func() error {
+		r.eventually(longer, c.Name+" is back at rest", func() error {
 			goroutines, heap, err := atRest(c)
 			if err != nil {
 				return err
@@ -368,13 +359,13 @@ func (r *run) cleanUp() {
 // suffer from it.
 func (r *run) renew() {
 	var err error
-	_ = r.scheduler.end(5 * time.Second) // in an orderly way it gives the lease back
+	_ = r.scheduler.End(5 * time.Second) // in an orderly way it gives the lease back
 	if r.scheduler, err = r.world.startScheduler(r.background(), variant{name: "scheduler"}); err != nil {
 		r.T.Errorf("starting the scheduler anew: %v", err)
 		return
 	}
 	r.world.scheduler = r.scheduler
-	r.webhook.kill()
+	r.webhook.Kill()
 	if r.world.webhook, r.world.hookPort, err = r.startWebhook(r.background(), "webhook"); err != nil {
 		r.T.Errorf("starting the webhook anew: %v", err)
 		return
@@ -388,9 +379,9 @@ func (r *run) renew() {
 // awaitLeader waits until the shared scheduler schedules.
 func (w *world) awaitLeader(ctx context.Context) error {
 	for range 600 {
-		families, err := w.scheduler.metrics()
+		families, err := w.scheduler.Metrics()
 		if err == nil {
-			if leads, _ := metric(families, "leader_election_master_status"); leads == 1 {
+			if leads, _ := families.Sum("leader_election_master_status"); leads == 1 {
 				return nil
 			}
 		}
@@ -627,13 +618,13 @@ func (r *run) create(pod *v1.Pod) *tracked {
 }
 
 func (r *run) tryCreate(pod *v1.Pod) (made *v1.Pod, err error) {
-	for range 200 {
+	_ = kit.Wait(r.ctx, soon, "the namespace has its account", func() error {
 		made, err = r.client.CoreV1().Pods(r.namespace).Create(r.ctx, pod, metav1.CreateOptions{})
-		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "serviceaccount") {
-			break
+		if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "serviceaccount") {
+			return err
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return nil
+	}) // the error of Create says it all
 	return made, err
 }
 
@@ -739,11 +730,11 @@ func (r *run) allBound(within time.Duration, count int) {
 }
 
 // metrics reads those of the shared scheduler.
-func (r *run) metrics() map[string]*dto.MetricFamily {
+func (r *run) metrics() child.Families {
 	r.Helper()
-	var families map[string]*dto.MetricFamily
+	var families child.Families
 	r.eventually(soon, "the metrics can be read", func() (err error) {
-		families, err = r.scheduler.metrics()
+		families, err = r.scheduler.Metrics()
 		return err
 	})
 	return families
@@ -751,7 +742,7 @@ func (r *run) metrics() map[string]*dto.MetricFamily {
 
 // attempts is how often the shared scheduler has tried pods.
 func (r *run) attempts() float64 {
-	n, _ := metric(r.metrics(), "scheduler_schedule_attempts_total")
+	n, _ := r.metrics().Sum("scheduler_schedule_attempts_total")
 	return n
 }
 
@@ -776,6 +767,19 @@ func (r *run) knows(handle string) {
 	r.eventually(soon, "volume "+handle+" was asked for", func() error {
 		if r.server.countOf(handle) == 0 {
 			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
+// nodesListed waits until the shared scheduler has an answer about the nodes that it
+// has asked for from now on: it has by the time that it asks again.
+func (r *run) nodesListed() {
+	r.Helper()
+	before := r.server.count(listNodes)
+	r.eventually(soon, "the nodes are listed anew", func() error {
+		if asked := r.server.count(listNodes) - before; asked < 2 {
+			return fmt.Errorf("they were asked for %d times", asked)
 		}
 		return nil
 	})

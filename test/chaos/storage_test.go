@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit/child"
 )
 
 // whileFaulty is what nearly every fault of storage must leave alone: pods of a
@@ -41,7 +42,7 @@ const keepsGoing = "known volumes keep their replicas, strict pods of new ones g
 func storageRows() []row {
 	rows := []row{
 		{name: "the storage API refuses connections", quick: true, do: whileFaulty(func(r *run) { r.server.listener.shut() })},
-		{name: "every connection to storage is cut ten times a second", quick: true, do: whileFaulty(storm)},
+		{name: "every connection to storage is cut ten times a second", quick: true, do: whileFaulty(func(r *run) { r.keepCutting(r.server.listener, 100*time.Millisecond) })},
 		{name: "every call hangs", do: lies("", hangs)},
 		{name: "every call takes a second", do: lies("", slow(time.Second))},
 		{name: "every answer is garbage", quick: true, do: lies("", says(garbage))},
@@ -141,8 +142,8 @@ func lies2(method string, a answer) func(r *run) {
 	})
 }
 
-// storm cuts connections until the fault is over.
-func storm(r *run) {
+// keepCutting breaks all connections again and again until the fault is over.
+func (r *run) keepCutting(l *listener, every time.Duration) {
 	done := make(chan struct{})
 	r.later(func() { close(done) })
 	go func() {
@@ -150,8 +151,8 @@ func storm(r *run) {
 			select {
 			case <-done:
 				return
-			case <-time.After(100 * time.Millisecond):
-				r.server.listener.cut()
+			case <-time.After(every):
+				l.cut()
 			}
 		}
 	}()
@@ -172,7 +173,7 @@ func oddCodes(r *run) {
 	time.Sleep(6 * time.Second)
 	codesSeen := map[string]bool{}
 	for _, m := range r.metrics()["scheduler_hyperconverge_storage_requests_total"].GetMetric() {
-		codesSeen[labelOf(m, "code")] = true
+		codesSeen[child.Label(m, "code")] = true
 	}
 	r.measured("%d codes in the metrics", len(codesSeen))
 	if len(codesSeen) > 20 {
@@ -189,7 +190,7 @@ func spoiledNodeList(r *run) {
 	r.volume("data", at(holders...))
 	r.must(r.storage.SetNodeState(r.storageID(node(1)), openstoragesim.StatusOffline))
 	r.eventually(soon, "the metrics count a node as Offline", func() error {
-		if offline, _ := metric(r.metrics(), "scheduler_hyperconverge_nodes", "state", "Offline"); offline != 1 {
+		if offline, _ := r.metrics().Sum("scheduler_hyperconverge_nodes", "state", "Offline"); offline != 1 {
 			return fmt.Errorf("%v are", offline)
 		}
 		return nil
@@ -213,7 +214,7 @@ func doubledNode(r *run) {
 		offline := text(fieldNode, message(text(nodeID, "old-record"), text(nodeHostname, node(1)), number(nodeStatus, 3)))
 		return append(offline, b...)
 	}))
-	time.Sleep(time.Second)
+	r.nodesListed()
 	r.arrives(r.create(strict(r.pod("strict", "data"))).on(node(1)), soon)
 }
 
@@ -225,14 +226,14 @@ var foreignNodes = message(
 func fatInspects(r *run) {
 	// One answer for all: to build them would cost the machine more than to refuse them.
 	r.server.lie(inspect, "", says(padded(100)(inspected(volumeOf("1", r.twoNodes()...)))))
-	before, _ := r.scheduler.resident()
+	before, _ := r.scheduler.Resident()
 	for i := range 20 {
 		name := fmt.Sprintf("fat-%d", i)
 		r.must(r.bind(name, r.inStorage(name, at(r.twoNodes()...)), vol{}))
 		r.create(r.pod(name, name)).on()
 	}
 	time.Sleep(6 * time.Second)
-	_, peak := r.scheduler.resident()
+	_, peak := r.scheduler.Resident()
 	r.measured("the scheduler grew by %d MiB", (peak-before)>>20)
 	if grown := (peak - before) >> 20; grown > 300 {
 		r.Fatalf("the scheduler grew by %d MiB", grown)
@@ -349,7 +350,7 @@ func spoiledEvent(r *run) {
 	}
 	// Rows before this one may have cut watches, so that the next is waited for.
 	r.eventually(2*soon, "the watch is open", func() error {
-		if open, _ := metric(r.metrics(), "scheduler_hyperconverge_storage_watch_open"); open != 1 {
+		if open, _ := r.metrics().Sum("scheduler_hyperconverge_storage_watch_open"); open != 1 {
 			return errors.New("it is not")
 		}
 		return nil
@@ -440,7 +441,7 @@ func fatToken(r *run) {
 	r.later(func() { r.must(writeFile(r.tokenFile(), []byte(good))) })
 	r.must(writeFile(r.tokenFile(), bytes.Repeat([]byte("x"), 64<<20)))
 	r.eventually(later, "the metrics tell of a problem", func() error {
-		if told, _ := metric(r.metrics(), "scheduler_hyperconverge_storage_problem"); told == 0 {
+		if told, _ := r.metrics().Sum("scheduler_hyperconverge_storage_problem"); told == 0 {
 			return errNotYet
 		}
 		return nil
@@ -457,7 +458,7 @@ func tokenGone(r *run) {
 // problem waits until the scheduler tells of a problem with storage.
 func (r *run) problem(reason string) {
 	r.eventually(later, "the metrics tell of "+reason, func() error {
-		if told, _ := metric(r.metrics(), "scheduler_hyperconverge_storage_problem", "reason", reason); told != 1 {
+		if told, _ := r.metrics().Sum("scheduler_hyperconverge_storage_problem", "reason", reason); told != 1 {
 			return errNotYet
 		}
 		return nil

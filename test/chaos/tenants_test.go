@@ -91,8 +91,8 @@ func manyVolumes(pods, volumes int) func(r *run) {
 		}
 		after := r.metrics()
 		const histogram = "scheduler_framework_extension_point_duration_seconds"
-		n0, s0 := metric(before, histogram, "extension_point", "PreFilter")
-		n1, s1 := metric(after, histogram, "extension_point", "PreFilter")
+		n0, s0 := before.Sum(histogram, "extension_point", "PreFilter")
+		n1, s1 := after.Sum(histogram, "extension_point", "PreFilter")
 		r.measured("PreFilter took %.0f ms in %.0f cycles", 1000*(s1-s0), n1-n0)
 		if each := (s1 - s0) / float64(pods); each > 0.1*max(1, float64(volumes)/10_000) {
 			r.Errorf("PreFilter took %.2f s for each pod", each)
@@ -123,13 +123,13 @@ func sameClaim(r *run) {
 	}
 	p := r.create(pod).only(holders...)
 	r.honest(soon)
-	r.judged(p, soon)
+	r.decided(p, soon)
 }
 
-// judged waits until a pod is bound, or turned down with a reason.
-func (r *run) judged(p *tracked, within time.Duration) {
+// decided waits until a pod is bound, or turned down with a reason.
+func (r *run) decided(p *tracked, within time.Duration) {
 	r.Helper()
-	r.eventually(within, "pod "+p.name+" is judged", func() error {
+	r.eventually(within, "pod "+p.name+" is decided about", func() error {
 		pod, err := r.get(p)
 		if err != nil {
 			return err
@@ -151,7 +151,7 @@ func manyRealClaims(r *run) {
 	r.claimsBound(claims...)
 	p := r.create(r.pod("p", claims...)).only(node(1))
 	r.honest(soon)
-	r.judged(p, longer)
+	r.decided(p, longer)
 	r.remove(p)
 }
 
@@ -253,7 +253,7 @@ func contradiction(r *run) {
 
 func oddHandles(r *run) {
 	for i, handle := range []string{"\x01\x02\x03", "<script>alert(1)</script>", "%s%n%d", "../../etc/passwd", "a\nb\"c", strings.Repeat("é", 500), " "} {
-		r.judged(r.create(inline(r.short(fmt.Sprintf("p%d", i)), handle)), soon)
+		r.decided(r.create(inline(r.short(fmt.Sprintf("p%d", i)), handle)), soon)
 	}
 	r.honest(soon)
 	r.remove(append([]*tracked(nil), r.tracked...)...)
@@ -272,7 +272,7 @@ func foreignVolume(r *run) {
 	handle := r.volume("theirs", at(node(1)))
 	// Half of the id, and the name in storage, of a volume that is not theirs.
 	guess := r.create(strict(inline(r.short("guess"), handle[:len(handle)/2])))
-	r.judged(guess, soon)
+	r.decided(guess, soon)
 	pod, err := r.get(guess)
 	r.must(err)
 	for _, secret := range []string{handle, r.namespace + "-theirs"} {

@@ -150,7 +150,7 @@ func (r *run) oldRecord(of string) (id string) {
 	})
 	r.must(err)
 	r.later(func() { r.must(r.storage.RemoveNode(old.ID)) })
-	time.Sleep(700 * time.Millisecond) // the nodes are listed every 300 ms
+	r.nodesListed()
 	return old.ID
 }
 
@@ -168,7 +168,7 @@ func rebuiltNode(r *run) {
 func lostStripe(r *run) {
 	r.must(r.storage.SetNodeState(r.storageID(node(5)), openstoragesim.StatusOffline))
 	r.later(func() { r.must(r.storage.SetNodeState(r.storageID(node(5)), openstoragesim.StatusOK)) })
-	time.Sleep(700 * time.Millisecond)
+	r.nodesListed()
 	r.volume("striped", vol{sets: [][]string{{node(1)}, {node(5)}}})
 	pod := r.create(r.pod("soft", "striped")).on()
 	r.stays(pod, soon, time.Second, noneOnline)
@@ -276,7 +276,7 @@ func (r *run) down(nodes ...string) {
 		r.later(func() { r.must(r.storage.SetNodeState(r.storageID(n), openstoragesim.StatusOK)) })
 	}
 	r.eventually(soon, "the storage of nodes is down", func() error {
-		if n, _ := metric(r.metrics(), "scheduler_hyperconverge_nodes", "state", "StorageDown"); int(n) != len(nodes) {
+		if n, _ := r.metrics().Sum("scheduler_hyperconverge_nodes", "state", "StorageDown"); int(n) != len(nodes) {
 			return errNotYet
 		}
 		return nil
@@ -286,7 +286,7 @@ func (r *run) down(nodes ...string) {
 func wholeButDown(r *run) {
 	r.down(node(1))
 	r.volume("striped", vol{sets: [][]string{{node(1), node(5)}, {node(1), node(9)}}})
-	before, _ := metric(r.metrics(), "scheduler_hyperconverge_pods_bound_total", "relation", "local")
+	before, _ := r.metrics().Sum("scheduler_hyperconverge_pods_bound_total", "relation", "local")
 	for i := range 3 {
 		r.arrives(r.create(r.pod(fmt.Sprintf("soft-%d", i), "striped")).on(node(5), node(9)), soon)
 	}
@@ -294,13 +294,13 @@ func wholeButDown(r *run) {
 	r.volume("single", vol{sets: [][]string{{node(1), node(5)}}})
 	r.arrives(r.create(pinned(r.pod("no-choice", "single"), node(1))).on(node(1)), soon)
 	r.eventually(soon, "the pods are counted", func() error {
-		after, _ := metric(r.metrics(), "scheduler_hyperconverge_pods_bound_total", "relation", "local")
+		after, _ := r.metrics().Sum("scheduler_hyperconverge_pods_bound_total", "relation", "local")
 		if after-before < 3 {
 			return errNotYet
 		}
 		return nil
 	})
-	after, _ := metric(r.metrics(), "scheduler_hyperconverge_pods_bound_total", "relation", "local")
+	after, _ := r.metrics().Sum("scheduler_hyperconverge_pods_bound_total", "relation", "local")
 	if after-before != 3 {
 		r.Fatalf("%v pods were counted as local, want the three on Online nodes", after-before)
 	}
@@ -381,7 +381,7 @@ var machines = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", 
 func hotPlugged(r *run) {
 	r.volume("root", vol{sets: [][]string{{node(1)}}})
 	r.volume("hot", vol{sets: [][]string{{node(9)}}, labels: map[string]string{weightKey: "100"}})
-	machine, err := r.dynamic.Resource(machines).Namespace(r.namespace).Create(r.ctx, &unstructured.Unstructured{Object: map[string]any{
+	machine, err := r.applier.Dynamic.Resource(machines).Namespace(r.namespace).Create(r.ctx, &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": map[string]any{"name": "vm"},
 		"spec": map[string]any{"volumes": []any{
 			map[string]any{"name": "root", "persistentVolumeClaim": map[string]any{"claimName": "root"}},
@@ -444,7 +444,7 @@ func oneWellAgain(r *run) {
 		r.volume(name, at(holder))
 		r.must(r.storage.SetNodeState(r.storageID(holder), openstoragesim.StatusOffline))
 	}
-	time.Sleep(700 * time.Millisecond)
+	r.nodesListed()
 	pod := r.create(r.pod("both", "first", "second")).on()
 	r.waits(pod, soon, noneOnline)
 	r.blames(pod, "first", "second")
@@ -497,7 +497,7 @@ func claimDeleted(r *run) {
 		if err != nil {
 			return err
 		}
-		held, _ := metric(r.metrics(), "scheduler_hyperconverge_held_pods", "reason", "claim waits for its restore to finish")
+		held, _ := r.metrics().Sum("scheduler_hyperconverge_held_pods", "reason", "claim waits for its restore to finish")
 		if reason := waitingFor(got); strings.Contains(reason, "restore") || held != 0 {
 			return fmt.Errorf("%v pods are counted, the condition says %q", held, reason)
 		}
@@ -522,7 +522,7 @@ func allOffline(r *run) {
 	for _, n := range []int{1, 5} {
 		r.must(r.storage.SetNodeState(r.storageID(node(n)), openstoragesim.StatusOffline))
 	}
-	time.Sleep(700 * time.Millisecond)
+	r.nodesListed()
 	soft, firm := r.create(r.pod("soft", "data")).on(node(1)), r.create(strict(r.pod("strict", "data"))).on(node(1))
 	r.stays(soft, soon, 300*time.Millisecond, noneOnline)
 	r.waits(firm, soon, noneOnline)

@@ -149,7 +149,7 @@ func (r *run) honestReview(within time.Duration) {
 
 // peak notes the memory of the webhook.
 func (r *run) peak() {
-	_, peak := r.webhook.resident()
+	_, peak := r.webhook.Resident()
 	r.measured("the webhook took %d MiB at most", peak>>20)
 }
 
@@ -339,37 +339,37 @@ func (r *run) withFiles(end time.Time) (c *component, dir string, port int) {
 	r.must(r.authority.writePair(dir, webhookName, end))
 	c, port, err := r.beginWebhook(fmt.Sprintf("webhook-%d", r.runs), "--certificates=files", "--certificate-dir="+dir)
 	r.must(err)
-	r.later(func() { c.kill() })
+	r.later(func() { c.Kill() })
 	return c, dir, port
 }
 
 func expiredCertificate(r *run) {
 	c, dir, _ := r.withFiles(time.Now().Add(-time.Minute))
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if !c.alive() {
-			r.Fatalf("it ended: %s", tail(c.log, 0, 2))
+		if !c.Alive() {
+			r.Fatalf("it ended: %s", c.Tail(0, 2))
 		}
-		if _, err := c.get("/readyz"); err == nil {
+		if _, err := c.Get("/readyz"); err == nil {
 			r.Fatalf("/readyz is 200 with an expired certificate")
 		}
 	}
 	r.must(r.authority.writePair(dir, webhookName, time.Now().Add(time.Hour)))
-	r.eventually(later, "it is ready with a good certificate", func() error { _, err := c.get("/readyz"); return err })
+	r.eventually(later, "it is ready with a good certificate", func() error { _, err := c.Get("/readyz"); return err })
 }
 
 func expiringCertificate(r *run) {
 	end := time.Now().Add(5 * time.Second)
 	c, _, _ := r.withFiles(end)
-	r.eventually(4*time.Second, "it is ready while the certificate is good", func() error { _, err := c.get("/readyz"); return err })
+	r.eventually(4*time.Second, "it is ready while the certificate is good", func() error { _, err := c.Get("/readyz"); return err })
 	time.Sleep(time.Until(end) + 1500*time.Millisecond)
-	if _, err := c.get("/readyz"); err == nil {
+	if _, err := c.Get("/readyz"); err == nil {
 		r.Fatalf("/readyz is 200 with a certificate that has expired")
 	}
 }
 
 func brokenCertificate(r *run) {
 	c, dir, port := r.withFiles(time.Now().Add(time.Hour))
-	r.eventually(later, "it is ready", func() error { _, err := c.get("/readyz"); return err })
+	r.eventually(later, "it is ready", func() error { _, err := c.Get("/readyz"); return err })
 	r.must(writeFile(dir+"/tls.crt", []byte("broken")))
 	r.must(writeFile(dir+"/tls.key", nil))
 	time.Sleep(2 * time.Second)
@@ -389,7 +389,7 @@ func secretDeleted(r *run) {
 	})
 	r.honestReview(5 * time.Second)
 	r.eventually(later, "the Secret is back, or the webhook is not ready", func() error {
-		if _, err := r.webhook.get("/readyz"); err != nil {
+		if _, err := r.webhook.Get("/readyz"); err != nil {
 			return nil
 		}
 		_, err := secrets.Get(r.ctx, secretName, metav1.GetOptions{})
@@ -460,12 +460,12 @@ func loudWebhook(r *run) {
 	r.must(err)
 	c, _, err := r.startWebhook(r.ctx, fmt.Sprintf("webhook-%d", r.runs), "--log-level=10")
 	r.must(err)
-	r.later(func() { c.kill() })
-	r.eventually(soon, "it is ready", func() error { _, err := c.get("/readyz"); return err })
+	r.later(func() { c.Kill() })
+	r.eventually(soon, "it is ready", func() error { _, err := c.Get("/readyz"); return err })
 	time.Sleep(3 * time.Second)
 	now, err := secrets.Get(r.ctx, secretName, metav1.GetOptions{})
 	r.must(err)
-	log := said(c.log, 0)
+	log := c.Said(0)
 	text := decoded(log)
 	r.measured("%d KiB of log", len(log)>>10)
 	for key, content := range now.Data {
@@ -499,7 +499,7 @@ func loudScheduler(r *run) {
 	// A server that quotes what it was sent.
 	r.server.lie(inspect, "", says(nil))
 	time.Sleep(time.Second)
-	log := said(c.log, 0)
+	log := c.Said(0)
 	r.measured("%d KiB of log", len(log)>>10)
 	text := decoded(log)
 	for _, token := range r.secrets {

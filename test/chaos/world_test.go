@@ -18,23 +18,17 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -45,6 +39,8 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 const (
@@ -78,8 +74,7 @@ type world struct {
 	plane      *controlplane.ControlPlane
 	config     *rest.Config // of an administrator
 	client     kubernetes.Interface
-	dynamic    dynamic.Interface
-	mapper     *restmapper.DeferredDiscoveryRESTMapper
+	applier    *deploy.Applier
 	manifests  []*unstructured.Unstructured
 	pods       corelisters.PodLister
 	nodes      []fakenodes.Node
@@ -190,10 +185,9 @@ func (w *world) startControlPlane(ctx context.Context) (err error) {
 	if w.client, err = kubernetes.NewForConfig(w.config); err != nil {
 		return err
 	}
-	if w.dynamic, err = dynamic.NewForConfig(w.config); err != nil {
+	if w.applier, err = deploy.NewApplier(w.config); err != nil {
 		return err
 	}
-	w.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(w.client.Discovery()))
 	if err := w.plane.StartControllers(ctx); err != nil {
 		return err
 	}
@@ -260,36 +254,15 @@ func (w *world) register(ctx context.Context, nodes []fakenodes.Node) error {
 	return nil
 }
 
-func buildManifests(folder string) ([]*unstructured.Unstructured, error) {
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, folder))
-	if err != nil {
-		return nil, err
-	}
-	var objects []*unstructured.Unstructured
-	for _, r := range resources.Resources() {
-		content, err := r.MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		object := &unstructured.Unstructured{}
-		if err := object.UnmarshalJSON(content); err != nil {
-			return nil, err
-		}
-		objects = append(objects, object)
-	}
-	return objects, nil
-}
-
 // applyManifests applies what is deployed. Its pods are played by processes.
 func (w *world) applyManifests(ctx context.Context) (err error) {
-	if w.manifests, err = buildManifests("manifests/base"); err != nil {
+	if w.manifests, err = deploy.Build(filepath.Join(root, "manifests/base")); err != nil {
 		return err
 	}
 	if err := w.apply(ctx, machineDefinition); err != nil {
 		return err
 	}
-	slices.SortStableFunc(w.manifests, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
-	for _, object := range w.manifests {
+	for _, object := range deploy.Ordered(w.manifests) {
 		if object.GetKind() == "Deployment" {
 			if err := w.noteDeployment(object); err != nil {
 				return err
@@ -301,14 +274,6 @@ func (w *world) applyManifests(ctx context.Context) (err error) {
 		}
 	}
 	return nil
-}
-
-func rank(object *unstructured.Unstructured) int {
-	switch object.GetKind() {
-	case "Namespace", "CustomResourceDefinition":
-		return 0
-	}
-	return 1
 }
 
 // noteDeployment takes the memory limit, and the webhook's environment.
@@ -352,32 +317,13 @@ func (w *world) apply(ctx context.Context, object *unstructured.Unstructured) er
 			return err
 		}
 	}
-	content, err := object.MarshalJSON()
-	if err != nil {
+	return kit.Wait(ctx, 20*time.Second, object.GetName()+" is applied", func() error {
+		err := w.applier.Apply(ctx, object)
+		if err != nil {
+			w.applier.Mapper.Reset() // a definition that was made moments ago
+		}
 		return err
-	}
-	gvk := object.GroupVersionKind()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		var mapping *meta.RESTMapping
-		mapping, err = w.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-		if err == nil {
-			var target dynamic.ResourceInterface = w.dynamic.Resource(mapping.Resource)
-			if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
-				target = w.dynamic.Resource(mapping.Resource).Namespace(object.GetNamespace())
-			}
-			_, err = target.Patch(ctx, object.GetName(), types.ApplyPatchType, content, metav1.PatchOptions{FieldManager: "chaos", Force: ptr.To(true)})
-		}
-		if err == nil || time.Now().After(deadline) {
-			break
-		}
-		w.mapper.Reset() // a definition that was made moments ago
-		time.Sleep(100 * time.Millisecond)
-	}
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
-	}
-	return nil
+	})
 }
 
 // machineDefinition is as much of KubeVirt as a cluster with virtual machines has.
@@ -395,19 +341,17 @@ var machineDefinition = &unstructured.Unstructured{Object: map[string]any{
 }}
 
 // accountToken is a token of a ServiceAccount of the manifests.
-func (w *world) accountToken(ctx context.Context, account string) (string, error) {
-	var failure error
-	for range 100 {
-		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](6 * 3600)}}
-		token, err := w.client.CoreV1().ServiceAccounts(systemNamespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+func (w *world) accountToken(ctx context.Context, account string) (token string, err error) {
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](6 * 3600)}}
+	err = kit.Wait(ctx, soon, "a token of "+account, func() error {
+		made, err := w.client.CoreV1().ServiceAccounts(systemNamespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 		if err == nil {
-			w.secrets = append(w.secrets, token.Status.Token)
-			return token.Status.Token, nil
+			token = made.Status.Token
+			w.secrets = append(w.secrets, token)
 		}
-		failure = err
-		time.Sleep(50 * time.Millisecond)
-	}
-	return "", failure
+		return err
+	})
+	return token, err
 }
 
 // kubeconfig writes one and returns its path.
@@ -523,7 +467,7 @@ func (w *world) startScheduler(ctx context.Context, v variant) (*component, erro
 	if err := writeFile(path, written); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := kit.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -543,24 +487,24 @@ func (w *world) startScheduler(ctx context.Context, v variant) (*component, erro
 	if err != nil || v.notReady {
 		return c, err
 	}
-	return c, c.ready(ctx)
+	return c, c.Ready(ctx, patience)
 }
 
 // startWebhook runs the webhook, and waits until it is ready.
 func (w *world) startWebhook(ctx context.Context, name string, flags ...string) (c *component, port int, err error) {
 	if c, port, err = w.beginWebhook(name, flags...); err == nil {
-		err = c.ready(ctx)
+		err = c.Ready(ctx, patience)
 	}
 	return c, port, err
 }
 
 // beginWebhook runs the webhook and returns its admission port.
 func (w *world) beginWebhook(name string, flags ...string) (*component, int, error) {
-	ops, err := freePort()
+	ops, err := kit.FreePort()
 	if err != nil {
 		return nil, 0, err
 	}
-	port, err := freePort()
+	port, err := kit.FreePort()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -573,16 +517,6 @@ func (w *world) beginWebhook(name string, flags ...string) (*component, int, err
 		}, flags...),
 	}, "http://127.0.0.1:"+strconv.Itoa(ops))
 	return c, port, err
-}
-
-// freePort is a port that was free a moment ago.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func portOf(address string) string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // bystanderScenarios show what the plugin costs pods that have no volumes of the
@@ -20,11 +21,11 @@ var bystanderScenarios = []scenario{
 			c.foreignVolume("foreign", nil)
 			c.runScheduler("")
 			before := c.evaluations()
-			c.create(c.pod("plain"))
-			c.create(c.pod("other", "foreign"))
-			c.create(c.pod("scratch").Volume(v1.Volume{Name: "tmp", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}))
+			c.Create(c.pod("plain"))
+			c.Create(c.pod("other", "foreign"))
+			c.Create(c.pod("scratch").Volume(v1.Volume{Name: "tmp", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}))
 			for _, name := range []string{"plain", "other", "scratch"} {
-				c.expectNode(name, "n1", "n2", "n3")
+				c.ExpectNode(name, "n1", "n2", "n3")
 			}
 			// A PreFilter or PreScore that skips is not counted.
 			if diff := cmp.Diff(before, c.evaluations()); diff != "" {
@@ -35,11 +36,11 @@ var bystanderScenarios = []scenario{
 	{
 		name: "Filter and Score are called for a pod that has a volume of the driver", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
+			c.Volume("data", "n1", "n2")
 			c.runScheduler("")
 			before := c.evaluations()
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n1", "n2")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n1", "n2")
 			for point, count := range c.evaluations() {
 				if count == before[point] {
 					c.Errorf("%s was not called: what other tests count is not there", point)
@@ -50,14 +51,14 @@ var bystanderScenarios = []scenario{
 	{
 		name: "Score is never called for a pod that cares for no node more than for another", nodes: 3,
 		play: func(c *cluster) {
-			c.volumeWith("proxy", volumeOptions{parameters: map[string]string{"proxy_endpoint": "nfs://10.1.2.3"}})
-			c.volume("data", "n1", "n2", "n3")
+			c.VolumeWith("proxy", volumeOptions{Parameters: map[string]string{"proxy_endpoint": "nfs://10.1.2.3"}})
+			c.Volume("data", "n1", "n2", "n3")
 			c.runScheduler("")
 			before := c.evaluations()
-			c.create(c.pod("web", "proxy"))
-			c.expectNode("web", "n1", "n2", "n3")
-			c.create(c.pod("db", "data").Annotation(placement.PodDisableHyperconvergence, "true"))
-			c.expectNode("db", "n1", "n2", "n3")
+			c.Create(c.pod("web", "proxy"))
+			c.ExpectNode("web", "n1", "n2", "n3")
+			c.Create(c.pod("db", "data").Annotation(placement.PodDisableHyperconvergence, "true"))
+			c.ExpectNode("db", "n1", "n2", "n3")
 			if now := c.evaluations(); now["Score"] != before["Score"] || now["PreScore"] != before["PreScore"] {
 				c.Errorf("the plugin has scored: %v, before %v", now, before)
 			}
@@ -79,9 +80,9 @@ var bystanderScenarios = []scenario{
 	{
 		name: "pods with volumes of the driver are not batched, they are placed one by one", nodes: 6,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2", "n3")
+			c.Volume("data", "n1", "n2", "n3")
 			if batched := c.batched(profileYAML{name: schedulerName}, "data"); batched != 0 {
-				c.Errorf("%v pods were placed by the verdicts on another pod", batched)
+				c.Errorf("%v pods were placed by what was decided for another pod", batched)
 			}
 		},
 	},
@@ -94,12 +95,12 @@ func (c *cluster) evaluations() map[string]float64 {
 	c.Helper()
 	count := map[string]float64{}
 	for _, point := range []string{"PreFilter", "Filter", "PreScore", "Score"} {
-		count[point] = gauge(c.T, "scheduler_plugin_evaluation_total", "plugin", hyperconverge.Name, "extension_point", point)
+		count[point] = gauge(c.TB, "scheduler_plugin_evaluation_total", "plugin", hyperconverge.Name, "extension_point", point)
 	}
 	return count
 }
 
-// batched returns how many of 6 alike pods a profile places by the verdicts on
+// batched returns how many of 6 alike pods a profile places by what was decided for
 // those before them. Each takes a whole node: kube-scheduler looks at nodes anew
 // as long as the last one would fit again.
 func (c *cluster) batched(profile profileYAML, claims ...string) float64 {
@@ -108,20 +109,20 @@ func (c *cluster) batched(profile profileYAML, claims ...string) float64 {
 	// Spreading by default would turn batching off for all pods.
 	profile.configs = "- {name: PodTopologySpread, args: {defaultingType: List}}"
 	placedByHint := func() float64 {
-		return gauge(c.T, "scheduler_batch_attempts_total", "profile", profile.name, "result", "hint_used")
+		return gauge(c.TB, "scheduler_batch_attempts_total", "profile", profile.name, "result", "hint_used")
 	}
 	before := placedByHint()
 	name := func(i int) string { return fmt.Sprintf("%s-%d", profile.name, i) }
 	for i := range pods { // before the scheduler, so that no time passes between them
-		c.create(c.pod(name(i), claims...).SchedulerName(profile.name).Req(cpu("3")))
+		c.Create(c.pod(name(i), claims...).SchedulerName(profile.name).Req(kit.CPU("3")))
 	}
 	stop := c.runProfiles(profile)
 	defer stop()
 	for i := range pods {
-		c.expectNode(name(i), "n1", "n2", "n3", "n4", "n5", "n6")
+		c.ExpectNode(name(i), "n1", "n2", "n3", "n4", "n5", "n6")
 	}
 	for i := range pods {
-		c.deletePod(name(i))
+		c.Delete(name(i))
 	}
 	return placedByHint() - before
 }

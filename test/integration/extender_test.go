@@ -23,10 +23,10 @@ var extenderScenarios = []scenario{
 	{
 		name: "an extender that agrees leaves a pod on its data", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n3")
+			c.Volume("data", "n3")
 			e := c.runExtender("nodeCacheCapable: true")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n3")
 			if e.asked.Load() == 0 {
 				c.Error("the extender was not asked")
 			}
@@ -35,42 +35,42 @@ var extenderScenarios = []scenario{
 	{
 		name: "an extender that turns down the replica nodes takes a pod off its data, and the event says so", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
+			c.Volume("data", "n1", "n2")
 			c.runExtender("nodeCacheCapable: true", "n1", "n2")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n3", "n4")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n3", "n4")
 			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: no licence", "n2: no licence")
 		},
 	},
 	{
 		name: "an extender that wants whole nodes, not names, turns down one replica node of two", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
+			c.Volume("data", "n1", "n2")
 			c.runExtender("nodeCacheCapable: false", "n1")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n2")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
 		name: "a strict pod whose replica nodes an extender turns down is pending, and is placed when they are not", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			e := c.runExtender("nodeCacheCapable: true", "n1")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", "no licence")
 			e.refused.Store(&[]string{})
 			c.labelNode("n2", "any", "event") // extenders cannot say that they have changed their mind
-			c.expectNode("db", "n1")
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
 		name: "an ignorable extender that fails is ignored", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n3")
+			c.Volume("data", "n3")
 			e := c.runExtender("nodeCacheCapable: true\n  ignorable: true")
 			e.broken.Store(true)
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n3")
 			if e.asked.Load() == 0 {
 				c.Error("the extender was not asked")
 			}
@@ -79,22 +79,22 @@ var extenderScenarios = []scenario{
 	{
 		name: "an extender that fails and cannot be ignored holds a pod until it works again, and then the pod is on its data", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n3")
+			c.Volume("data", "n3")
 			e := c.runExtender("nodeCacheCapable: true")
 			e.broken.Store(true)
-			c.create(c.pod("db", "data"))
+			c.Create(c.pod("db", "data"))
 			c.expectPending("db", "failed")
 			e.broken.Store(false)
-			c.expectNode("db", "n3")
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
 		name: "an extender for a resource that a pod does not ask for is not asked about it", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			e := c.runExtender("nodeCacheCapable: true\n  managedResources: [{name: example.com/licence}]", "n1")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n1")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n1")
 			if asked := e.asked.Load(); asked != 0 {
 				c.Errorf("the extender was asked %d times", asked)
 			}
@@ -103,10 +103,10 @@ var extenderScenarios = []scenario{
 	{
 		name: "storage verdicts stand whatever an extender says", nodes: 2,
 		play: func(c *cluster) {
-			c.addBareNode("n3", nil)
-			c.volume("data", "n1", "n2")
+			c.AddBareNode("n3", nil)
+			c.Volume("data", "n1", "n2")
 			c.runExtender("nodeCacheCapable: true", "n1", "n2")
-			c.create(c.pod("db", "data"))
+			c.Create(c.pod("db", "data"))
 			c.expectPending("db", "no licence", placement.ReasonNoDriver)
 		},
 	},
@@ -129,7 +129,7 @@ func (c *cluster) runExtender(options string, refused ...string) *extender {
 	e.refused.Store(&refused)
 	server := httptest.NewServer(e)
 	c.Cleanup(server.Close)
-	runScheduler(c.T, c.plane.config, c.server.Endpoint(), schedulerYAML{
+	c.runSchedulerOf(schedulerYAML{
 		profiles:  []profileYAML{{name: schedulerName}},
 		extenders: fmt.Sprintf("- urlPrefix: %s\n  filterVerb: filter\n  %s", server.URL, options),
 	})

@@ -24,22 +24,22 @@ var gangScenarios = []scenario{
 			c.podGroup("ring", 3)
 			for i, node := range []string{"n2", "n3", "n4"} {
 				claim := fmt.Sprintf("data-%d", i)
-				c.volume(claim, node)
-				c.create(c.pod(fmt.Sprintf("ring-%d", i), claim).Label(podGroupLabel, "ring"))
+				c.Volume(claim, node)
+				c.Create(c.pod(fmt.Sprintf("ring-%d", i), claim).Label(podGroupLabel, "ring"))
 			}
-			c.expectNode("ring-0", "n2")
-			c.expectNode("ring-1", "n3")
-			c.expectNode("ring-2", "n4")
+			c.ExpectNode("ring-0", "n2")
+			c.ExpectNode("ring-1", "n3")
+			c.ExpectNode("ring-2", "n4")
 		},
 	},
 	{
 		name: "a gang that is one member short binds nobody, and is bound when the last one comes", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runGangScheduler()
 			c.podGroup("ring", 3)
 			member := func(i int) {
-				c.create(c.pod(fmt.Sprintf("ring-%d", i), "data").Label(podGroupLabel, "ring"))
+				c.Create(c.pod(fmt.Sprintf("ring-%d", i), "data").Label(podGroupLabel, "ring"))
 			}
 			member(0)
 			member(1)
@@ -47,37 +47,37 @@ var gangScenarios = []scenario{
 			c.expectPending("ring-1", "cannot find enough sibling pods")
 			member(2)
 			for i := range 3 {
-				c.expectNode(fmt.Sprintf("ring-%d", i), "n2")
+				c.ExpectNode(fmt.Sprintf("ring-%d", i), "n2")
 			}
 		},
 	},
 	{
 		name: "a strict gang of which one member's storage is offline binds nobody until it is back", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data-0", "n1")
-			c.volume("data-1", "n2")
+			c.Volume("data-0", "n1")
+			c.Volume("data-1", "n2")
 			c.storageState("n2", openstoragesim.StatusOffline)
 			c.runGangScheduler()
 			c.podGroup("ring", 2)
 			for i := range 2 {
-				c.create(c.strict(fmt.Sprintf("ring-%d", i), fmt.Sprintf("data-%d", i)).Label(podGroupLabel, "ring"))
+				c.Create(c.strict(fmt.Sprintf("ring-%d", i), fmt.Sprintf("data-%d", i)).Label(podGroupLabel, "ring"))
 			}
 			c.expectPending("ring-1", placement.ReasonNoOnlineReplica)
-			if node := c.get("ring-0").Spec.NodeName; node != "" {
+			if node := c.Get("ring-0").Spec.NodeName; node != "" {
 				c.Errorf("ring-0 is bound to %s without the other member", node)
 			}
 			c.storageState("n2", openstoragesim.StatusOK)
-			c.expectNode("ring-0", "n1")
-			c.expectNode("ring-1", "n2")
+			c.ExpectNode("ring-0", "n1")
+			c.ExpectNode("ring-1", "n2")
 		},
 	},
 	{
 		name: "a pod without a group is none of Coscheduling's business", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n3")
+			c.Volume("data", "n3")
 			c.runGangScheduler()
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n3")
 		},
 	},
 }
@@ -135,8 +135,8 @@ queueSort:
 
 func (c *cluster) dynamic() dynamic.Interface {
 	c.Helper()
-	client, err := dynamic.NewForConfig(c.plane.config)
-	c.must(err)
+	client, err := dynamic.NewForConfig(c.Config)
+	c.Must(err)
 	return client
 }
 
@@ -144,14 +144,14 @@ func (c *cluster) dynamic() dynamic.Interface {
 func (c *cluster) definePodGroups() {
 	c.Helper()
 	definition := &unstructured.Unstructured{}
-	c.must(yaml.Unmarshal([]byte(podGroupCRD), &definition.Object))
+	c.Must(yaml.Unmarshal([]byte(podGroupCRD), &definition.Object))
 	definitions := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	_, err := c.dynamic().Resource(definitions).Create(c.ctx, definition, metav1.CreateOptions{})
+	_, err := c.dynamic().Resource(definitions).Create(c.Ctx, definition, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
-		c.must(err)
+		c.Must(err)
 	}
-	eventually(c.T, "PodGroups are served", func() error {
-		_, err := c.dynamic().Resource(podGroups).List(c.ctx, metav1.ListOptions{})
+	c.Eventually("PodGroups are served", func() error {
+		_, err := c.dynamic().Resource(podGroups).List(c.Ctx, metav1.ListOptions{})
 		return err
 	})
 }
@@ -164,6 +164,6 @@ func (c *cluster) podGroup(name string, members int64) {
 		"metadata":   map[string]any{"name": name},
 		"spec":       map[string]any{"minMember": members, "scheduleTimeoutSeconds": int64(5)},
 	}}
-	_, err := c.dynamic().Resource(podGroups).Namespace(c.namespace).Create(c.ctx, group, metav1.CreateOptions{})
-	c.must(err)
+	_, err := c.dynamic().Resource(podGroups).Namespace(c.Namespace).Create(c.Ctx, group, metav1.CreateOptions{})
+	c.Must(err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // localFirstScenarios show that the replica nodes are tried first, and that this
@@ -20,41 +21,41 @@ var localFirstScenarios = []scenario{
 	{
 		name: "required pod affinity takes a pod off its data, and the event says so", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
-			c.create(c.pod("web").Label("app", "web").NodeSelector(on("n3")))
-			c.expectNode("web", "n3")
-			c.create(c.pod("db", "data").PodAffinityExists("app", v1.LabelHostname, st.PodAffinityWithRequiredReq))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("web").Label("app", "web").NodeSelector(kit.On("n3")))
+			c.ExpectNode("web", "n3")
+			c.Create(c.pod("db", "data").PodAffinityExists("app", v1.LabelHostname, st.PodAffinityWithRequiredReq))
+			c.ExpectNode("db", "n3")
 			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: node(s) didn't match pod affinity rules")
 		},
 	},
 	{
 		name: "required pod affinity chooses among the replica nodes", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n3")
+			c.Volume("data", "n1", "n3")
 			c.runScheduler("")
-			c.create(c.pod("web").Label("app", "web").NodeSelector(on("n3")))
-			c.expectNode("web", "n3")
-			c.create(c.pod("db", "data").PodAffinityExists("app", v1.LabelHostname, st.PodAffinityWithRequiredReq))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("web").Label("app", "web").NodeSelector(kit.On("n3")))
+			c.ExpectNode("web", "n3")
+			c.Create(c.pod("db", "data").PodAffinityExists("app", v1.LabelHostname, st.PodAffinityWithRequiredReq))
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
 		name: "pods that repel each other share out the replica nodes, and the one too many goes elsewhere", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
+			c.Volume("data", "n1", "n2")
 			c.runScheduler("")
 			one := func(name string) {
-				c.create(c.pod(name, "data").Label("app", "db").
+				c.Create(c.pod(name, "data").Label("app", "db").
 					PodAntiAffinityExists("app", v1.LabelHostname, st.PodAntiAffinityWithRequiredReq))
 			}
 			one("db-0")
-			first := c.expectNode("db-0", "n1", "n2")
+			first := c.ExpectNode("db-0", "n1", "n2")
 			one("db-1")
-			c.expectNode("db-1", map[string]string{"n1": "n2", "n2": "n1"}[first])
+			c.ExpectNode("db-1", map[string]string{"n1": "n2", "n2": "n1"}[first])
 			one("db-2")
-			c.expectNode("db-2", "n3", "n4")
+			c.ExpectNode("db-2", "n3", "n4")
 			c.expectEvent("db-2", hyperconverge.EventNonOptimumScheduling,
 				"n1: node(s) didn't match pod anti-affinity rules", "n2: node(s) didn't match pod anti-affinity rules")
 		},
@@ -62,13 +63,13 @@ var localFirstScenarios = []scenario{
 	{
 		name: "topology spread that the replica nodes can satisfy spreads pods over them", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2", "n3")
+			c.Volume("data", "n1", "n2", "n3")
 			c.runScheduler("")
 			taken := map[string]bool{}
 			for i := range 3 {
 				name := fmt.Sprintf("db-%d", i)
-				c.create(spread(c.pod(name, "data"), v1.LabelHostname))
-				taken[c.expectNode(name, "n1", "n2", "n3")] = true
+				c.Create(spread(c.pod(name, "data"), v1.LabelHostname))
+				taken[c.ExpectNode(name, "n1", "n2", "n3")] = true
 			}
 			if len(taken) != 3 {
 				c.Errorf("the pods are on %v, want one on each replica node", taken)
@@ -79,14 +80,14 @@ var localFirstScenarios = []scenario{
 		name: "topology spread that the replica nodes cannot satisfy takes a pod off its data, and the event says so", nodes: 0,
 		play: func(c *cluster) {
 			for node, zone := range map[string]string{"n1": "a", "n2": "a", "n3": "b"} {
-				c.addNode(node, map[string]string{v1.LabelTopologyZone: zone})
+				c.AddNode(node, map[string]string{v1.LabelTopologyZone: zone})
 			}
-			c.volume("data", "n1", "n2")
+			c.Volume("data", "n1", "n2")
 			c.runScheduler("")
-			c.create(spread(c.pod("db-0", "data"), v1.LabelTopologyZone))
-			c.expectNode("db-0", "n1", "n2")
-			c.create(spread(c.pod("db-1", "data"), v1.LabelTopologyZone))
-			c.expectNode("db-1", "n3")
+			c.Create(spread(c.pod("db-0", "data"), v1.LabelTopologyZone))
+			c.ExpectNode("db-0", "n1", "n2")
+			c.Create(spread(c.pod("db-1", "data"), v1.LabelTopologyZone))
+			c.ExpectNode("db-1", "n3")
 			const mismatch = "node(s) didn't match pod topology spread constraints"
 			c.expectEvent("db-1", hyperconverge.EventNonOptimumScheduling, "n1: "+mismatch, "n2: "+mismatch)
 		},
@@ -94,13 +95,13 @@ var localFirstScenarios = []scenario{
 	{
 		name: "a host port that is taken on the replica node takes a pod off its data, and the event says so", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runScheduler("")
 			port := []v1.ContainerPort{{ContainerPort: 9042, HostPort: 9042}}
-			c.create(c.pod("other").ContainerPort(port).NodeSelector(on("n2")))
-			c.expectNode("other", "n2")
-			c.create(c.pod("db", "data").ContainerPort(port))
-			c.expectNode("db", "n1", "n3")
+			c.Create(c.pod("other").ContainerPort(port).NodeSelector(kit.On("n2")))
+			c.ExpectNode("other", "n2")
+			c.Create(c.pod("db", "data").ContainerPort(port))
+			c.ExpectNode("db", "n1", "n3")
 			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n2: node(s) didn't have free ports")
 		},
 	},
@@ -108,112 +109,112 @@ var localFirstScenarios = []scenario{
 		name: "a replica node that has all the volumes it can attach is left alone, but not for a volume that it has", nodes: 2,
 		play: func(c *cluster) {
 			c.limitVolumes("n1", 1)
-			c.volume("first", "n1")
-			c.volume("second", "n1")
+			c.Volume("first", "n1")
+			c.Volume("second", "n1")
 			c.runScheduler("")
-			c.create(c.pod("db-0", "first"))
-			c.expectNode("db-0", "n1")
-			c.create(c.pod("db-1", "second"))
-			c.expectNode("db-1", "n2")
+			c.Create(c.pod("db-0", "first"))
+			c.ExpectNode("db-0", "n1")
+			c.Create(c.pod("db-1", "second"))
+			c.ExpectNode("db-1", "n2")
 			c.expectEvent("db-1", hyperconverge.EventNonOptimumScheduling, "n1: node(s) exceed max volume count")
-			c.create(c.pod("db-2", "first"))
-			c.expectNode("db-2", "n1")
+			c.Create(c.pod("db-2", "first"))
+			c.ExpectNode("db-2", "n1")
 		},
 	},
 	{
 		name: "a taint keeps a pod off its data unless the pod tolerates it", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.taint("n1", v1.TaintEffectNoSchedule)
 			c.runScheduler("")
-			c.create(c.pod("db-0", "data"))
-			c.expectNode("db-0", "n2", "n3")
+			c.Create(c.pod("db-0", "data"))
+			c.ExpectNode("db-0", "n2", "n3")
 			c.expectEvent("db-0", hyperconverge.EventNonOptimumScheduling, "n1: node(s) had untolerated taint(s)")
-			c.create(c.pod("db-1", "data").Toleration(taintKey))
-			c.expectNode("db-1", "n1")
+			c.Create(c.pod("db-1", "data").Toleration(taintKey))
+			c.ExpectNode("db-1", "n1")
 		},
 	},
 	{
 		name: "a taint that only advises does not keep a pod off its data", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.taint("n1", v1.TaintEffectPreferNoSchedule)
 			c.runScheduler("")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n1")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
 		name: "a cordoned replica node is left alone, and the event says so", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.patch("node", "n1", `{"spec":{"unschedulable":true}}`)
 			c.runScheduler("")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n2", "n3")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n2", "n3")
 			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: node(s) were unschedulable")
 		},
 	},
 	{
 		name: "a pod that names its node goes there, and the event says why it is not on its data", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
-			c.create(c.pod("db", "data").NodeAffinityIn("metadata.name", []string{"n3"}, st.NodeSelectorTypeMatchFields))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("db", "data").NodeAffinityIn("metadata.name", []string{"n3"}, st.NodeSelectorTypeMatchFields))
+			c.ExpectNode("db", "n3")
 			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: node(s) didn't match Pod's node affinity")
 		},
 	},
 	{
 		name: "a claim that waits for its first consumer is provisioned where the pod's other volume is", nodes: 4,
 		play: func(c *cluster) {
-			c.waitForFirstConsumerClass("lazy")
-			c.volume("data", "n3")
-			c.volumeWith("log", volumeOptions{unbound: true, class: "lazy"})
+			c.Class(kit.LateClass("lazy", kit.Driver))
+			c.Volume("data", "n3")
+			c.VolumeWith("log", volumeOptions{Unbound: true, Class: "lazy"})
 			c.runScheduler("")
-			c.create(c.pod("db", "data", "log"))
-			c.provisionWhenSelected("log", "n3")
-			c.expectNode("db", "n3")
+			c.Create(c.pod("db", "data", "log"))
+			c.Provision("log")
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
-		name: "a replica node that Kubernetes has lost is no node to go to, and wakes a strict pod when it is back", nodes: 3,
+		name: "a replica node that Kubernetes has lost is no node to go to, and requeues a strict pod when it is back", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
-			c.create(c.pod("db-0", "data"))
-			c.expectNode("db-0", "n1")
-			c.deletePod("db-0")
+			c.Create(c.pod("db-0", "data"))
+			c.ExpectNode("db-0", "n1")
+			c.Delete("db-0")
 			c.deleteNode("n1")
-			c.verdictBecomes(c.strict("probe", "data"), placement.ReasonStrictNowhere)
-			c.create(c.strict("strict", "data"))
-			c.expectPending("strict", placement.ReasonStrictNowhere, c.namespace+"/data")
-			c.create(c.pod("soft", "data"))
-			c.expectNode("soft", "n2", "n3")
-			c.addBareNode("n1", nil)
-			c.expectNode("strict", "n1")
+			c.reasonBecomes(c.strict("probe", "data"), placement.ReasonStrictNowhere)
+			c.Create(c.strict("strict", "data"))
+			c.expectPending("strict", placement.ReasonStrictNowhere, c.Namespace+"/data")
+			c.Create(c.pod("soft", "data"))
+			c.ExpectNode("soft", "n2", "n3")
+			c.AddBareNode("n1", nil)
+			c.ExpectNode("strict", "n1")
 		},
 	},
 	{
 		name: "replica nodes that come and go while pods are placed cause no scheduler errors", nodes: 2,
 		play: func(c *cluster) {
 			const rounds = 15
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			errors := c.schedulerErrors()
 			for i := range rounds {
-				c.create(c.pod(fmt.Sprintf("soft-%d", i), "data"))
-				c.create(c.strict(fmt.Sprintf("strict-%d", i), "data"))
+				c.Create(c.pod(fmt.Sprintf("soft-%d", i), "data"))
+				c.Create(c.strict(fmt.Sprintf("strict-%d", i), "data"))
 				if i%2 == 0 {
 					c.deleteNode("n1")
 				} else {
-					c.addBareNode("n1", nil)
+					c.AddBareNode("n1", nil)
 				}
 			}
-			c.addBareNode("n1", nil)
+			c.AddBareNode("n1", nil)
 			for i := range rounds {
-				c.expectNode(fmt.Sprintf("soft-%d", i), "n1", "n2")
-				c.expectNode(fmt.Sprintf("strict-%d", i), "n1")
+				c.ExpectNode(fmt.Sprintf("soft-%d", i), "n1", "n2")
+				c.ExpectNode(fmt.Sprintf("strict-%d", i), "n1")
 			}
 			if now := c.schedulerErrors(); now != errors {
 				c.Errorf("%v scheduling attempts ended with an error", now-errors)
@@ -223,69 +224,69 @@ var localFirstScenarios = []scenario{
 	{
 		name: "of several volumes the node that holds most is best, then one that holds any, then the rest", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
-			c.volume("log", "n2", "n3")
+			c.Volume("data", "n1", "n2")
+			c.Volume("log", "n2", "n3")
 			c.runScheduler("")
-			big := map[v1.ResourceName]string{v1.ResourceCPU: "3"}
-			c.create(c.pod("db-0", "data", "log").Req(big))
-			c.expectNode("db-0", "n2")
-			c.create(c.pod("db-1", "data", "log").Req(big))
-			second := c.expectNode("db-1", "n1", "n3")
-			c.create(c.pod("db-2", "data", "log").Req(big))
-			c.expectNode("db-2", map[string]string{"n1": "n3", "n3": "n1"}[second])
-			c.create(c.pod("db-3", "data", "log").Req(big))
-			c.expectNode("db-3", "n4")
+			big := kit.CPU("3")
+			c.Create(c.pod("db-0", "data", "log").Req(big))
+			c.ExpectNode("db-0", "n2")
+			c.Create(c.pod("db-1", "data", "log").Req(big))
+			second := c.ExpectNode("db-1", "n1", "n3")
+			c.Create(c.pod("db-2", "data", "log").Req(big))
+			c.ExpectNode("db-2", map[string]string{"n1": "n3", "n3": "n1"}[second])
+			c.Create(c.pod("db-3", "data", "log").Req(big))
+			c.ExpectNode("db-3", "n4")
 		},
 	},
 	{
 		name: "a volume that weighs more draws the pod more", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("log", "n1")
-			c.volume("index", "n1")
-			c.volumeWith("data", volumeOptions{annotations: map[string]string{placement.VolumeWeight: "10"}}, "n3")
+			c.Volume("log", "n1")
+			c.Volume("index", "n1")
+			c.VolumeWith("data", volumeOptions{Annotations: map[string]string{placement.VolumeWeight: "10"}}, "n3")
 			c.runScheduler("")
-			c.create(c.pod("db", "log", "index", "data"))
-			c.expectNode("db", "n3")
+			c.Create(c.pod("db", "log", "index", "data"))
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
 		name: "a volume in stripes that no node holds whole draws the pod to a part of it", nodes: 6,
 		play: func(c *cluster) {
-			c.volume("data")
-			c.must(c.storage.SetReplicaSets("data", c.storageIDs([]string{"n2", "n3"}), c.storageIDs([]string{"n4"})))
+			c.Volume("data")
+			c.Must(c.Storage.SetReplicaSets("data", c.StorageIDs([]string{"n2", "n3"}), c.StorageIDs([]string{"n4"})))
 			c.runScheduler("")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n2", "n3", "n4")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n2", "n3", "n4")
 		},
 	},
 	{
 		name: "a pod with a near and an away volume runs on its data, off the away volume's replicas", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
-			c.volumeWith("share", volumeOptions{parameters: service}, "n1", "n3")
+			c.Volume("data", "n1", "n2")
+			c.VolumeWith("share", volumeOptions{Parameters: service}, "n1", "n3")
 			c.runScheduler("")
-			c.create(c.pod("db", "data", "share"))
-			c.expectNode("db", "n2")
+			c.Create(c.pod("db", "data", "share"))
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
 		name: "near wins over away when no node can have both", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
-			c.volumeWith("share", volumeOptions{parameters: service}, "n1")
+			c.Volume("data", "n1")
+			c.VolumeWith("share", volumeOptions{Parameters: service}, "n1")
 			c.runScheduler("")
-			c.create(c.pod("db", "data", "share"))
-			c.expectNode("db", "n1")
+			c.Create(c.pod("db", "data", "share"))
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
 		name: "a remote-only volume takes a pod off its data, and the event says so", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
-			c.volumeWith("share", volumeOptions{parameters: remoteOnlyService}, "n1")
+			c.Volume("data", "n1")
+			c.VolumeWith("share", volumeOptions{Parameters: remoteOnlyService}, "n1")
 			c.runScheduler("")
-			c.create(c.pod("db", "data", "share"))
-			c.expectNode("db", "n2")
+			c.Create(c.pod("db", "data", "share"))
+			c.ExpectNode("db", "n2")
 			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "n1: "+placement.ReasonRemoteOnly)
 		},
 	},
@@ -295,9 +296,6 @@ func TestLocalFirst(t *testing.T) { playAll(t, localFirstScenarios) }
 
 // service is the StorageClass of a shared volume that wants its pods elsewhere.
 var service = map[string]string{"sharedv4": "true", "sharedv4_svc_type": "ClusterIP"}
-
-// on selects one node.
-func on(node string) map[string]string { return map[string]string{v1.LabelHostname: node} }
 
 // spread makes the pod one of a group of which no domain may have two more than
 // another.
@@ -309,14 +307,14 @@ func spread(pod *st.PodWrapper, domain string) *st.PodWrapper {
 // limitVolumes says how many volumes of the driver a node can attach.
 func (c *cluster) limitVolumes(node string, count int32) {
 	c.Helper()
-	nodes := c.client.StorageV1().CSINodes()
-	csiNode, err := nodes.Get(c.ctx, node, metav1.GetOptions{})
-	c.must(err)
-	c.must(nodes.Delete(c.ctx, node, metav1.DeleteOptions{}))
+	nodes := c.Client.StorageV1().CSINodes()
+	csiNode, err := nodes.Get(c.Ctx, node, metav1.GetOptions{})
+	c.Must(err)
+	c.Must(nodes.Delete(c.Ctx, node, metav1.DeleteOptions{}))
 	csiNode.ResourceVersion, csiNode.UID = "", ""
 	csiNode.Spec.Drivers[0].Allocatable = &storagev1.VolumeNodeResources{Count: &count}
-	_, err = nodes.Create(c.ctx, csiNode, metav1.CreateOptions{})
-	c.must(err)
+	_, err = nodes.Create(c.Ctx, csiNode, metav1.CreateOptions{})
+	c.Must(err)
 }
 
 const taintKey = "node.portworx.io/px-storage"
@@ -329,5 +327,5 @@ func (c *cluster) taint(node string, effect v1.TaintEffect) {
 // deleteNode removes a node from Kubernetes. The storage system keeps it.
 func (c *cluster) deleteNode(name string) {
 	c.Helper()
-	c.must(c.client.CoreV1().Nodes().Delete(c.ctx, name, metav1.DeleteOptions{}))
+	c.Must(c.Client.CoreV1().Nodes().Delete(c.Ctx, name, metav1.DeleteOptions{}))
 }

@@ -20,12 +20,12 @@ var outageScenarios = []scenario{
 			const pods = 100
 			name := func(i int) string { return fmt.Sprintf("db-%d", i) }
 			for _, node := range []string{"n1", "n2", "n3"} {
-				c.volume("data-"+node, node)
+				c.Volume("data-"+node, node)
 				c.storageState(node, openstoragesim.StatusOffline)
 			}
 			stop := c.runScheduler("")
 			for i := range pods {
-				c.create(c.strict(name(i), fmt.Sprintf("data-n%d", i%3+1)))
+				c.Create(c.strict(name(i), fmt.Sprintf("data-n%d", i%3+1)))
 			}
 			for i := range pods {
 				c.expectPending(name(i), placement.ReasonNoOnlineReplica)
@@ -36,147 +36,147 @@ var outageScenarios = []scenario{
 			}
 			c.runScheduler("")
 			for i := range pods {
-				c.expectNode(name(i), fmt.Sprintf("n%d", i%3+1))
+				c.ExpectNode(name(i), fmt.Sprintf("n%d", i%3+1))
 			}
 		},
 	},
 	{
 		name: "a successor that starts while the storage API is down places soft pods, and strict ones when it is back", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			stop := c.runScheduler("")
-			c.create(c.strict("db-0", "data"))
-			c.expectNode("db-0", "n2")
+			c.Create(c.strict("db-0", "data"))
+			c.ExpectNode("db-0", "n2")
 			stop()
-			c.server.Disconnect()
+			c.Server.Disconnect()
 			c.runScheduler("unknownVolumeGracePeriod: 200ms")
-			c.create(c.pod("soft", "data"))
-			c.expectNode("soft", "n1", "n2", "n3")
-			c.create(c.strict("strict", "data"))
+			c.Create(c.pod("soft", "data"))
+			c.ExpectNode("soft", "n1", "n2", "n3")
+			c.Create(c.strict("strict", "data"))
 			c.expectPending("strict", placement.ReasonStrictUnknown)
-			c.must(c.server.Reconnect())
-			c.expectNode("strict", "n2")
+			c.Must(c.Server.Reconnect())
+			c.ExpectNode("strict", "n2")
 		},
 	},
 	{
 		name: "volumes that are known before the nodes are do not send a pod to storage that is offline", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.storageState("n1", openstoragesim.StatusOffline)
-			c.must(c.server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{"Node.*": {Latency: time.Second}}}))
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{"Node.*": {Latency: time.Second}}}))
 			c.runScheduler("")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", placement.ReasonNoOnlineReplica)
 			c.storageState("n1", openstoragesim.StatusOK)
-			c.expectNode("db", "n1")
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
 		name: "data older than maxStaleness is not believed: soft pods are placed with an event, strict ones wait for storage", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runProfiles(profileYAML{name: schedulerName, args: "maxStaleness: 1s\nunknownVolumeGracePeriod: 200ms", storage: "requestTimeout: 500ms"})
-			c.create(c.strict("db", "data"))
-			c.expectNode("db", "n2")
-			c.must(c.server.SetFaults(openstoragesim.Outage()))
-			c.verdictBecomes(c.strict("probe", "data"), placement.ReasonStrictStale)
-			c.create(c.strict("strict", "data"))
-			c.expectPending("strict", placement.ReasonStrictStale, c.namespace+"/data")
-			c.create(c.pod("soft", "data"))
-			c.expectNode("soft", "n1", "n2", "n3")
-			c.expectEvent("soft", hyperconverge.EventVolumeUnknown, c.namespace+"/data", "too old")
-			c.must(c.server.SetFaults(openstoragesim.Faults{}))
-			c.expectNode("strict", "n2")
+			c.Create(c.strict("db", "data"))
+			c.ExpectNode("db", "n2")
+			c.Must(c.Server.SetFaults(openstoragesim.Outage()))
+			c.reasonBecomes(c.strict("probe", "data"), placement.ReasonStrictStale)
+			c.Create(c.strict("strict", "data"))
+			c.expectPending("strict", placement.ReasonStrictStale, c.Namespace+"/data")
+			c.Create(c.pod("soft", "data"))
+			c.ExpectNode("soft", "n1", "n2", "n3")
+			c.expectEvent("soft", hyperconverge.EventVolumeUnknown, c.Namespace+"/data", "too old")
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{}))
+			c.ExpectNode("strict", "n2")
 		},
 	},
 	{
 		name: "what has changed during an outage is known after it", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runScheduler("")
-			c.create(c.strict("db-0", "data"))
-			c.expectNode("db-0", "n2")
+			c.Create(c.strict("db-0", "data"))
+			c.ExpectNode("db-0", "n2")
 			c.take("n2", "3800m")
-			c.create(c.strict("db-1", "data"))
+			c.Create(c.strict("db-1", "data"))
 			c.expectPending("db-1", "Insufficient cpu")
-			c.server.Disconnect()
-			c.must(c.storage.MoveReplica("data", c.storageID("n2"), c.storageID("n3")))
-			c.must(c.server.Reconnect())
-			c.expectNode("db-1", "n3")
+			c.Server.Disconnect()
+			c.Must(c.Storage.MoveReplica("data", c.StorageID("n2"), c.StorageID("n3")))
+			c.Must(c.Server.Reconnect())
+			c.ExpectNode("db-1", "n3")
 		},
 	},
 	{
 		name: "a storage API that hangs holds no pod longer than the grace period, and pods without volumes not at all", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
-			c.must(c.server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{"*": {Hang: true}}}))
+			c.Volume("data", "n2")
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{"*": {Hang: true}}}))
 			c.runScheduler("unknownVolumeGracePeriod: 1s")
-			c.create(c.pod("soft", "data"))
-			c.create(c.pod("plain"))
-			c.expectNode("plain", "n1", "n2", "n3")
-			c.expectNode("soft", "n1", "n2", "n3")
-			c.expectEvent("soft", hyperconverge.EventVolumeUnknown, c.namespace+"/data")
+			c.Create(c.pod("soft", "data"))
+			c.Create(c.pod("plain"))
+			c.ExpectNode("plain", "n1", "n2", "n3")
+			c.ExpectNode("soft", "n1", "n2", "n3")
+			c.expectEvent("soft", hyperconverge.EventVolumeUnknown, c.Namespace+"/data")
 		},
 	},
 	{
 		name: "a soft pod waits for a late answer about a volume that was bound a moment ago", nodes: 4,
 		play: func(c *cluster) {
-			c.must(c.server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{Calls: map[string]openstoragesim.CallFault{
 				"Volume.*": {Code: codes.Unavailable}, "Watch.*": {Code: codes.Unavailable},
 			}}))
 			c.runScheduler("unknownVolumeGracePeriod: 20s")
-			c.volume("data", "n3")
-			c.create(c.pod("db", "data"))
-			c.expectPending("db", placement.ReasonVolumeUnknown, c.namespace+"/data")
-			c.must(c.server.SetFaults(openstoragesim.Faults{}))
-			c.expectNode("db", "n3")
+			c.Volume("data", "n3")
+			c.Create(c.pod("db", "data"))
+			c.expectPending("db", placement.ReasonVolumeUnknown, c.Namespace+"/data")
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{}))
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
 		name: "a storage API that answers with empty lists makes nobody forget a volume", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runProfiles(frequentResync)
-			c.create(c.strict("db-0", "data"))
-			c.expectNode("db-0", "n2")
-			c.must(c.server.SetFaults(openstoragesim.Faults{HideVolumes: 1, LoseVolumes: 1}))
-			c.server.CutWatches()
+			c.Create(c.strict("db-0", "data"))
+			c.ExpectNode("db-0", "n2")
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{HideVolumes: 1, LoseVolumes: 1}))
+			c.Server.CutWatches()
 			c.awaitCalls("Volume.Inspect", 2)
 			c.awaitCalls("Watch.Watch", 1)
-			c.create(c.strict("db-1", "data"))
-			c.expectNode("db-1", "n2")
+			c.Create(c.strict("db-1", "data"))
+			c.ExpectNode("db-1", "n2")
 		},
 	},
 	{
 		name: "a storage API that lists only some volumes makes nobody forget the others", nodes: 3,
 		play: func(c *cluster) {
 			for i := range 20 {
-				c.volume(fmt.Sprintf("data-%d", i), fmt.Sprintf("n%d", i%3+1))
+				c.Volume(fmt.Sprintf("data-%d", i), fmt.Sprintf("n%d", i%3+1))
 			}
 			c.runProfiles(frequentResync)
-			c.create(c.strict("db", "data-0"))
-			c.expectNode("db", "n1")
-			c.must(c.server.SetFaults(openstoragesim.Faults{HideVolumes: 0.5, LoseVolumes: 0.5}))
-			c.server.CutWatches()
+			c.Create(c.strict("db", "data-0"))
+			c.ExpectNode("db", "n1")
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{HideVolumes: 0.5, LoseVolumes: 0.5}))
+			c.Server.CutWatches()
 			c.awaitCalls("Volume.Inspect", 20)
 			for i := range 20 {
 				name := fmt.Sprintf("db-%d", i)
-				c.create(c.strict(name, fmt.Sprintf("data-%d", i)))
-				c.expectNode(name, fmt.Sprintf("n%d", i%3+1))
+				c.Create(c.strict(name, fmt.Sprintf("data-%d", i)))
+				c.ExpectNode(name, fmt.Sprintf("n%d", i%3+1))
 			}
 		},
 	},
 	{
 		name: "a storage API that lists no nodes makes nobody forget where storage runs", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runScheduler("")
-			c.create(c.strict("db-0", "data"))
-			c.expectNode("db-0", "n2")
-			c.must(c.server.SetFaults(openstoragesim.Faults{HideNodes: 1}))
+			c.Create(c.strict("db-0", "data"))
+			c.ExpectNode("db-0", "n2")
+			c.Must(c.Server.SetFaults(openstoragesim.Faults{HideNodes: 1}))
 			c.awaitCalls("Node.EnumerateWithFilters", 3)
-			c.create(c.strict("db-1", "data"))
-			c.expectNode("db-1", "n2")
+			c.Create(c.strict("db-1", "data"))
+			c.ExpectNode("db-1", "n2")
 		},
 	},
 }
@@ -189,9 +189,9 @@ var frequentResync = profileYAML{name: schedulerName, storage: "resyncInterval: 
 // awaitCalls waits until the storage API has been called so often from now on.
 func (c *cluster) awaitCalls(method string, times int) {
 	c.Helper()
-	before := c.server.Calls(false)[method]
-	eventually(c.T, fmt.Sprintf("%d calls of %s", times, method), func() error {
-		if made := c.server.Calls(false)[method] - before; made < times {
+	before := c.Server.Calls(false)[method]
+	c.Eventually(fmt.Sprintf("%d calls of %s", times, method), func() error {
+		if made := c.Server.Calls(false)[method] - before; made < times {
 			return fmt.Errorf("there were %d", made)
 		}
 		return nil

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
-
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // preemptionScenarios show that locality is a preference of soft pods, and never
@@ -16,11 +15,11 @@ var preemptionScenarios = []scenario{
 	{
 		name: "a soft pod of high priority takes a free node rather than evict a pod from its replica node", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.fill("n1")
-			c.create(c.pod("db", "data").Priority(1000))
-			c.expectNode("db", "n2", "n3")
+			c.Create(c.pod("db", "data").Priority(1000))
+			c.ExpectNode("db", "n2", "n3")
 			if !c.exists("filler-n1") {
 				c.Error("the pod on the replica node was evicted for locality")
 			}
@@ -29,13 +28,13 @@ var preemptionScenarios = []scenario{
 	{
 		name: "a soft pod that must evict takes the victim of lowest priority, not the one on its data", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.occupy("n1", "3900m", 500)
 			c.occupy("n2", "3900m", 0)
-			c.create(c.pod("db", "data").Priority(1000))
+			c.Create(c.pod("db", "data").Priority(1000))
 			c.expectEvicted("filler-n2")
-			c.expectNode("db", "n2")
+			c.ExpectNode("db", "n2")
 			if !c.exists("filler-n1") {
 				c.Error("the pod of higher priority on the replica node was evicted, too")
 			}
@@ -44,44 +43,44 @@ var preemptionScenarios = []scenario{
 	{
 		name: "a pod that has evicted another still takes its replica node when that is free first", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.occupy("n1", "3900m", 500)
 			c.occupy("n2", "3900m", 0)
-			c.create(c.pod("db", "data").Priority(1000))
+			c.Create(c.pod("db", "data").Priority(1000))
 			c.expectNominated("db", "n2")
-			c.deletePod("filler-n1") // while the victim on n2 takes its time to end
-			c.expectNode("db", "n1")
+			c.Delete("filler-n1") // while the victim on n2 takes its time to end
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
 		name: "the room on a replica node that is kept for a nominated pod is not taken", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
-			c.volume("log", "n1")
+			c.Volume("data", "n1")
+			c.Volume("log", "n1")
 			c.runScheduler("")
 			c.occupy("n1", "2", 0)
-			c.create(c.strict("boss", "data").Priority(1000).Req(cpu("2500m")))
+			c.Create(c.strict("boss", "data").Priority(1000).Req(kit.CPU("2500m")))
 			c.expectNominated("boss", "n1")
-			c.create(c.pod("web", "log").Req(cpu("1500m"))) // there is room for it but for the nominated pod
-			c.expectNode("web", "n2")
+			c.Create(c.pod("web", "log").Req(kit.CPU("1500m"))) // there is room for it but for the nominated pod
+			c.ExpectNode("web", "n2")
 			c.expectEvent("web", hyperconverge.EventNonOptimumScheduling, "n1: Insufficient cpu")
-			c.deletePod("filler-n1")
-			c.expectNode("boss", "n1")
+			c.Delete("filler-n1")
+			c.ExpectNode("boss", "n1")
 		},
 	},
 	{
 		name: "many soft pods of high priority evict nobody while any node has room", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.occupy("n1", "2", 0)
 			for i := range 10 {
-				c.create(c.pod(fmt.Sprintf("db-%d", i), "data").Priority(1000).Req(cpu("900m")))
+				c.Create(c.pod(fmt.Sprintf("db-%d", i), "data").Priority(1000).Req(kit.CPU("900m")))
 			}
 			onData := 0
 			for i := range 10 {
-				if c.expectNode(fmt.Sprintf("db-%d", i), "n1", "n2", "n3", "n4") == "n1" {
+				if c.ExpectNode(fmt.Sprintf("db-%d", i), "n1", "n2", "n3", "n4") == "n1" {
 					onData++
 				}
 			}
@@ -97,24 +96,20 @@ var preemptionScenarios = []scenario{
 
 func TestPreemption(t *testing.T) { playAll(t, preemptionScenarios) }
 
-func cpu(amount string) map[v1.ResourceName]string {
-	return map[v1.ResourceName]string{v1.ResourceCPU: amount}
-}
-
 // occupy is like take, for a pod of some priority.
 func (c *cluster) occupy(node, amount string, priority int32) {
 	c.Helper()
 	name := "filler-" + node
-	c.create(c.pod(name).NodeSelector(on(node)).Req(cpu(amount)).Priority(priority))
-	c.expectNode(name, node)
+	c.Create(c.pod(name).NodeSelector(kit.On(node)).Req(kit.CPU(amount)).Priority(priority))
+	c.ExpectNode(name, node)
 }
 
 // expectNominated waits until a pod has evicted the filler of a node. While it is
 // about to, kube-scheduler keeps the pod out of its queue, whatever happens.
 func (c *cluster) expectNominated(pod, node string) {
 	c.Helper()
-	eventually(c.T, "pod "+pod+" is nominated for "+node, func() error {
-		if nominated := c.get(pod).Status.NominatedNodeName; nominated != node {
+	c.Eventually("pod "+pod+" is nominated for "+node, func() error {
+		if nominated := c.Get(pod).Status.NominatedNodeName; nominated != node {
 			return fmt.Errorf("it is nominated for %q", nominated)
 		}
 		if c.exists("filler-" + node) {

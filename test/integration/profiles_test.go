@@ -16,20 +16,20 @@ var profileScenarios = []scenario{
 	{
 		name: "profiles with different preference and scores share one view of the storage system", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runProfiles(
 				profileYAML{name: schedulerName, args: indifferent},
 				profileYAML{name: scoreProfile, args: "preference: Score"},
 				profileYAML{name: "stork", args: "tierScores: {rack: 20, zone: 15}"},
 			)
 			for _, profile := range []string{schedulerName, scoreProfile, "stork"} {
-				c.create(c.pod(profile, "data").SchedulerName(profile))
-				c.expectNode(profile, "n2")
+				c.Create(c.pod(profile, "data").SchedulerName(profile))
+				c.ExpectNode(profile, "n2")
 			}
-			if open := c.server.OpenWatches(); open != 1 {
+			if open := c.Server.OpenWatches(); open != 1 {
 				c.Errorf("%d watches are open, want one for all profiles", open)
 			}
-			if opened := c.server.Calls(false)["Watch.Watch"]; opened != 1 {
+			if opened := c.Server.Calls(false)["Watch.Watch"]; opened != 1 {
 				c.Errorf("a watch was opened %d times, want once for all profiles", opened)
 			}
 		},
@@ -37,28 +37,28 @@ var profileScenarios = []scenario{
 	{
 		name: "each profile keeps its own preference and scores", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runProfiles(
 				profileYAML{name: schedulerName, args: indifferent},
 				profileYAML{name: scoreProfile, args: indifferent + "\npreference: Score"},
 			)
 			c.take("n2", "2") // so that all other plugins prefer another node
-			c.create(c.pod("first", "data"))
-			c.expectNode("first", "n2")
-			c.create(c.pod("score", "data").SchedulerName(scoreProfile))
-			c.expectNode("score", "n1", "n3")
+			c.Create(c.pod("first", "data"))
+			c.ExpectNode("first", "n2")
+			c.Create(c.pod("score", "data").SchedulerName(scoreProfile))
+			c.ExpectNode("score", "n1", "n3")
 		},
 	},
 	{
 		name: "a profile without the plugin does not know of volumes", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
+			c.Volume("data", "n2")
 			c.runProfiles(profileYAML{name: schedulerName}, profileYAML{name: "default-scheduler", without: true})
 			c.take("n2", "2")
-			c.create(c.pod("ours", "data"))
-			c.expectNode("ours", "n2")
-			c.create(c.pod("theirs", "data").SchedulerName("default-scheduler"))
-			c.expectNode("theirs", "n1", "n3")
+			c.Create(c.pod("ours", "data"))
+			c.ExpectNode("ours", "n2")
+			c.Create(c.pod("theirs", "data").SchedulerName("default-scheduler"))
+			c.ExpectNode("theirs", "n1", "n3")
 		},
 	},
 	{
@@ -71,11 +71,11 @@ var profileScenarios = []scenario{
 				claim := fmt.Sprintf("data-%d", i)
 				// Neighbours in the scheduler's list, so that a sample has both or none.
 				holders[claim] = []string{fmt.Sprintf("n%d", 5*i+1), fmt.Sprintf("n%d", 5*i+2)}
-				c.volume(claim, holders[claim]...)
+				c.Volume(claim, holders[claim]...)
 			}
 			for claim := range holders {
-				c.create(c.pod("first-"+claim, claim))
-				c.create(c.pod("score-"+claim, claim).SchedulerName(scoreProfile))
+				c.Create(c.pod("first-"+claim, claim))
+				c.Create(c.pod("score-"+claim, claim).SchedulerName(scoreProfile))
 			}
 			first, score := c.onData("first-", holders), c.onData("score-", holders)
 			c.Logf("on their data: LocalFirst %d of %d pods, Score %d", first, pods, score)
@@ -99,9 +99,9 @@ const indifferent = "tierScores: {local: 0, rack: 0, zone: 0, region: 0, remote:
 func (c *cluster) onData(prefix string, holders map[string][]string) (count int) {
 	c.Helper()
 	placed := map[string]string{} // pod → node
-	eventually(c.T, "all pods "+prefix+"* are bound", func() error {
-		list, err := c.client.CoreV1().Pods(c.namespace).List(c.ctx, metav1.ListOptions{})
-		c.must(err)
+	c.Eventually("all pods "+prefix+"* are bound", func() error {
+		list, err := c.Client.CoreV1().Pods(c.Namespace).List(c.Ctx, metav1.ListOptions{})
+		c.Must(err)
 		for i := range list.Items {
 			placed[list.Items[i].Name] = list.Items[i].Spec.NodeName
 		}
@@ -122,7 +122,6 @@ func (c *cluster) onData(prefix string, holders map[string][]string) (count int)
 
 // TestConfigurationErrors starts schedulers that must not start.
 func TestConfigurationErrors(t *testing.T) {
-	plane := sharedPlane(t)
 	for _, test := range []struct {
 		name     string
 		profiles []profileYAML
@@ -165,7 +164,7 @@ func TestConfigurationErrors(t *testing.T) {
 		},
 	} {
 		t.Run(test.name+" stops the scheduler with the name of the field", func(t *testing.T) {
-			_, _, err := newScheduler(t, plane.config, "127.0.0.1:1", schedulerYAML{profiles: test.profiles})
+			_, err := newCluster(t, 0).newScheduler(schedulerYAML{profiles: test.profiles})
 			if err == nil {
 				t.Fatal("the scheduler could be made")
 			}

@@ -1,31 +1,10 @@
 package integration
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
-	"testing"
 
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
-	"k8s.io/klog/v2"
-	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
-	"k8s.io/kubernetes/pkg/scheduler"
-	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
-	"k8s.io/kubernetes/pkg/scheduler/profile"
-	_ "sigs.k8s.io/scheduler-plugins/apis/config/scheme"
-	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
-
-	_ "github.com/hyperconverge/scheduler/pkg/apis/config/scheme"
-	"github.com/hyperconverge/scheduler/pkg/localfirst"
-	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
 // schedulerName is the profile that scenarios use unless they say otherwise.
@@ -54,9 +33,18 @@ type profileYAML struct {
 	without bool // a profile without Hyperconverge
 }
 
+// header has limits and backoffs that no test has to wait for.
+const header = `apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+clientConnection: {qps: 5000, burst: 10000}
+podInitialBackoffSeconds: 1
+podMaxBackoffSeconds: 1
+profiles:
+`
+
 func (c schedulerYAML) render(endpoint string) string {
 	var yaml strings.Builder
-	yaml.WriteString("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n")
+	yaml.WriteString(header)
 	for _, p := range c.profiles {
 		yaml.WriteString(p.render(endpoint))
 	}
@@ -93,89 +81,30 @@ func indent(text string, by int) string {
 	return pad + strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "\n"+pad) + "\n"
 }
 
-// runScheduler starts a scheduler from a configuration as users write it, and
-// returns when its informers have synced. It stops with the test, or before by
-// the function that is returned.
-func runScheduler(t *testing.T, config *rest.Config, endpoint string, yaml schedulerYAML) (stop func()) {
-	t.Helper()
-	start, stop, err := newScheduler(t, config, endpoint, yaml)
+// newScheduler runs the scheduler of a configuration, and returns when it has read its
+// lists. It stops with the test, or before by the function that is returned.
+func (c *cluster) newScheduler(yaml schedulerYAML) (stop func(), err error) {
+	c.Helper()
+	s, err := controlplane.StartScheduler(c.TB, c.Config, controlplane.Hyperconverge, yaml.render(c.Server.Endpoint()))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	start()
-	return stop
+	return s.Stop, nil
 }
 
-// newScheduler builds a scheduler that does not run yet.
-func newScheduler(t *testing.T, config *rest.Config, endpoint string, yaml schedulerYAML) (start, stop func(), err error) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "scheduler.yaml")
-	if err := os.WriteFile(file, []byte(yaml.render(endpoint)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	schedulerConfig, err := options.LoadConfigFromFile(klog.FromContext(ctx), file)
-	if err != nil {
-		cancel()
-		return nil, nil, err
-	}
+func (c *cluster) runScheduler(args string) (stop func()) {
+	c.Helper()
+	return c.runProfiles(profileYAML{name: schedulerName, args: args})
+}
 
-	client := kubernetes.NewForConfigOrDie(config)
-	factory := scheduler.NewInformerFactory(client, 0)
-	dynamicFactory := dynamicinformer.NewDynamicSharedInformerFactory(dynamic.NewForConfigOrDie(config), 0)
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})
-	plugins := hyperconverge.NewFactory()
-	sched, err := scheduler.New(ctx, client, factory, dynamicFactory, profile.NewRecorderFactory(broadcaster),
-		scheduler.WithComponentConfigVersion(schedulerConfig.APIVersion),
-		scheduler.WithKubeConfig(config),
-		scheduler.WithProfiles(schedulerConfig.Profiles...),
-		scheduler.WithExtenders(schedulerConfig.Extenders...),
-		scheduler.WithPodInitialBackoffSeconds(1),
-		scheduler.WithPodMaxBackoffSeconds(1),
-		scheduler.WithFrameworkOutOfTreeRegistry(frameworkruntime.Registry{
-			hyperconverge.Name: plugins.New,
-			coscheduling.Name:  coscheduling.New,
-		}),
-	)
-	if err != nil {
-		cancel()
-		broadcaster.Shutdown()
-		return nil, nil, err
-	}
-	localfirst.Wrap(sched.Profiles, sched.Extenders)
+func (c *cluster) runProfiles(profiles ...profileYAML) (stop func()) {
+	c.Helper()
+	return c.runSchedulerOf(schedulerYAML{profiles: profiles})
+}
 
-	done := make(chan struct{})
-	close(done)
-	start = func() {
-		if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
-			t.Fatal(err)
-		}
-		factory.Start(ctx.Done())
-		dynamicFactory.Start(ctx.Done())
-		factory.WaitForCacheSync(ctx.Done())
-		dynamicFactory.WaitForCacheSync(ctx.Done())
-		if err := sched.WaitForHandlersSync(ctx); err != nil {
-			t.Error(err)
-		}
-		eventually(t, "the index has taken in the informers' lists", func() error {
-			if !plugins.HasSynced() {
-				return errors.New("not synced")
-			}
-			return nil
-		})
-		done = make(chan struct{})
-		go func() {
-			defer close(done)
-			sched.Run(ctx)
-		}()
-	}
-	stop = sync.OnceFunc(func() {
-		cancel()
-		<-done
-		factory.Shutdown()
-		dynamicFactory.Shutdown()
-		broadcaster.Shutdown()
-	})
-	t.Cleanup(stop)
-	return start, stop, nil
+func (c *cluster) runSchedulerOf(yaml schedulerYAML) (stop func()) {
+	c.Helper()
+	stop, err := c.newScheduler(yaml)
+	c.Must(err)
+	return stop
 }

@@ -16,13 +16,13 @@ var shutdownScenarios = []scenario{
 	{
 		name: "a scheduler that stops leaves nothing running", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
-			c.volumeWith("hidden", volumeOptions{hidden: true})
+			c.Volume("data", "n2")
+			c.VolumeWith("hidden", volumeOptions{Hidden: true})
 			before := goroutines()
 			stop := c.runProfiles(profileYAML{name: schedulerName}, profileYAML{name: scoreProfile, args: "preference: Score"})
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n2")
-			c.create(c.strict("waits", "hidden"))
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n2")
+			c.Create(c.strict("waits", "hidden"))
 			c.expectPending("waits", placement.ReasonStrictUnknown)
 			if !slices.ContainsFunc(slices.Collect(maps.Values(goroutines())), isOurs) {
 				c.Fatal("nothing of ours runs in a running scheduler: this test looks in the wrong place")
@@ -38,10 +38,10 @@ var shutdownScenarios = []scenario{
 	{
 		name: "a scheduler that stops in the middle of an outage leaves nothing running", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n2")
-			c.server.Disconnect()
+			c.Volume("data", "n2")
+			c.Server.Disconnect()
 			stop := c.runScheduler("")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", placement.ReasonStrictUnknown)
 			stop()
 			c.expectNothingOfOurs()
@@ -50,9 +50,7 @@ var shutdownScenarios = []scenario{
 	{
 		name: "a scheduler that cannot be made leaves nothing running", nodes: 0,
 		play: func(c *cluster) {
-			_, _, err := newScheduler(c.T, c.plane.config, c.server.Endpoint(), schedulerYAML{
-				profiles: []profileYAML{{name: "a"}, {name: "b", args: "maxStaleness: 7m"}},
-			})
+			_, err := c.newScheduler(schedulerYAML{profiles: []profileYAML{{name: "a"}, {name: "b", args: "maxStaleness: 7m"}}})
 			if err == nil {
 				c.Fatal("the scheduler could be made")
 			}
@@ -83,7 +81,7 @@ func ofServers(stack string) bool {
 // expectEnd waits until all goroutines of a kind have ended.
 func (c *cluster) expectEnd(what string, concerns func(id, stack string) bool) {
 	c.Helper()
-	eventually(c.T, what+" ends", func() error {
+	c.Eventually(what+" ends", func() error {
 		var running []string
 		for id, stack := range goroutines() {
 			if concerns(id, stack) {

@@ -14,8 +14,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
-	"sigs.k8s.io/kustomize/kyaml/kio"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // auditMark is a place in the audit log.
@@ -135,13 +136,13 @@ func ownPermissions(t *testing.T, objects []*unstructured.Unstructured, account 
 	var all []permission
 	for _, object := range ofKind(objects, "ClusterRoleBinding", "RoleBinding") {
 		// Both kinds of binding have the same fields.
-		binding := find[rbacv1.ClusterRoleBinding](t, []*unstructured.Unstructured{object}, object.GetKind(), object.GetName())
+		binding := deploy.Find[rbacv1.ClusterRoleBinding](t, []*unstructured.Unstructured{object}, object.GetKind(), object.GetName())
 		if !slices.ContainsFunc(binding.Subjects, func(s rbacv1.Subject) bool { return s.Kind == "ServiceAccount" && s.Name == account }) {
 			continue
 		}
 		for _, candidate := range ofKind(objects, binding.RoleRef.Kind) {
 			if candidate.GetName() == binding.RoleRef.Name {
-				role := find[rbacv1.ClusterRole](t, []*unstructured.Unstructured{candidate}, binding.RoleRef.Kind, binding.RoleRef.Name)
+				role := deploy.Find[rbacv1.ClusterRole](t, []*unstructured.Unstructured{candidate}, binding.RoleRef.Kind, binding.RoleRef.Name)
 				all = append(all, permissionsOf(role.Name, role.Rules)...)
 			}
 		}
@@ -160,15 +161,7 @@ func excusedVerbs(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		documents, err := kio.FromBytes(content)
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		for _, document := range documents {
+		for _, document := range readDocuments(t, file) {
 			rules, err := document.Pipe(yaml.Lookup("rules"))
 			if err != nil || rules == nil {
 				continue // a binding

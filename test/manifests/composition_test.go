@@ -13,6 +13,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 const webhookName = "hyperconverge-webhook" // of the Deployment and of the configuration
@@ -60,7 +62,7 @@ func flagsOfWebhook(t *testing.T, objects []*unstructured.Unstructured) webhookF
 	flags.StringVar(&got.schedulerName, "scheduler-name", "", "")
 	flags.StringVar(&got.certificates, "certificates", "self-managed", "")
 	flags.BoolVar(&got.replaceAny, "replace-any-scheduler", false, "")
-	deployment := find[appsv1.Deployment](t, objects, "Deployment", webhookName)
+	deployment := deploy.Find[appsv1.Deployment](t, objects, "Deployment", webhookName)
 	if err := flags.Parse(deployment.Spec.Template.Spec.Containers[0].Args); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +101,7 @@ func TestPodsRunWhereEveryNodeIsKeptForStorage(t *testing.T) {
 		t.Run(folder, func(t *testing.T) {
 			objects := build(t, folder)
 			for _, object := range ofKind(objects, "Deployment") {
-				spec := find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template.Spec
+				spec := deploy.Find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template.Spec
 				for _, taint := range taints {
 					if !slices.ContainsFunc(spec.Tolerations, func(toleration v1.Toleration) bool {
 						return toleration.ToleratesTaint(logr.Discard(), &taint, false)

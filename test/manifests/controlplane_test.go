@@ -4,48 +4,24 @@
 package manifests
 
 import (
-	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
-	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/restmapper"
-	"k8s.io/kubernetes/test/utils/ktesting"
-
-	"github.com/hyperconverge/scheduler/test/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // controlPlane is one kube-apiserver on one etcd, shared by all tests.
 type controlPlane struct {
-	// config is that of an administrator.
-	config  *rest.Config
-	client  kubernetes.Interface
-	dynamic dynamic.Interface
-	mapper  *restmapper.DeferredDiscoveryRESTMapper
+	*controlplane.ControlPlane
+	*deploy.Applier
 	// audit is the path of the audit log.
 	audit string
 }
 
-var shared struct {
-	once  sync.Once
-	plane *controlPlane
-}
-
-// sharedPlane starts the control plane for the first that asks; it ends with the
-// process.
-func sharedPlane(t *testing.T) *controlPlane {
-	t.Helper()
-	shared.once.Do(func() { shared.plane = startControlPlane(controlplane.Process{TB: t}) })
-	if shared.plane == nil {
-		t.Fatal("the control plane did not start, see the first test")
-	}
-	return shared.plane
-}
+// sharedPlane is the control plane of all tests of this package.
+var sharedPlane = controlplane.Once(startControlPlane)
 
 func TestMain(m *testing.M) { controlplane.Main(m) }
 
@@ -64,14 +40,14 @@ rules:
 // which is not here. All others are on, the Pod Security check among them.
 const noController = "ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection"
 
-func startControlPlane(t ktesting.TB) *controlPlane {
+func startControlPlane(t controlplane.Process) *controlPlane {
 	t.Helper()
 	dir := t.TempDir()
 	policy, audit := filepath.Join(dir, "audit-policy.yaml"), filepath.Join(dir, "audit.log")
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config := controlplane.Start(t,
+	plane := controlplane.Start(t,
 		"--authorization-mode=RBAC",
 		"--disable-admission-plugins="+noController,
 		// What the roles for schedulers grant is served, so that it can be tried.
@@ -80,26 +56,10 @@ func startControlPlane(t ktesting.TB) *controlPlane {
 		"--audit-policy-file="+policy,
 		"--audit-log-path="+audit,
 		"--audit-log-mode=blocking-strict",
-	).Config
-	p := &controlPlane{config: config, audit: audit}
-	var err error
-	if p.client, err = kubernetes.NewForConfig(config); err != nil {
-		t.Fatal(err)
-	}
-	if p.dynamic, err = dynamic.NewForConfig(config); err != nil {
-		t.Fatal(err)
-	}
-	p.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(p.client.Discovery()))
-	return p
-}
-
-// freeAddress is a TCP address on this machine that nobody listens on.
-func freeAddress(t ktesting.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	)
+	applier, err := deploy.NewApplier(plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return &controlPlane{ControlPlane: plane, Applier: applier, audit: audit}
 }

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/kyaml/kio"
+	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
 // What is documented has to be taken by the API server as it is written, and to
@@ -89,8 +90,8 @@ func classesIn(value any) []string {
 	return classes
 }
 
-// readObjects reads a file as `kubectl apply -f` does.
-func readObjects(t *testing.T, file string) []*unstructured.Unstructured {
+// readDocuments reads the documents of a YAML file, comments included.
+func readDocuments(t *testing.T, file string) []*yaml.RNode {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -100,6 +101,13 @@ func readObjects(t *testing.T, file string) []*unstructured.Unstructured {
 	if err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
+	return documents
+}
+
+// readObjects reads a file as `kubectl apply -f` does.
+func readObjects(t *testing.T, file string) []*unstructured.Unstructured {
+	t.Helper()
+	documents := readDocuments(t, file)
 	objects := make([]*unstructured.Unstructured, 0, len(documents))
 	for _, document := range documents {
 		json, err := document.MarshalJSON()

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // The leader dies in the middle of its work, without a word.
@@ -21,11 +22,11 @@ func TestStandbyTakesOverFromKilledLeader(t *testing.T) {
 	objects := build(t, "manifests/base")
 	plane.apply(t, objects)
 	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
-	c.volume("data", "n2")
+	c.Volume("data", "n2")
 	mark := plane.auditMark(t)
 
 	leader := plane.startReplica(t, objects, podOptions{
-		name: "the leader", endpoint: c.server.Endpoint(),
+		name: "the leader", endpoint: c.Server.Endpoint(),
 		// Slow enough to be caught at work, and with a lease that lasts while the pods
 		// are made on a busy machine.
 		change: func(config string) string {
@@ -35,20 +36,20 @@ func TestStandbyTakesOverFromKilledLeader(t *testing.T) {
 	})
 	leader.awaitReady(t)
 	first := ""
-	eventually(t, "the first replica leads", func() (err error) {
+	kit.Eventually(t, kit.Patience, "the first replica leads", func() (err error) {
 		first, err = plane.holder(t.Context(), systemNamespace, schedulerName)
 		return err
 	})
-	standby := plane.startReplica(t, objects, podOptions{name: "the standby", endpoint: c.server.Endpoint()})
+	standby := plane.startReplica(t, objects, podOptions{name: "the standby", endpoint: c.Server.Endpoint()})
 	standby.awaitReady(t)
 
-	// The leader holds its breath while the pods come, so that they pile up.
-	c.must(leader.Process.Signal(syscall.SIGSTOP))
+	// The leader is stopped while the pods come, so that they pile up.
+	leader.Signal(syscall.SIGSTOP)
 	const pods = pending + 5*bound
 	c.createMany(pods)
-	c.must(leader.Process.Signal(syscall.SIGCONT))
+	leader.Signal(syscall.SIGCONT)
 	waiting := pods
-	eventually(t, "the leader binds pods", func() error {
+	kit.Eventually(t, kit.Patience, "the leader binds pods", func() error {
 		if waiting = c.pendingPods(); waiting > pods-bound {
 			return fmt.Errorf("%d of %d are pending", waiting, pods)
 		}
@@ -57,21 +58,21 @@ func TestStandbyTakesOverFromKilledLeader(t *testing.T) {
 	if waiting < pending {
 		t.Fatalf("only %d pods were pending when the leader was about to die, want %d", waiting, pending)
 	}
-	leader.kill()
-	last, err := plane.client.CoordinationV1().Leases(systemNamespace).Get(t.Context(), schedulerName, metav1.GetOptions{})
-	c.must(err)
+	leader.Kill()
+	last, err := plane.Client.CoordinationV1().Leases(systemNamespace).Get(t.Context(), schedulerName, metav1.GetOptions{})
+	c.Must(err)
 	if *last.Spec.HolderIdentity != first {
 		t.Fatal("the leader had lost its lease before it died")
 	}
 
-	eventually(t, "all pods are bound", func() error {
+	kit.Eventually(t, kit.Patience, "all pods are bound", func() error {
 		if waiting := c.pendingPods(); waiting > 0 {
 			return fmt.Errorf("%d are pending", waiting)
 		}
 		return nil
 	})
-	lease, err := plane.client.CoordinationV1().Leases(systemNamespace).Get(t.Context(), schedulerName, metav1.GetOptions{})
-	c.must(err)
+	lease, err := plane.Client.CoordinationV1().Leases(systemNamespace).Get(t.Context(), schedulerName, metav1.GetOptions{})
+	c.Must(err)
 	took := lease.Spec.AcquireTime.Sub(last.Spec.RenewTime.Time)
 	duration := time.Duration(*last.Spec.LeaseDurationSeconds) * time.Second
 	t.Logf("%d pods were pending; the lease changed hands %v after its last renewal, it lasts %v", waiting, took, duration)
@@ -89,13 +90,13 @@ func TestStandbyTakesOverFromKilledLeader(t *testing.T) {
 		}
 	}
 	for i := range pods {
-		if n := bindings[crowdName(i)]; n != 1 {
-			t.Errorf("pod %s was bound %d times", crowdName(i), n)
+		if n := bindings[manyName(i)]; n != 1 {
+			t.Errorf("pod %s was bound %d times", manyName(i), n)
 		}
 	}
 }
 
-func crowdName(i int) string { return fmt.Sprintf("crowd-%d", i) }
+func manyName(i int) string { return fmt.Sprintf("many-%d", i) }
 
 // createMany makes pods of which every tenth uses a volume.
 func (c *cluster) createMany(count int) {
@@ -103,22 +104,22 @@ func (c *cluster) createMany(count int) {
 	var workers errgroup.Group
 	workers.SetLimit(16)
 	for i := range count {
-		pod := c.pod(crowdName(i), schedulerName)
+		pod := c.pod(manyName(i), schedulerName)
 		if i%10 == 0 {
 			pod = pod.PVC("data")
 		}
 		workers.Go(func() error {
-			_, err := c.client.CoreV1().Pods(c.namespace).Create(c.Context(), pod.Obj(), metav1.CreateOptions{})
+			_, err := c.Client.CoreV1().Pods(c.Namespace).Create(c.Ctx, pod.Obj(), metav1.CreateOptions{})
 			return err
 		})
 	}
-	c.must(workers.Wait())
+	c.Must(workers.Wait())
 }
 
 // pendingPods is the number of pods without a node.
 func (c *cluster) pendingPods() int {
 	c.Helper()
-	pods, err := c.client.CoreV1().Pods(c.namespace).List(c.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName="})
-	c.must(err)
+	pods, err := c.Client.CoreV1().Pods(c.Namespace).List(c.Ctx, metav1.ListOptions{FieldSelector: "spec.nodeName="})
+	c.Must(err)
 	return len(pods.Items)
 }

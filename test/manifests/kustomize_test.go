@@ -6,9 +6,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // root is the project, seen from this folder.
@@ -43,33 +42,11 @@ func build(t *testing.T, folder string) []*unstructured.Unstructured {
 // buildFolder is build for a folder anywhere.
 func buildFolder(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	objects, err := deploy.Build(folder)
 	if err != nil {
-		t.Fatalf("building %s: %v", folder, err)
-	}
-	objects := make([]*unstructured.Unstructured, 0, resources.Size())
-	for _, resource := range resources.Resources() {
-		content, err := resource.Map()
-		if err != nil {
-			t.Fatal(err)
-		}
-		objects = append(objects, &unstructured.Unstructured{Object: content})
+		t.Fatal(err)
 	}
 	return objects
-}
-
-// find returns the only object of that kind and name.
-func find[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name string) *T {
-	t.Helper()
-	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind && o.GetName() == name })
-	if i < 0 {
-		t.Fatalf("there is no %s %s", kind, name)
-	}
-	typed := new(T)
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(objects[i].Object, typed); err != nil {
-		t.Fatalf("%s %s: %v", kind, name, err)
-	}
-	return typed
 }
 
 func ofKind(objects []*unstructured.Unstructured, kinds ...string) []*unstructured.Unstructured {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
 // The rules and the dashboard ask for nothing that is not served. So the scheduler
@@ -29,32 +31,31 @@ func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	plane.apply(t, objects)
 	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
 	replica := plane.startReplica(t, objects, podOptions{
-		name: "the scheduler", endpoint: c.server.Endpoint(),
+		name: "the scheduler", endpoint: c.Server.Endpoint(),
 		change: replace("openStorage:", "unknownVolumeGracePeriod: 1s\n      openStorage:"),
 	})
 	replica.awaitReady(t)
 	token := plane.metricsReader(t)
 
-	c.volume("data", "n2")
-	c.create(c.pod("local", schedulerName, "data"))
-	c.expectNode("local", "n2")
-	c.claim("lost", "")
-	c.bind("lost", "1234567890")
-	c.create(c.pod("held", schedulerName, "lost").Annotation(placement.PodPreferLocalOnly, "true"))
-	c.create(c.pod("regardless", schedulerName, "lost"))
-	eventually(t, "a pod is scheduled without regard to a volume", func() error {
-		if pod := c.get("regardless"); pod.Spec.NodeName == "" {
-			return fmt.Errorf("it waits: %s", message(pod))
+	c.Volume("data", "n2")
+	c.Create(c.pod("local", schedulerName, "data"))
+	c.ExpectNode("local", "n2")
+	c.VolumeWith("lost", controlplane.VolumeOptions{Hidden: true})
+	c.Create(c.pod("held", schedulerName, "lost").Annotation(placement.PodPreferLocalOnly, "true"))
+	c.Create(c.pod("regardless", schedulerName, "lost"))
+	kit.Eventually(t, kit.Patience, "a pod is scheduled without regard to a volume", func() error {
+		if pod := c.Get("regardless"); pod.Spec.NodeName == "" {
+			return fmt.Errorf("it waits: %s", kit.Unplaced(pod))
 		}
 		return nil
 	})
-	c.server.Disconnect()
+	c.Server.Disconnect()
 
 	ofScheduler, ofWebhook, ofAPIServer := askedMetrics(t)
 	if len(ofScheduler) < 20 || len(ofWebhook) < 4 || len(ofAPIServer) != 1 {
 		t.Fatalf("the rules and the dashboard ask for %v, %v and %v only", ofScheduler, ofWebhook, ofAPIServer)
 	}
-	expectServed(t, ofScheduler, func() (string, error) { return replica.read("/metrics", token) })
+	expectServed(t, ofScheduler, func() (string, error) { return replica.GetAs(token, "/metrics") })
 	running := startWebhook(t, plane, objects, c)
 	expectServed(t, ofWebhook, running.metrics)
 	expectServed(t, ofAPIServer, func() (string, error) { return plane.metricsOfAPIServer(t, running.provoke) })
@@ -63,7 +64,7 @@ func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 // expectServed waits until a text has all metrics of these names.
 func expectServed(t *testing.T, names []string, read func() (string, error)) {
 	t.Helper()
-	eventually(t, "all metrics are served", func() error {
+	kit.Eventually(t, kit.Patience, "all metrics are served", func() error {
 		text, err := read()
 		if err != nil {
 			return err
@@ -206,7 +207,7 @@ func TestMonitoringIsValid(t *testing.T) {
 // those that the manifests give it.
 func expectDiscovery(t *testing.T, plane *controlPlane) {
 	t.Helper()
-	binding, err := plane.client.RbacV1().ClusterRoleBindings().Get(t.Context(), "hyperconverge-metrics-reader", metav1.GetOptions{})
+	binding, err := plane.Client.RbacV1().ClusterRoleBindings().Get(t.Context(), "hyperconverge-metrics-reader", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,8 +216,8 @@ func expectDiscovery(t *testing.T, plane *controlPlane) {
 		{"", "services"}, {"", "endpoints"}, {"", "pods"}, {"discovery.k8s.io", "endpointslices"},
 	} {
 		for _, verb := range []string{"get", "list", "watch"} {
-			eventually(t, "Prometheus may "+verb+" "+resource.name, func() error {
-				review, err := plane.client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
+			kit.Eventually(t, kit.Patience, "Prometheus may "+verb+" "+resource.name, func() error {
+				review, err := plane.Client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
 					Spec: authorizationv1.SubjectAccessReviewSpec{
 						User: "system:serviceaccount:" + account.Namespace + ":" + account.Name,
 						ResourceAttributes: &authorizationv1.ResourceAttributes{

@@ -29,13 +29,13 @@ func TestOverlayBindsPodsWithVolumesByItsOwnRightsOnly(t *testing.T) {
 			}
 			c := newCluster(t, plane, 3, storage)
 			mark := plane.auditMark(t)
-			replica := plane.startReplica(t, objects, podOptions{name: "the scheduler", endpoint: c.server.Endpoint()})
+			replica := plane.startReplica(t, objects, podOptions{name: "the scheduler", endpoint: c.Server.Endpoint()})
 			replica.awaitReady(t)
 
 			for _, profile := range profiles(t, objects) {
-				c.volume("data-"+profile, "n2")
-				c.create(c.pod(profile, profile, "data-"+profile))
-				c.expectNode(profile, "n2")
+				c.Volume("data-"+profile, "n2")
+				c.Create(c.pod(profile, profile, "data-"+profile))
+				c.ExpectNode(profile, "n2")
 			}
 			if strings.Contains(configuration(t, objects), "Coscheduling") {
 				c.expectGang()
@@ -89,19 +89,26 @@ func configuration(t *testing.T, objects []*unstructured.Unstructured) string {
 // storageToken is the only one that a secured storage system takes.
 const storageToken = "the-token-of-the-storage-cluster"
 
-// secureStorage makes the two objects that the overlay wants to find, and a
-// storage system that takes nothing else.
-func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions {
+// selfSigned is a certificate for this machine.
+func selfSigned(t *testing.T) (pair tls.Certificate, certificate []byte) {
 	t.Helper()
 	certificate, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.X509KeyPair(certificate, key)
+	pair, err = tls.X509KeyPair(certificate, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := p.client.CoreV1()
+	return pair, certificate
+}
+
+// secureStorage makes the two objects that the overlay wants to find, and a
+// storage system that takes nothing else.
+func (p *controlPlane) secureStorage(t *testing.T) openstoragesim.ServerOptions {
+	t.Helper()
+	pair, certificate := selfSigned(t)
+	core := p.Client.CoreV1()
 	secret := &v1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "hyperconverge-storage-token"},
 		Data:       map[string][]byte{"auth-token": []byte(storageToken)},
@@ -137,14 +144,14 @@ func (c *cluster) expectGang() {
 	c.Helper()
 	group := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "scheduling.x-k8s.io/v1alpha1", "kind": "PodGroup",
-		"metadata": map[string]any{"name": "gang", "namespace": c.namespace},
+		"metadata": map[string]any{"name": "gang", "namespace": c.Namespace},
 		"spec":     map[string]any{"minMember": int64(2)},
 	}}
-	c.must(c.plane.applyOne(c.Context(), group))
+	c.Must(c.plane.Apply(c.Ctx, group))
 	for _, member := range []struct{ pod, node string }{{"first", "n1"}, {"second", "n3"}} {
-		c.volume(member.pod, member.node)
-		c.create(c.pod(member.pod, schedulerName, member.pod).Label("scheduling.x-k8s.io/pod-group", "gang"))
+		c.Volume(member.pod, member.node)
+		c.Create(c.pod(member.pod, schedulerName, member.pod).Label("scheduling.x-k8s.io/pod-group", "gang"))
 	}
-	c.expectNode("first", "n1")
-	c.expectNode("second", "n3")
+	c.ExpectNode("first", "n1")
+	c.ExpectNode("second", "n3")
 }

@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
+
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 func TestPodsAreRestricted(t *testing.T) {
@@ -19,7 +21,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	for _, folder := range overlays(t) {
 		t.Run(folder, func(t *testing.T) {
 			objects := build(t, folder)
-			namespace := find[v1.Namespace](t, objects, "Namespace", systemNamespace)
+			namespace := deploy.Find[v1.Namespace](t, objects, "Namespace", systemNamespace)
 			if level := namespace.Labels[api.EnforceLevelLabel]; level != string(api.LevelRestricted) {
 				t.Errorf("the namespace enforces the level %q", level)
 			}
@@ -28,7 +30,7 @@ func TestPodsAreRestricted(t *testing.T) {
 				t.Fatal("nothing runs")
 			}
 			for _, object := range deployments {
-				template := &find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template
+				template := &deploy.Find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template
 				result := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &template.ObjectMeta, &template.Spec))
 				if !result.Allowed {
 					t.Errorf("%s: %s: %s", object.GetName(), result.ForbiddenReason(), result.ForbiddenDetail())
@@ -52,11 +54,11 @@ func TestPodsAreAdmitted(t *testing.T) {
 			objects := build(t, folder)
 			plane.apply(t, objects)
 			for _, object := range ofKind(objects, "Deployment") {
-				template := &find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template
+				template := &deploy.Find[appsv1.Deployment](t, objects, "Deployment", object.GetName()).Spec.Template
 				pod := &v1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 				pod.Name, pod.Namespace = object.GetName(), object.GetNamespace()
 				create := func() error {
-					_, err := plane.client.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod,
+					_, err := plane.Client.CoreV1().Pods(pod.Namespace).Create(t.Context(), pod,
 						metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
 					return err
 				}

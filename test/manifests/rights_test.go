@@ -18,11 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 const certificates = "hyperconverge-webhook-certificates"
@@ -44,13 +44,11 @@ type account struct {
 
 func (p *controlPlane) as(t *testing.T, name string) *account {
 	t.Helper()
-	config := rest.AnonymousClientConfig(p.config)
-	config.BearerToken = p.token(t, systemNamespace, name)
-	client, err := kubernetes.NewForConfig(config)
+	client, err := kubernetes.NewForConfig(p.As(t, systemNamespace, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &account{Interface: client, ctx: t.Context(), admin: p.client}
+	return &account{Interface: client, ctx: t.Context(), admin: p.Client}
 }
 
 // attempt is one thing that an account may try.
@@ -80,7 +78,7 @@ func (p *controlPlane) applyArmed(t *testing.T, objects []*unstructured.Unstruct
 	t.Helper()
 	p.apply(t, objects)
 	for _, configuration := range ofKind(objects, "MutatingWebhookConfiguration") {
-		if err := p.applyOne(t.Context(), configuration); err != nil {
+		if err := p.Apply(t.Context(), configuration); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,7 +222,7 @@ func TestStolenTokenOfTheWebhook(t *testing.T) {
 		Operations: []admissionv1.OperationType{admissionv1.OperationAll},
 		Rule:       admissionv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}},
 	}
-	eventually(t, "the policy is in force", func() error {
+	kit.Eventually(t, kit.Patience, "the policy is in force", func() error {
 		if err := hook(func(w *admissionv1.MutatingWebhook) { w.TimeoutSeconds = ptr.To[int32](1) })(thief); !refused(err) {
 			return fmt.Errorf("it lets a change pass: %w", err)
 		}
@@ -320,7 +318,7 @@ func TestStolenTokenOfTheWebhook(t *testing.T) {
 	})
 
 	// Where the secret is missing, nothing brings it back but the manifests.
-	secrets := plane.client.CoreV1().Secrets(systemNamespace)
+	secrets := plane.Client.CoreV1().Secrets(systemNamespace)
 	if err := secrets.Delete(t.Context(), certificates, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +347,7 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 		t.Run(folder, func(t *testing.T) {
 			plane.apply(t, build(t, folder))
 			c := newCluster(t, plane, 1, openstoragesim.ServerOptions{})
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			thief := plane.as(t, schedulerName)
 			createLease := func(namespace, name string) attempt {
 				return func(a *account) error {
@@ -362,7 +360,7 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 			}
 			volume := func(change func(*v1.PersistentVolume)) attempt {
 				return func(a *account) error {
-					volume, err := a.admin.CoreV1().PersistentVolumes().Get(a.ctx, c.namespace+"-data", metav1.GetOptions{})
+					volume, err := a.admin.CoreV1().PersistentVolumes().Get(a.ctx, c.PVName("data"), metav1.GetOptions{})
 					if err != nil {
 						return err
 					}
@@ -373,11 +371,11 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 			}
 			claim := func(patch string) attempt {
 				return func(a *account) error {
-					_, err := a.CoreV1().PersistentVolumeClaims(c.namespace).Patch(a.ctx, "data", types.MergePatchType, []byte(patch), tryPatch)
+					_, err := a.CoreV1().PersistentVolumeClaims(c.Namespace).Patch(a.ctx, "data", types.MergePatchType, []byte(patch), tryPatch)
 					return err
 				}
 			}
-			eventually(t, "the policy is in force", func() error {
+			kit.Eventually(t, kit.Patience, "the policy is in force", func() error {
 				if err := createLease(systemNamespace, "any")(thief); !refused(err) {
 					return fmt.Errorf("it lets a lease pass: %w", err)
 				}
@@ -427,14 +425,14 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				"change annotations of a claim":  claim(`{"metadata":{"annotations":{"a":"b"}}}`),
 				"change labels of a claim":       claim(`{"metadata":{"labels":{"a":"b"}}}`),
 				"change the spec of a pod": func(a *account) error {
-					_, err := a.CoreV1().Pods(c.namespace).Patch(a.ctx, "p", types.MergePatchType, []byte(`{}`), tryPatch)
+					_, err := a.CoreV1().Pods(c.Namespace).Patch(a.ctx, "p", types.MergePatchType, []byte(`{}`), tryPatch)
 					return err
 				},
 				"run a command in a pod": func(a *account) error {
-					return a.CoreV1().RESTClient().Post().Namespace(c.namespace).Resource("pods").Name("p").SubResource("exec").Do(a.ctx).Error()
+					return a.CoreV1().RESTClient().Post().Namespace(c.Namespace).Resource("pods").Name("p").SubResource("exec").Do(a.ctx).Error()
 				},
 				"read the logs of a pod": func(a *account) error {
-					return a.CoreV1().RESTClient().Get().Namespace(c.namespace).Resource("pods").Name("p").SubResource("log").Do(a.ctx).Error()
+					return a.CoreV1().RESTClient().Get().Namespace(c.Namespace).Resource("pods").Name("p").SubResource("log").Do(a.ctx).Error()
 				},
 				"read configurations": func(a *account) error {
 					_, err := a.CoreV1().ConfigMaps("").List(a.ctx, metav1.ListOptions{})
@@ -444,7 +442,7 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 			if lease.Name != "kube-scheduler" {
 				attempts["take the lease of the cluster's scheduler"] = createLease("kube-system", "kube-scheduler")
 				// A scheduler of another test may have left it.
-				if _, err := plane.client.CoordinationV1().Leases("kube-system").Create(t.Context(),
+				if _, err := plane.Client.CoordinationV1().Leases("kube-system").Create(t.Context(),
 					&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "kube-scheduler"}}, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 					t.Fatal(err)
 				}
@@ -481,7 +479,7 @@ func TestEveryRightIsDocumented(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"system:kube-scheduler", "system:volume-scheduler"} {
-		role, err := plane.client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
+		role, err := plane.Client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,12 +7,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // unneeded is what the roles that Kubernetes keeps for schedulers grant, and what
@@ -44,12 +45,12 @@ func TestBuiltInRolesAreNeeded(t *testing.T) {
 	plane.apply(t, objects)
 	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
 	mark := plane.auditMark(t)
-	replica := plane.startReplica(t, objects, podOptions{name: "the scheduler", endpoint: c.server.Endpoint()})
+	replica := plane.startReplica(t, objects, podOptions{name: "the scheduler", endpoint: c.Server.Endpoint()})
 	replica.awaitReady(t)
 
-	c.volume("data", "n2")
-	c.create(c.pod("ordinary", schedulerName, "data"))
-	c.expectNode("ordinary", "n2")
+	c.Volume("data", "n2")
+	c.Create(c.pod("ordinary", schedulerName, "data"))
+	c.ExpectNode("ordinary", "n2")
 	c.bindsWaitingClaim()
 	c.provisionsForNode()
 	c.makesRoom()
@@ -60,8 +61,8 @@ func TestBuiltInRolesAreNeeded(t *testing.T) {
 	expectNoDenial(t, requests)
 	used := map[string]bool{}
 	for _, name := range []string{"system:kube-scheduler", "system:volume-scheduler"} {
-		role, err := plane.client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
-		c.must(err)
+		role, err := plane.Client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
+		c.Must(err)
 		for _, p := range permissionsOf(name, role.Rules) {
 			right := p.right()
 			used[right] = used[right] || p.used(requests)
@@ -100,85 +101,67 @@ func (p permission) right() string {
 // bindsWaitingClaim is for a volume that was made by hand.
 func (c *cluster) bindsWaitingClaim() {
 	c.Helper()
-	c.class("by-hand", "kubernetes.io/no-provisioner")
-	volumes := c.client.CoreV1().PersistentVolumes()
-	made, err := volumes.Create(c.Context(), st.MakePersistentVolume().Name("by-hand").
-		AccessModes([]v1.PersistentVolumeAccessMode{v1.ReadWriteOnce}).Capacity(oneGiB).StorageClassName("by-hand").
+	c.Class(kit.LateClass("by-hand", "kubernetes.io/no-provisioner"))
+	claim := c.Claim(kit.Claim(c.Namespace, "waiting", ptr.To("by-hand")))
+	volumes := c.Client.CoreV1().PersistentVolumes()
+	made, err := volumes.Create(c.Ctx, st.MakePersistentVolume().Name("by-hand").
+		AccessModes(claim.Spec.AccessModes).Capacity(claim.Spec.Resources.Requests).StorageClassName("by-hand").
 		HostPathVolumeSource(&v1.HostPathVolumeSource{Path: "/data"}).
 		NodeAffinityIn(v1.LabelHostname, []string{"n3"}).Obj(), metav1.CreateOptions{})
-	c.must(err)
+	c.Must(err)
 	made.Status.Phase = v1.VolumeAvailable
-	_, err = volumes.UpdateStatus(c.Context(), made, metav1.UpdateOptions{})
-	c.must(err)
-	c.claim("waiting", "by-hand")
-	c.create(c.pod("waiting", schedulerName, "waiting"))
-	eventually(c.T, "the volume is meant for the claim", func() error {
-		volume, err := volumes.Get(c.Context(), "by-hand", metav1.GetOptions{})
-		c.must(err)
+	_, err = volumes.UpdateStatus(c.Ctx, made, metav1.UpdateOptions{})
+	c.Must(err)
+	c.Create(c.pod("waiting", schedulerName, "waiting"))
+	c.Eventually("the volume is meant for the claim", func() error {
+		volume, err := volumes.Get(c.Ctx, "by-hand", metav1.GetOptions{})
+		c.Must(err)
 		if volume.Spec.ClaimRef == nil {
-			return errors.New(message(c.get("waiting")))
+			return errors.New(kit.Unplaced(c.Get("waiting")))
 		}
 		return nil
 	})
-	claim, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.Context(), "waiting", metav1.GetOptions{})
-	c.must(err)
-	c.complete(claim, "by-hand")
-	c.expectNode("waiting", "n3")
+	c.Complete(c.GetClaim("waiting"), "by-hand")
+	c.ExpectNode("waiting", "n3")
 }
 
 // provisionsForNode is for a claim of the driver that waits for its first pod.
 func (c *cluster) provisionsForNode() {
 	c.Helper()
-	c.class("first-consumer", driver)
-	c.claim("new", "first-consumer")
-	c.create(c.pod("new", schedulerName, "new"))
-	node := ""
-	eventually(c.T, "the claim names a node", func() error {
-		claim, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.Context(), "new", metav1.GetOptions{})
-		c.must(err)
-		if node = claim.Annotations["volume.kubernetes.io/selected-node"]; node == "" {
-			return errors.New(message(c.get("new")))
-		}
-		return nil
-	})
-	c.bind("new", c.replica("new", node))
-	c.expectNode("new", node)
-}
-
-func (c *cluster) class(name, provisioner string) {
-	c.Helper()
-	mode := storagev1.VolumeBindingWaitForFirstConsumer
-	_, err := c.client.StorageV1().StorageClasses().Create(c.Context(), &storagev1.StorageClass{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner, VolumeBindingMode: &mode,
-	}, metav1.CreateOptions{})
-	c.must(err)
+	c.Class(kit.LateClass("first-consumer", kit.Driver))
+	c.Claim(kit.Claim(c.Namespace, "new", ptr.To("first-consumer")))
+	c.Create(c.pod("new", schedulerName, "new"))
+	node := c.Provision("new")
+	c.ExpectNode("new", node)
 }
 
 // makesRoom has a pod take the place of one of lower priority.
 func (c *cluster) makesRoom() {
 	c.Helper()
-	_, err := c.client.SchedulingV1().PriorityClasses().Create(c.Context(),
+	_, err := c.Client.SchedulingV1().PriorityClasses().Create(c.Ctx,
 		&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "urgent"}, Value: 1000}, metav1.CreateOptions{})
-	c.must(err)
-	most := map[v1.ResourceName]string{v1.ResourceCPU: "3"}
+	c.Must(err)
+	most := kit.CPU("3")
 	// Without a kubelet nobody would see to an orderly end.
-	c.create(c.pod("low", schedulerName).NodeSelector(map[string]string{v1.LabelHostname: "n1"}).Req(most).TerminationGracePeriodSeconds(0))
-	c.expectNode("low", "n1")
-	urgent := c.pod("urgent", schedulerName).NodeSelector(map[string]string{v1.LabelHostname: "n1"}).Req(most)
+	c.Create(c.pod("low", schedulerName).NodeSelector(kit.On("n1")).Req(most).TerminationGracePeriodSeconds(0))
+	c.ExpectNode("low", "n1")
+	urgent := c.pod("urgent", schedulerName).NodeSelector(kit.On("n1")).Req(most)
 	urgent.Spec.PriorityClassName = "urgent"
-	c.create(urgent)
-	c.expectNode("urgent", "n1")
+	c.Create(urgent)
+	c.ExpectNode("urgent", "n1")
 }
 
 // expectMetricsReader has an account that may read metrics read them, and everyone
 // else turned away.
 func expectMetricsReader(t *testing.T, plane *controlPlane, r *replica) {
 	t.Helper()
-	if r.get("/metrics", "") == nil || r.get("/metrics", plane.token(t, systemNamespace, schedulerName)) == nil {
-		t.Error("everyone can read the metrics")
+	for _, token := range []string{"", plane.As(t, systemNamespace, schedulerName).BearerToken} {
+		if _, err := r.GetAs(token, "/metrics"); err == nil {
+			t.Error("everyone can read the metrics")
+		}
 	}
 	token := plane.metricsReader(t)
-	eventually(t, "the metrics can be read", func() error { return r.get("/metrics", token) })
+	r.awaitMetrics(t, token)
 }
 
 // metricsReader is the token of an account that is bound to the role for
@@ -187,20 +170,20 @@ func (p *controlPlane) metricsReader(t *testing.T) string {
 	t.Helper()
 	const role = "hyperconverge-metrics-reader"
 	p.apply(t, ofKind(build(t, "manifests/monitoring"), "ClusterRole", "ClusterRoleBinding"))
-	binding, err := p.client.RbacV1().ClusterRoleBindings().Get(t.Context(), role, metav1.GetOptions{})
+	binding, err := p.Client.RbacV1().ClusterRoleBindings().Get(t.Context(), role, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	account := binding.Subjects[0]
 	for _, object := range []metav1.ObjectMeta{{Name: account.Namespace}, {Name: account.Name, Namespace: account.Namespace}} {
 		if object.Namespace == "" {
-			_, err = p.client.CoreV1().Namespaces().Create(t.Context(), &v1.Namespace{ObjectMeta: object}, metav1.CreateOptions{})
+			_, err = p.Client.CoreV1().Namespaces().Create(t.Context(), &v1.Namespace{ObjectMeta: object}, metav1.CreateOptions{})
 		} else {
-			_, err = p.client.CoreV1().ServiceAccounts(object.Namespace).Create(t.Context(), &v1.ServiceAccount{ObjectMeta: object}, metav1.CreateOptions{})
+			_, err = p.Client.CoreV1().ServiceAccounts(object.Namespace).Create(t.Context(), &v1.ServiceAccount{ObjectMeta: object}, metav1.CreateOptions{})
 		}
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Fatal(err)
 		}
 	}
-	return p.token(t, account.Namespace, account.Name)
+	return p.As(t, account.Namespace, account.Name).BearerToken
 }

@@ -1,33 +1,25 @@
 package manifests
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
-	"github.com/hyperconverge/scheduler/test/controlplane"
+	"github.com/hyperconverge/scheduler/internal/sandbox/process"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/child"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 const (
@@ -36,57 +28,13 @@ const (
 	schedulerUser   = "system:serviceaccount:" + systemNamespace + ":" + schedulerName
 )
 
-var binary struct {
-	once sync.Once
-	path string
-	err  error
-}
-
-// schedulerBinary compiles the command as it is released, but for the stamps.
-func schedulerBinary(t *testing.T) string {
-	t.Helper()
-	binary.once.Do(func() {
-		dir := controlplane.Process{TB: t}.TempDir()
-		binary.path = filepath.Join(dir, "scheduler")
-		build := exec.Command("go", "build", "-o", binary.path, "./cmd/scheduler")
-		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-		if output, err := build.CombinedOutput(); err != nil {
-			binary.err = fmt.Errorf("%w: %s", err, output)
-		}
-	})
-	if binary.err != nil {
-		t.Fatalf("compiling the scheduler: %v", binary.err)
-	}
-	return binary.path
-}
+// schedulerBinary is the scheduler's command, compiled.
+var schedulerBinary = controlplane.Once(func(p controlplane.Process) string { return child.Build(p, p.TempDir(), "cmd/scheduler") })
 
 // replica is one pod of the Deployment, played by a process on this machine.
 type replica struct {
-	*exec.Cmd
-	name    string
-	address string
-	token   string // of its account
-	done    chan struct{}
-	err     error // of Wait; to be read after done
-	output  syncBuffer
-}
-
-// syncBuffer may be read while a process writes into it.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	*child.Process
+	token string // of its account
 }
 
 // podOptions are what a real pod finds in its surroundings.
@@ -105,23 +53,22 @@ type podOptions struct {
 // server and the storage are, and where the files stand.
 func (p *controlPlane) startReplica(t *testing.T, objects []*unstructured.Unstructured, o podOptions) *replica {
 	t.Helper()
-	deployment := find[appsv1.Deployment](t, objects, "Deployment", schedulerName)
+	deployment := deploy.Find[appsv1.Deployment](t, objects, "Deployment", schedulerName)
 	spec := deployment.Spec.Template.Spec
 	if spec.AutomountServiceAccountToken == nil || !*spec.AutomountServiceAccountToken {
 		t.Fatal("the pod would have no token")
 	}
-	dir := t.TempDir()
-	token := p.token(t, systemNamespace, spec.ServiceAccountName)
-	kubeconfig := p.kubeconfig(t, dir, token)
-	paths := p.mount(t, deployment, dir)
+	user := p.As(t, systemNamespace, spec.ServiceAccountName)
+	kubeconfig := controlplane.Kubeconfig(t, user)
+	paths := p.mount(t, deployment, t.TempDir())
 	config := o.configure(t, paths, kubeconfig)
 
 	container := spec.Containers[0]
 	if len(container.Command) != 1 || container.Command[0] != "hyperconverge-scheduler" {
 		t.Fatalf("the command is %q", container.Command)
 	}
-	r := &replica{name: o.name, address: freeAddress(t), token: token, done: make(chan struct{})}
-	host, port, err := net.SplitHostPort(r.address)
+	address := kit.FreeAddress(t)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,125 +79,37 @@ func (p *controlPlane) startReplica(t *testing.T, objects []*unstructured.Unstru
 	for _, arg := range append(slices.Clone(container.Args), o.args...) {
 		args = append(args, paths.Replace(arg))
 	}
-	r.Cmd = exec.Command(schedulerBinary(t), args...)
-	r.Env = []string{"HOME=/nonexistent"} // nothing of this machine
-	r.Stdout, r.Stderr = &r.output, &r.output
-	r.WaitDelay = time.Second
 	if err := os.WriteFile(paths.Replace("/etc/hyperconverge/scheduler.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(r.done)
-		r.err = r.Wait()
-	}()
-	t.Cleanup(func() {
-		r.kill()
-		if t.Failed() {
-			t.Logf("%s said at the end:\n%s", o.name, tail(r.output.String(), 40))
-		}
-	})
-	return r
-}
-
-// kill ends the process at once, without any farewell.
-func (r *replica) kill() {
-	_ = r.Process.Kill() // it may have ended by itself
-	<-r.done
+	return &replica{token: user.BearerToken, Process: child.Run(t, process.Command{
+		Name: o.name, Path: schedulerBinary(t), Args: args, Env: []string{"HOME=/nonexistent"},
+	}, "https://"+address)}
 }
 
 // stop ends the process as the kubelet does.
 func (r *replica) stop(t *testing.T) {
 	t.Helper()
-	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := r.End(kit.Patience); err != nil {
 		t.Fatal(err)
-	}
-	select {
-	case <-r.done:
-	case <-time.After(patience):
-		t.Fatal("the scheduler does not stop")
 	}
 }
 
 // awaitReady waits for what the readiness probe waits for.
 func (r *replica) awaitReady(t *testing.T) {
 	t.Helper()
-	eventually(t, r.name+" is ready", func() error {
-		select {
-		case <-r.done:
-			t.Fatalf("%s ended: %v", r.name, r.err)
-		default:
-		}
-		return r.get("/readyz", "")
-	})
-}
-
-// probe is the kubelet's client: it does not look at the certificate.
-var probe = &http.Client{Transport: &http.Transport{
-	TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-	DisableKeepAlives: true,
-}}
-
-// get asks an endpoint, with a bearer token or without.
-func (r *replica) get(path, token string) error {
-	_, err := r.read(path, token)
-	return err
-}
-
-func (r *replica) read(path, token string) (string, error) {
-	request, err := http.NewRequest(http.MethodGet, "https://"+r.address+path, nil)
-	if err != nil {
-		return "", err
-	}
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	response, err := probe.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %s", path, response.Status, body)
-	}
-	return string(body), err
-}
-
-// token is a token of a ServiceAccount, as the kubelet asks for it.
-func (p *controlPlane) token(t *testing.T, namespace, account string) string {
-	t.Helper()
-	hour := int64(3600)
-	request, err := p.client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hour}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatalf("token of %s: %v", account, err)
-	}
-	return request.Status.Token
-}
-
-// kubeconfig writes a file with the token as only credential.
-func (p *controlPlane) kubeconfig(t *testing.T, dir, token string) string {
-	t.Helper()
-	const name = "scheduler"
-	path := filepath.Join(dir, "kubeconfig")
-	err := clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters: map[string]*clientcmdapi.Cluster{name: {
-			Server:                   p.config.Host,
-			CertificateAuthority:     p.config.CAFile,
-			CertificateAuthorityData: p.config.CAData,
-			TLSServerName:            p.config.ServerName,
-		}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: token}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-		CurrentContext: name,
-	}, path)
-	if err != nil {
+	if err := r.Ready(t.Context(), kit.Patience); err != nil {
 		t.Fatal(err)
 	}
-	return path
+}
+
+// awaitMetrics waits until who has the token can read the metrics.
+func (r *replica) awaitMetrics(t *testing.T, token string) {
+	t.Helper()
+	kit.Eventually(t, kit.Patience, "the metrics can be read", func() error {
+		_, err := r.GetAs(token, "/metrics")
+		return err
+	})
 }
 
 // mount writes the pod's volumes into the folder, and returns what replaces the
@@ -282,7 +141,7 @@ func (p *controlPlane) volume(t *testing.T, deployment *appsv1.Deployment, name 
 		switch {
 		case volume.Name != name:
 		case volume.ConfigMap != nil:
-			found, err := p.client.CoreV1().ConfigMaps(deployment.Namespace).Get(t.Context(), volume.ConfigMap.Name, metav1.GetOptions{})
+			found, err := p.Client.CoreV1().ConfigMaps(deployment.Namespace).Get(t.Context(), volume.ConfigMap.Name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -290,7 +149,7 @@ func (p *controlPlane) volume(t *testing.T, deployment *appsv1.Deployment, name 
 				files[key] = []byte(value)
 			}
 		case volume.Secret != nil:
-			found, err := p.client.CoreV1().Secrets(deployment.Namespace).Get(t.Context(), volume.Secret.SecretName, metav1.GetOptions{})
+			found, err := p.Client.CoreV1().Secrets(deployment.Namespace).Get(t.Context(), volume.Secret.SecretName, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -362,15 +221,9 @@ func storageArgs(config map[string]any) []map[string]any {
 	return found
 }
 
-// tail is the end of a text.
-func tail(text string, lines int) string {
-	all := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
 // holder is who holds the lease of an overlay's configuration.
 func (p *controlPlane) holder(ctx context.Context, namespace, name string) (string, error) {
-	lease, err := p.client.CoordinationV1().Leases(namespace).Get(ctx, name, metav1.GetOptions{})
+	lease, err := p.Client.CoordinationV1().Leases(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}

@@ -1,11 +1,10 @@
 package manifests
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
-	"github.com/hyperconverge/scheduler/test/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // Whoever may read logs learns no token from them, however much is logged: not that of
@@ -19,29 +18,24 @@ func TestSchedulerLogsNoSecrets(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		t.Run(format, func(t *testing.T) {
 			replica := plane.startReplica(t, objects, podOptions{
-				name: "the scheduler", endpoint: c.server.Endpoint(),
+				name: "the scheduler", endpoint: c.Server.Endpoint(),
 				args: []string{"--v=10", "--logging-format=" + format},
 			})
 			replica.awaitReady(t)
-			c.volume("data-"+format, "n2")
-			c.create(c.pod(format, schedulerName, "data-"+format))
-			c.expectNode(format, "n2")
-			c.create(c.pod("anywhere-"+format, schedulerName)) // a choice, which is logged from 10 on
-			eventually(t, "a pod without volume is bound", func() error {
-				if pod := c.get("anywhere-" + format); pod.Spec.NodeName == "" {
-					return errors.New(message(pod))
-				}
-				return nil
-			})
-			eventually(t, "the metrics can be read", func() error { return replica.get("/metrics", reader) })
+			c.Volume("data-"+format, "n2")
+			c.Create(c.pod(format, schedulerName, "data-"+format))
+			c.ExpectNode(format, "n2")
+			c.Create(c.pod("anywhere-"+format, schedulerName)) // a choice, which is logged from 10 on
+			c.ExpectBound("anywhere-" + format)
+			replica.awaitMetrics(t, reader)
 			replica.stop(t)
-			log := replica.output.String()
+			log := replica.Said(0)
 			for _, proof := range []string{"tokenreviews", "Plugin scored node for pod"} {
 				if !strings.Contains(log, proof) {
 					t.Errorf("the log does not have %q: it is not that of verbosity 10", proof)
 				}
 			}
-			for _, leaked := range controlplane.Leaks(log, map[string]string{
+			for _, leaked := range kit.Leaks(log, map[string]string{
 				"the token of the storage system":         storageToken,
 				"the scheduler's own token":               replica.token,
 				"the token of somebody who reads metrics": reader,

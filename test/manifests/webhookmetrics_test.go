@@ -12,10 +12,11 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/pkg/webhook"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // runningWebhook is the webhook in this process, and another of the same name that
@@ -30,15 +31,8 @@ type runningWebhook struct {
 // it listens.
 func startWebhook(t *testing.T, plane *controlPlane, objects []*unstructured.Unstructured, c *cluster) *runningWebhook {
 	t.Helper()
-	certificate, key, err := certutil.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address, ops := freeAddress(t), freeAddress(t)
+	pair, certificate := selfSigned(t)
+	address, ops := kit.FreeAddress(t), kit.FreeAddress(t)
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
@@ -49,8 +43,8 @@ func startWebhook(t *testing.T, plane *controlPlane, objects []*unstructured.Uns
 	}
 	server := webhook.NewServer(webhook.ServerOptions{
 		Rules:   webhook.Rules{SchedulerName: schedulerName},
-		Drivers: []string{driver},
-		Watch:   plane.client, Read: plane.client,
+		Drivers: []string{kit.Driver},
+		Watch:   plane.Client, Read: plane.Client,
 		Certificates: onlyCertificate{&pair},
 		Host:         host, Port: port, OpsAddress: ops,
 	})
@@ -63,9 +57,9 @@ func startWebhook(t *testing.T, plane *controlPlane, objects []*unstructured.Uns
 			t.Errorf("the webhook: %v", err)
 		}
 	})
-	configurations := plane.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	for name, at := range map[string]string{"alive": address, "dead": freeAddress(t)} {
-		configuration := find[admissionregistrationv1.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration", webhookName).DeepCopy()
+	configurations := plane.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for name, at := range map[string]string{"alive": address, "dead": kit.FreeAddress(t)} {
+		configuration := deploy.Find[admissionregistrationv1.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration", webhookName).DeepCopy()
 		configuration.Name = name
 		configuration.Webhooks[0].ClientConfig = admissionregistrationv1.WebhookClientConfig{
 			URL: ptr.To("https://" + at + webhook.Path), CABundle: certificate,
@@ -81,7 +75,7 @@ func startWebhook(t *testing.T, plane *controlPlane, objects []*unstructured.Uns
 	}
 	pod := c.pod("looked-up", schedulerName, "nobody-knows-this-claim").Obj()
 	return &runningWebhook{ops: ops, provoke: func() error {
-		_, err := plane.client.CoreV1().Pods(c.namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		_, err := plane.Client.CoreV1().Pods(c.Namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}}
 }
@@ -105,7 +99,7 @@ func (p *controlPlane) metricsOfAPIServer(t *testing.T, provoke func() error) (s
 	if err := provoke(); err != nil {
 		return "", err
 	}
-	body, err := p.client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	body, err := p.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
 	return string(body), err
 }
 

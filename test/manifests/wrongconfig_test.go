@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 func replace(old, with string) func(string) string {
@@ -18,7 +18,7 @@ func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
 	objects := build(t, "manifests/base")
 	plane.apply(t, objects)
 	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
-	old := plane.startReplica(t, objects, podOptions{name: "the old pod", endpoint: c.server.Endpoint()})
+	old := plane.startReplica(t, objects, podOptions{name: "the old pod", endpoint: c.Server.Endpoint()})
 	old.awaitReady(t)
 
 	for _, tc := range []struct {
@@ -43,7 +43,7 @@ func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
 		},
 		{
 			name:   "an address without port is named with its path",
-			change: func(config string) string { return strings.Replace(config, c.server.Endpoint(), "portworx-api", 1) },
+			change: func(config string) string { return strings.Replace(config, c.Server.Endpoint(), "portworx-api", 1) },
 			want:   []string{"openStorage.endpoint", "portworx-api", "must be host:port"},
 		},
 		{
@@ -58,16 +58,15 @@ func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			replica := plane.startReplica(t, objects, podOptions{name: "the new pod", endpoint: c.server.Endpoint(), change: tc.change})
-			select {
-			case <-replica.done:
-			case <-time.After(patience):
-				t.Fatal("it runs")
+			replica := plane.startReplica(t, objects, podOptions{name: "the new pod", endpoint: c.Server.Endpoint(), change: tc.change})
+			death, err := replica.Death(kit.Patience)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if code := replica.ProcessState.ExitCode(); code != 1 {
-				t.Errorf("the exit code is %d", code)
+			if death.Status != "exit status 1" {
+				t.Errorf("it has ended with %s", death.Status)
 			}
-			complaint := onlyError(t, replica.output.String())
+			complaint := onlyError(t, replica.Said(0))
 			for _, want := range tc.want {
 				if !strings.Contains(complaint, want) {
 					t.Errorf("it says %q, want %q in it", complaint, want)
@@ -76,9 +75,9 @@ func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
 		})
 	}
 
-	c.volume("data", "n3")
-	c.create(c.pod("after", schedulerName, "data"))
-	c.expectNode("after", "n3")
+	c.Volume("data", "n3")
+	c.Create(c.pod("after", schedulerName, "data"))
+	c.ExpectNode("after", "n3")
 }
 
 // onlyError is the error in the last of the lines that a process has logged; the

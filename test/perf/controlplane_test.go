@@ -13,26 +13,29 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/rest"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
-	"github.com/hyperconverge/scheduler/test/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
-// startControlPlane starts etcd and kube-apiserver in this process, and returns
-// how to reach them. They end with the test.
-func startControlPlane(tb testing.TB) *rest.Config {
+// startControlPlane starts etcd and kube-apiserver in this process. They end with the
+// test.
+func startControlPlane(tb testing.TB) *controlplane.ControlPlane {
 	tb.Helper()
-	config := controlplane.Start(tb, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow",
+	plane := controlplane.Start(tb, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow",
 		// Clearing away a workload is not measured, but waited for.
-		"--delete-collection-workers=8").Config
-	// The client limits are those of scheduler_perf: kube-scheduler's own default
-	// of 50 requests per second would be all that is measured. The encoding is
-	// kube-scheduler's default.
-	config.QPS, config.Burst = 5000, 5000
-	config.ContentType = runtime.ContentTypeProtobuf
-	return config
+		"--delete-collection-workers=8")
+	// The encoding is kube-scheduler's default.
+	plane.Config.QPS, plane.Config.Burst = clientLimit, clientLimit
+	plane.Config.ContentType = runtime.ContentTypeProtobuf
+	plane.Client = kubernetes.NewForConfigOrDie(plane.Config)
+	return plane
 }
+
+// clientLimit of requests per second is that of scheduler_perf: kube-scheduler's own
+// default of 50 would be all that is measured.
+const clientLimit = 5000
 
 // TestMain turns logging down to what a deployed scheduler does, and keeps all that
 // is not an error out of the benchmark's output. The API server's test package has

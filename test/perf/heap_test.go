@@ -1,15 +1,21 @@
 package perf
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
-	k8sruntime "k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
 // BenchmarkHeap measures what a scheduler adds to the live heap of the process in
@@ -47,30 +53,56 @@ func liveHeap() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-// newFakeCluster has nodes and bound volumes, no pods, and no API server.
+// newFakeCluster has nodes and bound volumes, no pods, and no API server but one that
+// lists them.
 func newFakeCluster(tb testing.TB, nodes, volumes int) *cluster {
 	tb.Helper()
-	storage := openstoragesim.NewCluster(openstoragesim.Options{})
-	var objects []k8sruntime.Object
+	c := &cluster{volumes: volumes, Cluster: &controlplane.Cluster{TB: tb, Storage: openstoragesim.NewCluster(openstoragesim.Options{})}}
+	lists := map[string][]any{}
 	for i := range nodes {
 		node := newNode(i)
-		stored, err := storage.AddNode(openstoragesim.Node{SchedulerNodeName: node.Name})
-		if err != nil {
-			tb.Fatal(err)
+		stored, err := c.Storage.AddNode(openstoragesim.Node{SchedulerNodeName: node.Name})
+		c.Must(err)
+		lists["nodes"] = append(lists["nodes"], node)
+		lists["csinodes"] = append(lists["csinodes"], newCSINode(node.Name, stored.ID))
+	}
+	c.Must(c.Storage.Fill(volumes, map[string]string{"repl": strconv.Itoa(replicas)}))
+	for v := range c.Storage.Volumes() {
+		volume, claim := newVolume(v.GetLocator().GetName(), kit.Driver, v.GetId())
+		lists["persistentvolumes"] = append(lists["persistentvolumes"], volume)
+		lists["persistentvolumeclaims"] = append(lists["persistentvolumeclaims"], claim)
+	}
+	c.Server = openstoragesim.NewServer(c.Storage, openstoragesim.ServerOptions{})
+	c.Must(c.Server.Start("127.0.0.1:0"))
+	tb.Cleanup(c.Server.Stop)
+	api := httptest.NewServer(lister(lists))
+	tb.Cleanup(api.Close)
+	c.ControlPlane = &controlplane.ControlPlane{Config: &rest.Config{Host: api.URL}}
+	return c
+}
+
+// lister answers lists of objects by the name of their resource, and watches with
+// silence.
+type lister map[string][]any
+
+func (l lister) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	switch query := r.URL.Query(); {
+	case strings.Contains(r.URL.Path, "/kubevirt.io/"):
+		http.NotFound(w, r) // nobody has installed it
+	case query.Has("sendInitialEvents"): // the client lists instead
+		http.Error(w, "{}", http.StatusBadRequest)
+	case query.Has("watch"):
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	default:
+		items := l[path.Base(r.URL.Path)]
+		if items == nil {
+			items = []any{}
 		}
-		objects = append(objects, node, newCSINode(node.Name, stored.ID))
+		err := json.NewEncoder(w).Encode(map[string]any{"metadata": map[string]any{"resourceVersion": "1"}, "items": items})
+		if err != nil {
+			panic(http.ErrAbortHandler) // the scheduler has gone away
+		}
 	}
-	if err := storage.Fill(volumes, map[string]string{"repl": strconv.Itoa(replicas)}); err != nil {
-		tb.Fatal(err)
-	}
-	for v := range storage.Volumes() {
-		pv, pvc := newVolume(v.GetLocator().GetName(), replicatedDriver, v.GetId())
-		objects = append(objects, pv, pvc)
-	}
-	server := openstoragesim.NewServer(storage, openstoragesim.ServerOptions{})
-	if err := server.Start("127.0.0.1:0"); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(server.Stop)
-	return &cluster{client: fake.NewClientset(objects...), volumes: volumes, storage: server}
 }

@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // patience is how long the pods of one workload may take together.
@@ -32,7 +34,7 @@ type measurement struct {
 	// cpu is the time per pod that all in this process, API server and etcd
 	// included, kept the cores busy.
 	cpu time.Duration
-	// onData of scheduled pods run where LocalFirst promises them to.
+	// onData of scheduled pods run where LocalFirst has to put them.
 	onData, scheduled int
 }
 
@@ -49,7 +51,7 @@ func (s *runningScheduler) search(ctx context.Context, w workload, pods int) (cy
 		for i := range pods {
 			pod := w.pod(i)
 			pod.UID = types.UID("search-" + pod.Name)
-			if _, err := s.scheduler.SchedulePod(ctx, s.scheduler.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod); err != nil {
+			if _, err := s.SchedulePod(ctx, s.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod); err != nil {
 				return nil, fmt.Errorf("searching a node for %s: %w", pod.Name, err)
 			}
 		}
@@ -73,7 +75,7 @@ func (s *runningScheduler) measure(ctx context.Context, c *cluster, w workload, 
 		return nil, err
 	}
 	err = parallel(ctx, pods, func(i int) error {
-		_, err := c.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, w.pod(i), metav1.CreateOptions{})
+		_, err := c.Client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, w.pod(i), metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {
@@ -103,7 +105,7 @@ func cpuTime() (time.Duration, error) {
 
 // locate finds out where the pods have come to.
 func (m *measurement) locate(ctx context.Context, c *cluster, w workload) error {
-	list, err := c.client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{LabelSelector: workloadLabel + "=" + w.name})
+	list, err := c.Client.CoreV1().Pods(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{LabelSelector: workloadLabel + "=" + w.name})
 	if err != nil {
 		return err
 	}
@@ -122,15 +124,18 @@ func (m *measurement) locate(ctx context.Context, c *cluster, w workload) error 
 
 // clear deletes the pods of a workload, and waits until the scheduler has seen it.
 func (s *runningScheduler) clear(ctx context.Context, c *cluster, w workload) error {
-	err := c.client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(ctx,
+	err := c.Client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(ctx,
 		metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{LabelSelector: workloadLabel + "=" + w.name})
 	if err != nil {
 		return err
 	}
-	lister := s.informers.Core().V1().Pods().Lister()
-	return await(ctx, time.Minute, "the pods to be gone", func() (bool, error) {
+	lister := s.Informers.Core().V1().Pods().Lister()
+	return kit.Wait(ctx, time.Minute, "the pods are gone", func() error {
 		left, err := lister.List(labels.SelectorFromSet(labels.Set{workloadLabel: w.name}))
-		return err == nil && len(left) == 0, err
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%d are there", len(left))
+		}
+		return err
 	})
 }
 
@@ -146,7 +151,7 @@ type bindLog struct {
 // does: it sees each pod first without and then with a node.
 func (s *runningScheduler) followBinds(w workload, pods int) (binds *bindLog, stop func(), err error) {
 	binds = &bindLog{want: pods, all: make(chan struct{})}
-	informer := s.informers.Core().V1().Pods().Informer()
+	informer := s.Informers.Core().V1().Pods().Informer()
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(oldObj, newObj any) {
 			old, isPod := oldObj.(*v1.Pod)

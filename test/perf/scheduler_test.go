@@ -3,25 +3,19 @@ package perf
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/component-base/metrics/testutil"
-	"k8s.io/klog/v2"
+	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
-	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
-	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
-	"k8s.io/kubernetes/pkg/scheduler/profile"
 
-	_ "github.com/hyperconverge/scheduler/pkg/apis/config/scheme"
-	"github.com/hyperconverge/scheduler/pkg/localfirst"
+	"github.com/hyperconverge/scheduler/cmd/scheduler/app"
 	"github.com/hyperconverge/scheduler/pkg/metrics"
-	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
 // variant is one of the schedulers that are compared. All of them have one
@@ -45,6 +39,7 @@ func (v variant) plugin() bool { return v.preference != "" }
 const (
 	stockYAML = `apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
+clientConnection: {qps: %[1]d, burst: %[1]d}
 profiles:
 - schedulerName: default-scheduler
 `
@@ -71,101 +66,70 @@ profiles:
 )
 
 // configuration is the variant as users configure it.
-func (v variant) configuration(tb testing.TB, c *cluster) (*schedulerconfig.KubeSchedulerConfiguration, error) {
-	yaml := stockYAML
+func (v variant) configuration(tb testing.TB, c *cluster) (string, error) {
+	yaml := fmt.Sprintf(stockYAML, clientLimit)
 	if v.plugin() {
-		yaml += fmt.Sprintf(pluginYAML, v.preference, c.storage.Endpoint())
+		yaml += fmt.Sprintf(pluginYAML, v.preference, c.Server.Endpoint())
 	}
 	if v.extender {
 		url, err := startExtender(tb, c)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		yaml += fmt.Sprintf(extenderYAML, url)
 	}
-	file := filepath.Join(tb.TempDir(), "scheduler.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		return nil, err
+	return yaml, nil
+}
+
+// setUp makes the scheduler of the variant as its command does, inside of the
+// stopwatch.
+func (v variant) setUp(ctx context.Context, opts *options.Options, s *stopwatch) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
+	if v.plugin() {
+		return app.Setup(ctx, opts, s.inside)
 	}
-	return options.LoadConfigFromFile(klog.FromContext(tb.Context()), file)
+	config, sched, err := kubescheduler.Setup(ctx, opts)
+	if err == nil {
+		s.inside(sched.Profiles)
+	}
+	return config, sched, err
 }
 
 // runningScheduler is a scheduler that is ready for pods.
 type runningScheduler struct {
-	scheduler *scheduler.Scheduler
-	informers informers.SharedInformerFactory
+	*controlplane.Scheduler
 	stopwatch stopwatch
-	stop      func()
 }
 
 // startScheduler starts a variant, and returns when it knows all there is to know.
-// It stops with the test, unless it was stopped before.
-//
-// scheduler_perf makes and runs its scheduler in one step, and offers no place
-// between the two, where the profiles are wrapped for LocalFirst. That is why it
-// is done here, with the same options.
+// It stops with the test.
 func startScheduler(tb testing.TB, c *cluster, v variant) (*runningScheduler, error) {
-	config, err := v.configuration(tb, c)
+	yaml, err := v.configuration(tb, c)
 	if err != nil {
 		return nil, err
 	}
-	s := &runningScheduler{informers: scheduler.NewInformerFactory(c.client, 0)}
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: c.client.EventsV1()})
-	plugins := hyperconverge.NewFactory()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
-	s.scheduler, err = scheduler.New(ctx, c.client, s.informers, nil, profile.NewRecorderFactory(broadcaster),
-		scheduler.WithComponentConfigVersion(config.APIVersion),
-		scheduler.WithKubeConfig(c.config),
-		scheduler.WithProfiles(config.Profiles...),
-		scheduler.WithPercentageOfNodesToScore(config.PercentageOfNodesToScore),
-		scheduler.WithPodInitialBackoffSeconds(config.PodInitialBackoffSeconds),
-		scheduler.WithPodMaxBackoffSeconds(config.PodMaxBackoffSeconds),
-		scheduler.WithExtenders(config.Extenders...),
-		scheduler.WithParallelism(config.Parallelism),
-		scheduler.WithFrameworkOutOfTreeRegistry(frameworkruntime.Registry{hyperconverge.Name: plugins.New}),
-	)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	wrap := func(profile.Map) {}
-	if v.plugin() {
-		wrap = localfirst.Wrap
-	}
-	s.stopwatch.watch(s.scheduler, wrap)
-
-	done := make(chan struct{})
-	s.stop = func() {
-		cancel()
-		<-done
-		s.informers.Shutdown()
-		broadcaster.Shutdown()
-	}
-	tb.Cleanup(s.stop)
 	known, err := volumesKnown()
 	if err != nil {
-		close(done)
 		return nil, err
 	}
-	broadcaster.StartRecordingToSink(ctx.Done())
-	s.informers.Start(ctx.Done())
-	s.informers.WaitForCacheSync(ctx.Done())
-	if err := s.scheduler.WaitForHandlersSync(ctx); err != nil {
-		close(done)
-		return nil, err
-	}
-	go func() {
-		defer close(done)
-		s.scheduler.Run(ctx)
-	}()
-	if !v.plugin() {
-		return s, nil
+	s := &runningScheduler{}
+	s.Scheduler, err = controlplane.StartScheduler(tb, c.Config, func(ctx context.Context, opts *options.Options) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
+		config, sched, err := v.setUp(ctx, opts, &s.stopwatch)
+		if err == nil {
+			s.stopwatch.outside(sched)
+		}
+		return config, sched, err
+	}, yaml)
+	if err != nil || !v.plugin() {
+		return s, err
 	}
 	// The plugin is not asked to schedule before it knows the volumes: how long
 	// that takes is another question.
-	return s, await(ctx, time.Minute, "the plugin to know all volumes", func() (bool, error) {
+	return s, kit.Wait(tb.Context(), time.Minute, "the plugin knows all volumes", func() error {
 		now, err := volumesKnown()
-		return plugins.HasSynced() && now-known >= c.volumes, err
+		if err == nil && now-known < c.volumes {
+			err = fmt.Errorf("it knows %d of %d", now-known, c.volumes)
+		}
+		return err
 	})
 }
 

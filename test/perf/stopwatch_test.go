@@ -38,13 +38,15 @@ func (c *cycle) filter() time.Duration      { return c.filtered.Sub(c.passed) }
 func (c *cycle) score() time.Duration       { return c.scored.Sub(c.filtered) }
 func (c *cycle) filterScore() time.Duration { return c.scored.Sub(c.preFiltered) }
 
-// watch begins to time the scheduler, whose profiles wrap puts something around.
-// It must happen before the scheduler runs.
-func (s *stopwatch) watch(sched *scheduler.Scheduler, wrap func(profile.Map)) {
-	for name, plugins := range sched.Profiles {
-		sched.Profiles[name] = &innerProfile{Framework: plugins, stopwatch: s}
+// inside begins to time the plugins, inside of the prefer-first pass.
+func (s *stopwatch) inside(profiles profile.Map) {
+	for name, plugins := range profiles {
+		profiles[name] = &innerProfile{Framework: plugins, stopwatch: s}
 	}
-	wrap(sched.Profiles)
+}
+
+// outside begins to time the scheduler. Both must happen before it runs.
+func (s *stopwatch) outside(sched *scheduler.Scheduler) {
 	for name, wrapped := range sched.Profiles {
 		sched.Profiles[name] = &outerProfile{Framework: wrapped, stopwatch: s}
 	}

@@ -5,13 +5,12 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 const (
-	// replicatedDriver is the driver whose volumes the plugin knows.
-	replicatedDriver = "pxd.portworx.com"
-	// foreignDriver is any other CSI driver, with the attach limit that
+	// foreignDriver is any CSI driver but the one whose volumes the plugin knows, with the attach limit that
 	// scheduler_perf gives to its nodes.
 	foreignDriver      = "csi.example.com"
 	foreignAttachLimit = 39
@@ -34,19 +33,21 @@ type workload struct {
 	fold int
 }
 
-// workloads are measured in this order. All pods of all workloads ask for the
-// resources that scheduler_perf's pods ask for.
+// ofEveryPod is what scheduler_perf's pods ask for.
+var ofEveryPod = map[v1.ResourceName]string{v1.ResourceCPU: "100m", v1.ResourceMemory: "500Mi"}
+
+// workloads are measured in this order.
 var workloads = []workload{
 	{name: "plain", fold: 4},
 	{name: "csi", claims: 1, driver: foreignDriver, fold: 1},
-	{name: "soft1", claims: 1, driver: replicatedDriver, fold: 1},
-	{name: "soft3", claims: 3, driver: replicatedDriver, fold: 1},
-	{name: "strict1", claims: 1, driver: replicatedDriver, strict: true, fold: 1},
-	{name: "strict3", claims: 3, driver: replicatedDriver, strict: true, fold: 1},
+	{name: "soft1", claims: 1, driver: kit.Driver, fold: 1},
+	{name: "soft3", claims: 3, driver: kit.Driver, fold: 1},
+	{name: "strict1", claims: 1, driver: kit.Driver, strict: true, fold: 1},
+	{name: "strict3", claims: 3, driver: kit.Driver, strict: true, fold: 1},
 }
 
 // replicated reports whether the pods have data that they can be near to.
-func (w workload) replicated() bool { return w.driver == replicatedDriver }
+func (w workload) replicated() bool { return w.driver == kit.Driver }
 
 func (w workload) claimName(pod, claim int) string {
 	return fmt.Sprintf("%s-%d-%d", w.name, pod, claim)
@@ -55,18 +56,18 @@ func (w workload) claimName(pod, claim int) string {
 func (w workload) podName(pod int) string { return fmt.Sprintf("%s-%d", w.name, pod) }
 
 func (w workload) pod(number int) *v1.Pod {
-	pod := st.MakePod().Namespace(metav1.NamespaceDefault).Name(w.podName(number)).Label(workloadLabel, w.name).
-		Req(map[v1.ResourceName]string{v1.ResourceCPU: "100m", v1.ResourceMemory: "500Mi"})
-	for claim := range w.claims {
-		pod.PVC(w.claimName(number, claim))
+	claims := make([]string, w.claims)
+	for i := range claims {
+		claims[i] = w.claimName(number, i)
 	}
+	pod := kit.Pod(metav1.NamespaceDefault, w.podName(number), v1.DefaultSchedulerName, claims...).Label(workloadLabel, w.name).Req(ofEveryPod)
 	if w.strict {
 		pod.Annotation(strictAnnotation, "true")
 	}
 	return pod.Obj()
 }
 
-// onData reports whether a node is where the promise of LocalFirst wants the pod:
+// onData reports whether a node is where LocalFirst has to put the pod:
 // on a replica node of one of its volumes, of all of them if the pod is strict.
 func (w workload) onData(c *cluster, pod int, node string) bool {
 	held := 0

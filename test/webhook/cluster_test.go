@@ -6,47 +6,38 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	authenticationv1 "k8s.io/api/authentication/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 const (
-	driver        = "pxd.portworx.com"
-	ourScheduler  = "hyperconverge-scheduler"
-	ownNamespace  = "hyperconverge-system"
-	name          = "hyperconverge-webhook" // of most of its objects
-	secretName    = "hyperconverge-webhook-certificates"
-	pollingPeriod = 20 * time.Millisecond
-	// patience is no measure of speed: what comes in seconds takes minutes on a machine
-	// that compiles beside it.
-	patience = 5 * time.Minute
+	ourScheduler = "hyperconverge-scheduler"
+	ownNamespace = "hyperconverge-system"
+	name         = "hyperconverge-webhook" // of most of its objects
+	secretName   = "hyperconverge-webhook-certificates"
 )
 
 // cluster is an API server with the manifests of the webhook applied, and the
-// replicas of the webhook that a test has started.
+// replicas of the webhook that a test has started. Its claims and pods are in the
+// namespace db.
 type cluster struct {
-	testing.TB
-	ctx     context.Context
-	config  *rest.Config
-	client  kubernetes.Interface
-	applier *applier
+	*controlplane.Cluster
+	applier *deploy.Applier
 	proxy   *serviceProxy
-	etcd    *clientv3.Client
 	objects []*unstructured.Unstructured
 	*warnings
 }
 
-// warnings are those of the API server since the last look.
+// warnings are those of the API server since they were taken.
 type warnings struct {
 	mu    sync.Mutex
 	texts []string
@@ -54,29 +45,24 @@ type warnings struct {
 
 func newCluster(tb testing.TB) *cluster {
 	tb.Helper()
-	c := &cluster{TB: tb, ctx: tb.Context(), proxy: startServiceProxy(tb), objects: build(tb, manifests), warnings: &warnings{}}
+	c := &cluster{proxy: startServiceProxy(tb), objects: build(tb, manifests), warnings: &warnings{}}
 	plane := startControlPlane(tb, c.proxy)
-	c.config, c.etcd = plane.Config, plane.Etcd
-	c.config.WarningHandlerWithContext = c.warnings
-	client, err := kubernetes.NewForConfig(c.config)
-	c.must(err)
-	c.client, c.applier = client, newApplier(tb, c.config)
+	plane.Config.WarningHandlerWithContext = c.warnings
+	c.Cluster = &controlplane.Cluster{TB: tb, ControlPlane: plane, Ctx: tb.Context(), Namespace: "db", Patience: kit.Patience}
+	var err error
+	plane.Client, err = kubernetes.NewForConfig(plane.Config)
+	c.Must(err)
+	c.applier, err = deploy.NewApplier(plane.Config)
+	c.Must(err)
 	c.namespace(ownNamespace, nil)
-	c.applier.create(c.ctx, tb, c.objects)
+	c.Must(c.applier.Apply(c.Ctx, c.objects...))
 	return c
-}
-
-func (c *cluster) must(err error) {
-	c.Helper()
-	if err != nil {
-		c.Fatal(err)
-	}
 }
 
 // in is the cluster for a subtest.
 func (c *cluster) in(tb testing.TB) *cluster {
 	inner := *c
-	inner.TB, inner.ctx = tb, tb.Context()
+	inner.Cluster = c.In(tb)
 	return &inner
 }
 
@@ -99,12 +85,7 @@ func (w *warnings) takeWarnings() []string {
 // asWebhook is a configuration with the rights of the webhook's ServiceAccount.
 func (c *cluster) asWebhook() *rest.Config {
 	c.Helper()
-	token, err := c.client.CoreV1().ServiceAccounts(ownNamespace).CreateToken(c.ctx, name,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](3600)}}, metav1.CreateOptions{})
-	c.must(err)
-	config := rest.AnonymousClientConfig(c.config)
-	config.BearerToken = token.Status.Token
-	return config
+	return c.As(c.TB, ownNamespace, name)
 }
 
 // start runs replicas and returns when requests go to all of them.
@@ -113,7 +94,7 @@ func (c *cluster) start(count int, flags ...string) []*replica {
 	config := c.asWebhook()
 	replicas := make([]*replica, count)
 	for i := range replicas {
-		replicas[i] = startReplica(c.TB, config, find(c.TB, c.objects, "Deployment", name), flags...)
+		replicas[i] = startReplica(c.TB, config, c.deployment(), flags...)
 	}
 	c.route(replicas...)
 	return replicas
@@ -124,84 +105,33 @@ func (c *cluster) route(replicas ...*replica) {
 	c.Helper()
 	var addresses []string
 	for _, replica := range replicas {
-		c.eventually("the webhook is ready", replica.ready)
+		c.Eventually("the webhook is ready", replica.ready)
 		addresses = append(addresses, replica.address)
 	}
 	c.proxy.route(addresses...)
 }
 
-func (c *cluster) eventually(what string, condition func() error) {
+// deployment is that of the webhook.
+func (c *cluster) deployment() *appsv1.Deployment {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
-	defer cancel()
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			c.Fatalf("waited %v for: %s: %v", patience, what, err)
-		case <-time.After(pollingPeriod):
-		}
-	}
+	return deploy.Find[appsv1.Deployment](c.TB, c.objects, "Deployment", name)
 }
 
 func (c *cluster) namespace(name string, labels map[string]string) {
 	c.Helper()
-	_, err := c.client.CoreV1().Namespaces().Create(c.ctx, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
-	c.must(err)
-}
-
-func (c *cluster) class(name, provisioner string, annotations map[string]string) {
-	c.Helper()
-	_, err := c.client.StorageV1().StorageClasses().Create(c.ctx,
-		&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}, Provisioner: provisioner}, metav1.CreateOptions{})
-	c.must(err)
+	_, err := c.Client.CoreV1().Namespaces().Create(c.Ctx, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+	c.Must(err)
 }
 
 // volume makes a PV of the driver that is bound to a claim of its name.
-func (c *cluster) volume(namespace, name, driver string) {
+func (c *cluster) volume(name, driver string) {
 	c.Helper()
-	claim := claimOf(namespace, name, ptr.To(""))
-	claim.Spec.VolumeName = name
-	claim.Annotations = map[string]string{"pv.kubernetes.io/bind-completed": "yes"}
-	claim, err := c.client.CoreV1().PersistentVolumeClaims(namespace).Create(c.ctx, claim, metav1.CreateOptions{})
-	c.must(err)
-	_, err = c.client.CoreV1().PersistentVolumes().Create(c.ctx, volumeOf(claim, driver), metav1.CreateOptions{})
-	c.must(err)
-	claim.Status.Phase = v1.ClaimBound
-	_, err = c.client.CoreV1().PersistentVolumeClaims(namespace).UpdateStatus(c.ctx, claim, metav1.UpdateOptions{})
-	c.must(err)
+	c.VolumeWith(name, controlplane.VolumeOptions{Driver: driver})
 }
 
-func (c *cluster) claim(namespace, name string, class *string) {
+func (c *cluster) claim(name string, class *string) {
 	c.Helper()
-	_, err := c.client.CoreV1().PersistentVolumeClaims(namespace).Create(c.ctx, claimOf(namespace, name, class), metav1.CreateOptions{})
-	c.must(err)
-}
-
-func claimOf(namespace, name string, class *string) *v1.PersistentVolumeClaim {
-	return &v1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1.PersistentVolumeClaimSpec{
-			StorageClassName: class,
-			AccessModes:      []v1.PersistentVolumeAccessMode{v1.ReadWriteOnce},
-			Resources:        v1.VolumeResourceRequirements{Requests: v1.ResourceList{v1.ResourceStorage: resource.MustParse("1Gi")}},
-		},
-	}
-}
-
-func volumeOf(claim *v1.PersistentVolumeClaim, driver string) *v1.PersistentVolume {
-	return &v1.PersistentVolume{
-		ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName},
-		Spec: v1.PersistentVolumeSpec{
-			Capacity:               v1.ResourceList{v1.ResourceStorage: resource.MustParse("1Gi")},
-			AccessModes:            claim.Spec.AccessModes,
-			ClaimRef:               &v1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
-			PersistentVolumeSource: v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{Driver: driver, VolumeHandle: claim.Name}},
-		},
-	}
+	c.Claim(kit.Claim(c.Namespace, name, class))
 }
 
 // podOption changes the usual pod of the tests.
@@ -229,8 +159,7 @@ func pvc(name string) podOption {
 }
 
 func ephemeral(class *string) podOption {
-	return source(v1.VolumeSource{Ephemeral: &v1.EphemeralVolumeSource{
-		VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{Spec: claimOf("", "", class).Spec}}})
+	return source(kit.Ephemeral(class))
 }
 
 func inline(driver string) podOption {
@@ -250,16 +179,16 @@ func annotation(key, value string) podOption {
 // create creates a pod.
 func (c *cluster) create(pod *v1.Pod) *v1.Pod {
 	c.Helper()
-	created, err := c.client.CoreV1().Pods(pod.Namespace).Create(c.ctx, pod, metav1.CreateOptions{})
-	c.must(err)
+	created, err := c.Client.CoreV1().Pods(pod.Namespace).Create(c.Ctx, pod, metav1.CreateOptions{})
+	c.Must(err)
 	return created
 }
 
 // try does all that creating a pod does, except for storing it.
 func (c *cluster) try(pod *v1.Pod) *v1.Pod {
 	c.Helper()
-	tried, err := c.client.CoreV1().Pods(pod.Namespace).Create(c.ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	c.must(err)
+	tried, err := c.Client.CoreV1().Pods(pod.Namespace).Create(c.Ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	c.Must(err)
 	return tried
 }
 

@@ -3,20 +3,18 @@
 package webhook
 
 import (
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/hyperconverge/scheduler/test/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
 func TestMain(m *testing.M) { controlplane.Main(m) }
 
 // startControlPlane starts an API server whose calls of Services go through the
 // proxy.
-func startControlPlane(tb testing.TB, proxy *serviceProxy) controlplane.ControlPlane {
+func startControlPlane(tb testing.TB, proxy *serviceProxy) *controlplane.ControlPlane {
 	tb.Helper()
 	egress := filepath.Join(tb.TempDir(), "egress.yaml")
 	err := os.WriteFile(egress, []byte(`apiVersion: apiserver.k8s.io/v1beta1
@@ -39,23 +37,4 @@ egressSelections:
 		"--feature-gates=MutatingAdmissionPolicy=true",
 		"--runtime-config=admissionregistration.k8s.io/v1beta1=true",
 	)
-}
-
-// freeAddress returns a port of this machine that nobody listens on.
-func freeAddress(tb testing.TB) string {
-	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer closeIt(tb, listener)
-	return listener.Addr().String()
-}
-
-// closeIt closes what a test has opened.
-func closeIt(tb testing.TB, closer io.Closer) {
-	tb.Helper()
-	if err := closer.Close(); err != nil {
-		tb.Error(err)
-	}
 }

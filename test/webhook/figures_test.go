@@ -28,6 +28,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 const (
@@ -46,7 +48,7 @@ const (
 func BenchmarkWebhook(b *testing.B) {
 	c := newCluster(b)
 	c.namespace("db", nil)
-	c.volume("db", "data", driver)
+	c.volume("data", kit.Driver)
 
 	var empty usage
 	b.Run("admission/claims=1", func(b *testing.B) { empty = benchmarkAdmission(c.in(b), 1) })
@@ -61,10 +63,10 @@ func BenchmarkWebhook(b *testing.B) {
 	b.Run("rotation", func(b *testing.B) {
 		c := c.in(b)
 		// The certificate of the replicas before lasts for months.
-		_, err := c.client.CoreV1().Secrets(ownNamespace).Patch(c.ctx, secretName, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{})
-		c.must(err)
+		_, err := c.Client.CoreV1().Secrets(ownNamespace).Patch(c.Ctx, secretName, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{})
+		c.Must(err)
 		c.start(2, "--certificate-settle=1s", "--certificate-validity=30s")
-		c.eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
+		c.Eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 		result := rotateUnderLoad(c)
 		b.ReportMetric(float64(result.pods), "pods")
 		b.ReportMetric(float64(result.failed), "pods-not-mutated")
@@ -105,12 +107,13 @@ func benchmarkAdmission(c *cluster, claims int) usage {
 	b.ReportMetric(float64(len(latencies))/measured.Seconds(), "admissions/s")
 	b.ReportMetric(0, "ns/op")
 	var used usage
-	used.resident, used.peak = r.memory()
+	resident, peak := r.Resident()
+	used.resident, used.peak = float64(resident), float64(peak)
 	used.live = r.metric("go_gc_heap_live_bytes")
 	b.ReportMetric(used.resident/megabyte, "MB-resident")
 	b.ReportMetric(used.peak/megabyte, "MB-peak")
-	r.signal(syscall.SIGKILL)
-	<-r.ended
+	r.Signal(syscall.SIGKILL)
+	<-r.Done()
 	return used
 }
 
@@ -156,8 +159,8 @@ func sendAtRate(ctx context.Context, duration time.Duration, send func() error) 
 func (c *cluster) admissionClient() *http.Client {
 	c.Helper()
 	roots := x509.NewCertPool()
-	c.eventually("the CA bundle is published", func() error {
-		configuration, err := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(c.ctx, name, metav1.GetOptions{})
+	c.Eventually("the CA bundle is published", func() error {
+		configuration, err := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(c.Ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -239,13 +242,13 @@ func (c *cluster) fill() {
 	encoder := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
 	var batch []clientv3.Op
 	flush := func() {
-		_, err := c.etcd.Txn(c.ctx).Then(batch...).Commit()
-		c.must(err)
+		_, err := c.Etcd.Txn(c.Ctx).Then(batch...).Commit()
+		c.Must(err)
 		batch = batch[:0]
 	}
 	store := func(key string, object runtime.Object) {
 		var encoded bytes.Buffer
-		c.must(encoder.Encode(object, &encoded))
+		c.Must(encoder.Encode(object, &encoded))
 		if batch = append(batch, clientv3.OpPut("/registry/"+key, encoded.String())); len(batch) == 100 {
 			flush()
 		}
@@ -264,29 +267,28 @@ func (c *cluster) fill() {
 func storedClaim(i int) (*v1.PersistentVolumeClaim, *v1.PersistentVolume) {
 	namespace, claimName := nameOf(i)
 	class, mode := "px-csi-db", v1.PersistentVolumeFilesystem
-	claim := claimOf(namespace, claimName, &class)
+	claim := kit.Claim(namespace, claimName, &class)
 	claim.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
 	claim.UID, claim.CreationTimestamp = types.UID(fmt.Sprintf("7f0b6f0a-8f0e-4b57-9d53-%012d", i)), metav1.Now()
 	claim.Labels = map[string]string{"app.kubernetes.io/name": "postgres", "app.kubernetes.io/instance": claimName}
 	claim.Annotations = map[string]string{
 		"pv.kubernetes.io/bind-completed":               "yes",
 		"pv.kubernetes.io/bound-by-controller":          "yes",
-		"volume.beta.kubernetes.io/storage-provisioner": driver,
-		"volume.kubernetes.io/storage-provisioner":      driver,
+		"volume.beta.kubernetes.io/storage-provisioner": kit.Driver,
+		"volume.kubernetes.io/storage-provisioner":      kit.Driver,
 	}
 	claim.Spec.VolumeName, claim.Spec.VolumeMode = "pvc-"+string(claim.UID), &mode
 	claim.Status.Phase = v1.ClaimBound
 
-	volume := volumeOf(claim, driver)
+	volume := kit.Volume(claim.Spec.VolumeName, claim, kit.CSI(kit.Driver, fmt.Sprintf("%018d", i)))
 	volume.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolume"}
 	volume.UID, volume.CreationTimestamp = types.UID(fmt.Sprintf("0a7f0b6f-8f0e-4b57-9d53-%012d", i)), claim.CreationTimestamp
-	volume.Annotations = map[string]string{"pv.kubernetes.io/provisioned-by": driver}
-	volume.Spec.CSI.VolumeHandle = fmt.Sprintf("%018d", i)
+	volume.Annotations = map[string]string{"pv.kubernetes.io/provisioned-by": kit.Driver}
 	volume.Spec.CSI.VolumeAttributes = map[string]string{
 		"attached": "ATTACH_STATE_INTERNAL_SWITCH", "parent": "", "readonly": "false", "secure": "false",
 		"shared": "false", "sharedv4": "false", "state": "VOLUME_STATE_DETACHED",
 	}
-	volume.Spec.StorageClassName, volume.Spec.VolumeMode = class, &mode
+	volume.Spec.VolumeMode = &mode
 	volume.Spec.PersistentVolumeReclaimPolicy = v1.PersistentVolumeReclaimDelete
 	volume.Status.Phase = v1.VolumeBound
 	return claim, volume
@@ -296,11 +298,10 @@ func storedClaim(i int) (*v1.PersistentVolumeClaim, *v1.PersistentVolume) {
 func benchmarkKilled(c *cluster) {
 	b := c.TB.(*testing.B)
 	startDefaultScheduler(c)
-	c.node("n1")
 	replicas := c.start(2)
 	for _, replica := range replicas {
-		replica.signal(syscall.SIGKILL)
-		<-replica.ended
+		replica.Signal(syscall.SIGKILL)
+		<-replica.Done()
 	}
 	const pods = 20
 	start := time.Now()

@@ -7,15 +7,16 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // TestCertManagerComponent proves that with cert-manager nothing is left of the
 // rights that self-managed certificates need, and that the parts fit together.
 func TestCertManagerComponent(t *testing.T) {
 	objects := buildOverlay(t, "cert-manager")
-	configuration := find(t, objects, "MutatingWebhookConfiguration", name)
-	certificate := find(t, objects, "Certificate", name)
+	configuration := deploy.Object(t, objects, "MutatingWebhookConfiguration", name)
+	certificate := deploy.Object(t, objects, "Certificate", name)
 	if got, want := configuration.GetAnnotations()["cert-manager.io/inject-ca-from"], certificate.GetNamespace()+"/"+certificate.GetName(); got != want {
 		t.Errorf("the CA bundle comes from %q, want %q", got, want)
 	}
@@ -24,11 +25,7 @@ func TestCertManagerComponent(t *testing.T) {
 			t.Errorf("%s %s is left", object.GetKind(), object.GetName())
 		}
 	}
-	var deployment appsv1.Deployment
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(find(t, objects, "Deployment", name).Object, &deployment); err != nil {
-		t.Fatal(err)
-	}
-	pod := deployment.Spec.Template.Spec
+	pod := deploy.Find[appsv1.Deployment](t, objects, "Deployment", name).Spec.Template.Spec
 	if !slices.Contains(pod.Containers[0].Args, "--certificates=files") {
 		t.Errorf("the arguments are %q", pod.Containers[0].Args)
 	}

@@ -11,40 +11,37 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // TestPolicy proves what the MutatingAdmissionPolicy decides without a webhook,
 // and what it cannot.
 func TestPolicy(t *testing.T) {
 	c := newCluster(t)
-	c.must(c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(c.ctx, name, metav1.DeleteOptions{}))
-	c.applier.create(c.ctx, t, build(t, manifests+"/policy"))
+	c.Must(c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(c.Ctx, name, metav1.DeleteOptions{}))
+	c.Must(c.applier.Apply(c.Ctx, build(t, manifests+"/policy")...))
 	c.namespace("db", nil)
 	c.namespace("opted-out", map[string]string{"hyperconverge.dev/webhook": "disabled"})
-	c.class("px-csi-db", driver, nil) // in the policy's list
-	c.class("px-of-my-own", driver, nil)
-	c.claim("db", "coming", ptr.To("px-csi-db"))
-	c.claim("db", "coming-of-my-own", ptr.To("px-of-my-own"))
-	c.claim("db", "other-coming", ptr.To("disk"))
-	c.volume("db", "static", driver)
-	provisioned := claimOf("db", "provisioned", ptr.To("px-of-my-own"))
-	provisioned.Annotations = map[string]string{"volume.kubernetes.io/storage-provisioner": driver}
-	_, err := c.client.CoreV1().PersistentVolumeClaims("db").Create(c.ctx, provisioned, metav1.CreateOptions{})
-	c.must(err)
-	c.eventually("both policies are in force", func() error {
+	c.Class(kit.Class("px-csi-db", kit.Driver)) // in the policy's list
+	c.Class(kit.Class("px-of-my-own", kit.Driver))
+	c.claim("coming", ptr.To("px-csi-db"))
+	c.claim("coming-of-my-own", ptr.To("px-of-my-own"))
+	c.claim("other-coming", ptr.To("disk"))
+	c.volume("static", kit.Driver)
+	provisioned := kit.Claim("db", "provisioned", ptr.To("px-of-my-own"))
+	provisioned.Annotations = map[string]string{"volume.kubernetes.io/storage-provisioner": kit.Driver}
+	c.Claim(provisioned)
+	c.Eventually("both policies are in force", func() error {
 		return errors.Join(isOurs(c.try(podIn("db", inTree))), isOurs(c.try(podIn("db", pvc("coming")))))
 	})
 
 	const left = v1.DefaultSchedulerName
-	for what, test := range map[string]struct {
-		namespace string // db by default
-		pod       []podOption
-		want      string // schedulerName
-	}{
+	for what, test := range map[string]choice{
 		"a claim of a listed class":             {pod: []podOption{pvc("coming")}, want: ourScheduler},
 		"a claim that the driver provisions":    {pod: []podOption{pvc("provisioned")}, want: ourScheduler},
 		"an in-tree volume":                     {pod: []podOption{inTree}, want: ourScheduler},
-		"a CSI inline volume of the driver":     {pod: []podOption{inline(driver)}, want: ourScheduler},
+		"a CSI inline volume of the driver":     {pod: []podOption{inline(kit.Driver)}, want: ourScheduler},
 		"an ephemeral volume of a listed class": {pod: []podOption{ephemeral(ptr.To("px-csi-db"))}, want: ourScheduler},
 		"a claim of the driver among others":    {pod: []podOption{pvc("other-coming"), pvc("coming"), inTree}, want: ourScheduler},
 		"a pod of ours that lacks tolerations":  {pod: []podOption{askingFor(ourScheduler), inTree}, want: ourScheduler},
@@ -67,20 +64,7 @@ func TestPolicy(t *testing.T) {
 		"limit: an ephemeral volume of the default class":       {pod: []podOption{ephemeral(nil)}, want: left},
 	} {
 		t.Run(what, func(t *testing.T) {
-			c := c.in(t)
-			namespace := test.namespace
-			if namespace == "" {
-				namespace = "db"
-			}
-			pod := c.try(podIn(namespace, test.pod...))
-			if pod.Spec.SchedulerName != test.want {
-				t.Errorf("the scheduler is %s, want %s", pod.Spec.SchedulerName, test.want)
-			}
-			if test.want == ourScheduler {
-				if err := isOurs(pod); err != nil {
-					t.Error(err)
-				}
-			}
+			c.in(t).expectScheduler(test)
 		})
 	}
 

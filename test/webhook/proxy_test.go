@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // serviceProxy stands in for kube-proxy: the API server asks it for a connection
@@ -30,7 +32,7 @@ func startServiceProxy(tb testing.TB) *serviceProxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { closeIt(tb, listener) })
+	tb.Cleanup(func() { kit.Close(tb, listener) })
 	go func() {
 		for {
 			connection, err := listener.Accept()

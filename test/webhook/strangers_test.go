@@ -18,14 +18,13 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
 
-	"github.com/hyperconverge/scheduler/test/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // clientCertificate is what API servers show to webhooks.
@@ -88,7 +87,7 @@ func testClientCertificate(t *testing.T, outer *cluster, flags []string) {
 	r := c.start(1, append(flags, "--client-ca-file="+c.proxy.certificate.authority)...)[0]
 	// The connections to other replicas stay; a load needs new ones.
 	load := startLoad(c, podIn("db", pvc("data")))
-	c.eventually("the API server calls the new replica", func() error {
+	c.Eventually("the API server calls the new replica", func() error {
 		if requests([]*replica{r}) < 10 {
 			return fmt.Errorf("%v calls have come", requests([]*replica{r}))
 		}
@@ -99,7 +98,7 @@ func testClientCertificate(t *testing.T, outer *cluster, flags []string) {
 	}
 	answer, err := stranger().Post("https://"+r.address+"/mutate-pods", "application/json", strings.NewReader("{}"))
 	if err == nil {
-		closeIt(t, answer.Body)
+		kit.Close(t, answer.Body)
 		t.Errorf("a client without certificate is answered with %s", answer.Status)
 	}
 	expectCleanLog(c, r)
@@ -118,9 +117,7 @@ func stranger() *http.Client {
 func testMemory(t *testing.T, outer *cluster) {
 	const count, size = 300, 800 << 10
 	c := outer.in(t)
-	var deployment appsv1.Deployment
-	c.must(runtime.DefaultUnstructuredConverter.FromUnstructured(find(t, c.objects, "Deployment", name).Object, &deployment))
-	limit := deployment.Spec.Template.Spec.Containers[0].Resources.Limits[v1.ResourceMemory]
+	limit := c.deployment().Spec.Template.Spec.Containers[0].Resources.Limits[v1.ResourceMemory]
 	var bodies [][]byte
 	for _, pod := range []string{
 		`{"metadata":{"annotations":{"a":"` + strings.Repeat("x", size) + `"}}}`,
@@ -138,12 +135,12 @@ func testMemory(t *testing.T, outer *cluster) {
 				Object:   runtime.RawExtension{Raw: []byte(pod)},
 			},
 		})
-		c.must(err)
+		c.Must(err)
 		bodies = append(bodies, body)
 	}
-	r := startReplica(t, c.asWebhook(), find(t, c.objects, "Deployment", name))
-	c.eventually("the webhook is ready", r.ready)
-	idle, _ := r.memory()
+	r := startReplica(t, c.asWebhook(), c.deployment())
+	c.Eventually("the webhook is ready", r.ready)
+	idle, _ := r.Resident()
 	var senders sync.WaitGroup
 	var mu sync.Mutex
 	answers := map[int]int{} // by status; 0 is none
@@ -161,10 +158,10 @@ func testMemory(t *testing.T, outer *cluster) {
 		})
 	}
 	senders.Wait()
-	_, most := r.memory()
-	t.Logf("%d reviews of %d kB: answers %v; %.0f MB before, %.0f MB at most", count, size>>10, answers, idle/megabyte, most/megabyte)
-	if most > limit.AsApproximateFloat64() {
-		t.Errorf("%.0f MB are more than the limit of %s", most/megabyte, limit.String())
+	_, most := r.Resident()
+	t.Logf("%d reviews of %d kB: answers %v; %.0f MB before, %.0f MB at most", count, size>>10, answers, float64(idle)/megabyte, float64(most)/megabyte)
+	if most > limit.Value() {
+		t.Errorf("%.0f MB are more than the limit of %s", float64(most)/megabyte, limit.String())
 	}
 	if answers[http.StatusOK] == 0 {
 		t.Error("none is answered")
@@ -187,22 +184,22 @@ func list(size int, format string) string {
 // logged what nobody else may know.
 func expectCleanLog(c *cluster, r *replica) {
 	c.Helper()
-	text, err := os.ReadFile(r.log)
-	c.must(err)
+	text, err := os.ReadFile(r.Log)
+	c.Must(err)
 	if strings.Contains(string(text), "forbidden") {
 		c.Errorf("something was forbidden:\n%s", text)
 	}
 	if !strings.Contains(string(text), "wrote response") {
 		c.Error("the log is not verbose: it does not prove anything")
 	}
-	secret, err := c.client.CoreV1().Secrets(ownNamespace).Get(c.ctx, secretName, metav1.GetOptions{})
-	c.must(err)
+	secret, err := c.Client.CoreV1().Secrets(ownNamespace).Get(c.Ctx, secretName, metav1.GetOptions{})
+	c.Must(err)
 	secrets := map[string]string{
 		"its token":            r.token,
 		"the key of today":     string(secret.Data[v1.TLSPrivateKeyKey]),
 		"the beginning of any": "-----BEGIN RSA PRIVATE KEY-----",
 	}
-	for _, leaked := range controlplane.Leaks(string(text), secrets) {
+	for _, leaked := range kit.Leaks(string(text), secrets) {
 		c.Errorf("the log has %s", leaked)
 	}
 }

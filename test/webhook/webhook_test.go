@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // TestWebhook goes through the life of a webhook in one cluster. The order of
@@ -26,14 +29,16 @@ import (
 func TestWebhook(t *testing.T) {
 	c := newCluster(t)
 	c.namespace("db", nil)
-	c.class("px", driver, nil)
-	c.class("disk", "disk.example.com", nil)
-	c.claim("db", "before-default", nil) // no class is the default one yet
-	c.class("standard", driver, map[string]string{"storageclass.kubernetes.io/is-default-class": "true"})
-	c.volume("db", "data", driver)
-	c.volume("db", "other", "disk.example.com")
-	c.claim("db", "coming", ptr.To("px"))
-	c.claim("db", "other-coming", ptr.To("disk"))
+	c.Class(kit.Class("px", kit.Driver))
+	c.Class(kit.Class("disk", "disk.example.com"))
+	c.claim("before-default", nil) // no class is the default one yet
+	standard := kit.Class("standard", kit.Driver)
+	standard.Annotations = map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}
+	c.Class(standard)
+	c.volume("data", kit.Driver)
+	c.volume("other", "disk.example.com")
+	c.claim("coming", ptr.To("px"))
+	c.claim("other-coming", ptr.To("disk"))
 
 	t.Run("until it runs, pods are created as they are", func(t *testing.T) {
 		c := c.in(t)
@@ -46,7 +51,7 @@ func TestWebhook(t *testing.T) {
 	// machine has time to replace them. Everything is logged that can be.
 	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10"}
 	replicas := c.start(2, flags...)
-	c.eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
+	c.Eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 
 	t.Run("pods", func(t *testing.T) { testPods(t, c) })
 	t.Run("late claims", func(t *testing.T) { testLateClaims(t, c, replicas) })
@@ -73,11 +78,11 @@ func TestWebhook(t *testing.T) {
 	})
 	t.Run("a reset CA bundle is put back", func(t *testing.T) {
 		c := c.in(t)
-		configurations := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-		_, err := configurations.Patch(c.ctx, name, "application/json-patch+json",
+		configurations := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+		_, err := configurations.Patch(c.Ctx, name, "application/json-patch+json",
 			[]byte(`[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]`), metav1.PatchOptions{})
-		c.must(err)
-		c.eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
+		c.Must(err)
+		c.Eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 	})
 	t.Run("only who has a certificate is answered", func(t *testing.T) { testClientCertificate(t, c, flags) })
 	c.route(replicas...)
@@ -98,18 +103,14 @@ func TestWebhook(t *testing.T) {
 func testPods(t *testing.T, c *cluster) {
 	c.namespace("opted-out", map[string]string{"hyperconverge.dev/webhook": "disabled"})
 	const left = v1.DefaultSchedulerName
-	for what, test := range map[string]struct {
-		namespace string // db by default
-		pod       []podOption
-		want      string // schedulerName
-	}{
+	for what, test := range map[string]choice{
 		"a bound claim of the driver":                {pod: []podOption{pvc("data")}, want: ourScheduler},
 		"an unbound claim of the driver":             {pod: []podOption{pvc("coming")}, want: ourScheduler},
 		"a claim that will get the default class":    {pod: []podOption{pvc("before-default")}, want: ourScheduler},
 		"an ephemeral volume of the driver":          {pod: []podOption{ephemeral(ptr.To("px"))}, want: ourScheduler},
 		"an ephemeral volume of the default class":   {pod: []podOption{ephemeral(nil)}, want: ourScheduler},
 		"an in-tree volume":                          {pod: []podOption{inTree}, want: ourScheduler},
-		"a CSI inline volume of the driver":          {pod: []podOption{inline(driver)}, want: ourScheduler},
+		"a CSI inline volume of the driver":          {pod: []podOption{inline(kit.Driver)}, want: ourScheduler},
 		"a claim of the driver among others":         {pod: []podOption{pvc("other"), pvc("data")}, want: ourScheduler},
 		"a bound claim of another driver":            {pod: []podOption{pvc("other")}, want: left},
 		"an unbound claim of another driver":         {pod: []podOption{pvc("other-coming")}, want: left},
@@ -128,26 +129,34 @@ func testPods(t *testing.T, c *cluster) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			c := c.in(t)
-			namespace := test.namespace
-			if namespace == "" {
-				namespace = "db"
-			}
 			c.takeWarnings()
-			pod := c.try(podIn(namespace, test.pod...))
-			if pod.Spec.SchedulerName != test.want {
-				t.Errorf("the scheduler is %s, want %s", pod.Spec.SchedulerName, test.want)
-			}
-			if test.want == ourScheduler {
-				if err := isOurs(pod); err != nil {
-					t.Error(err)
-				}
-			}
+			c.expectScheduler(test)
 			for _, warning := range c.takeWarnings() {
 				if strings.Contains(warning, "hyperconverge") {
 					t.Errorf("warning %q", warning)
 				}
 			}
 		})
+	}
+}
+
+// choice is a pod, and the scheduler that it has to get.
+type choice struct {
+	namespace string // db by default
+	pod       []podOption
+	want      string // schedulerName
+}
+
+func (c *cluster) expectScheduler(test choice) {
+	c.Helper()
+	pod := c.try(podIn(cmp.Or(test.namespace, c.Namespace), test.pod...))
+	if pod.Spec.SchedulerName != test.want {
+		c.Errorf("the scheduler is %s, want %s", pod.Spec.SchedulerName, test.want)
+	}
+	if test.want == ourScheduler {
+		if err := isOurs(pod); err != nil {
+			c.Error(err)
+		}
 	}
 }
 
@@ -160,7 +169,7 @@ func testLateClaims(t *testing.T, c *cluster, replicas []*replica) {
 		c := c.in(t)
 		for i := range 100 {
 			claim := fmt.Sprintf("late-%d", i)
-			c.claim("db", claim, ptr.To("px"))
+			c.claim(claim, ptr.To("px"))
 			if err := isOurs(c.try(podIn("db", pvc(claim)))); err != nil {
 				t.Fatalf("pod %d: %v", i, err)
 			}
@@ -189,7 +198,7 @@ func testLateClaims(t *testing.T, c *cluster, replicas []*replica) {
 	})
 }
 
-// requests is how many pods the replicas have judged.
+// requests is how many pods the replicas have answered for.
 func requests(replicas []*replica) float64 {
 	sum := 0.0
 	for _, replica := range replicas {
@@ -240,19 +249,19 @@ func testReinvocation(t *testing.T, outer *cluster, replicas []*replica) {
 			}},
 		}},
 	}
-	configurations := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	_, err := configurations.Create(c.ctx, configuration, metav1.CreateOptions{})
-	c.must(err)
+	configurations := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	_, err := configurations.Create(c.Ctx, configuration, metav1.CreateOptions{})
+	c.Must(err)
 	defer func() {
-		c.must(configurations.Delete(c.ctx, configuration.Name, metav1.DeleteOptions{}))
-		c.eventually("the other webhook is not called any more", func() error {
+		c.Must(configurations.Delete(c.Ctx, configuration.Name, metav1.DeleteOptions{}))
+		c.Eventually("the other webhook is not called any more", func() error {
 			if c.try(podIn("db")).Labels["changed"] != "" {
 				return errors.New("it is")
 			}
 			return nil
 		})
 	}()
-	c.eventually("the other webhook is called", func() error {
+	c.Eventually("the other webhook is called", func() error {
 		c.try(podIn("db", pvc("data")))
 		if calls.Load() == 0 {
 			return errors.New("it is not")
@@ -278,11 +287,11 @@ func testRollout(t *testing.T, outer *cluster, old []*replica, flags []string) [
 	added := []*replica{}
 	for _, leaving := range old {
 		config := outer.asWebhook()
-		joining := startReplica(outer.TB, config, find(t, c.objects, "Deployment", name), flags...)
+		joining := startReplica(outer.TB, config, c.deployment(), flags...)
 		added = append(added, joining)
-		c.eventually("the new replica is ready", joining.ready)
-		leaving.signal(syscall.SIGTERM)
-		c.eventually("the old replica says that it is not ready", func() error {
+		c.Eventually("the new replica is ready", joining.ready)
+		leaving.Signal(syscall.SIGTERM)
+		c.Eventually("the old replica says that it is not ready", func() error {
 			if leaving.ready() == nil {
 				return errors.New("it says it is")
 			}
@@ -293,7 +302,7 @@ func testRollout(t *testing.T, outer *cluster, old []*replica, flags []string) [
 			addresses = append(addresses, replica.address)
 		}
 		c.proxy.route(addresses...)
-		<-leaving.ended
+		<-leaving.Done()
 	}
 	if result := load.stop(); result.failed > 0 || result.pods == 0 {
 		t.Errorf("of %d pods %d were not mutated; the first: %v", result.pods, result.failed, result.first)
@@ -306,14 +315,13 @@ func testRollout(t *testing.T, outer *cluster, old []*replica, flags []string) [
 func testKilled(t *testing.T, outer *cluster, replicas []*replica) {
 	c := outer.in(t)
 	startDefaultScheduler(c)
-	c.node("n1")
 	for _, replica := range replicas {
-		replica.signal(syscall.SIGKILL)
-		<-replica.ended
+		replica.Signal(syscall.SIGKILL)
+		<-replica.Done()
 	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nobody answers
-	c.must(err)
-	defer closeIt(t, silent)
+	c.Must(err)
+	defer kit.Close(t, silent)
 	for what, addresses := range map[string][]string{
 		"the Service still leads to the dead replicas": {replicas[0].address, replicas[1].address},
 		"the Service leads nowhere":                    {},

@@ -12,6 +12,7 @@ import (
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/profile"
 	"sigs.k8s.io/scheduler-plugins/pkg/capacityscheduling"
 	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
 	"sigs.k8s.io/scheduler-plugins/pkg/noderesources"
@@ -23,8 +24,9 @@ import (
 
 // Setup makes the scheduler of kube-scheduler's options: our plugins registered,
 // every profile wrapped for the prefer-first pass, and the start held until the
-// volume index knows what the informers know.
-func Setup(ctx context.Context, opts *options.Options) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
+// volume index knows what the informers know. Tests that measure put something around
+// the profiles inside of the pass.
+func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Map)) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
 	factory := hyperconverge.NewFactory()
 	config, sched, err := kubescheduler.Setup(ctx, opts,
 		kubescheduler.WithPlugin(hyperconverge.Name, factory.New),
@@ -35,6 +37,9 @@ func Setup(ctx context.Context, opts *options.Options) (*schedulerconfig.Complet
 	)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, wrap := range inside {
+		wrap(sched.Profiles)
 	}
 	localfirst.Wrap(sched.Profiles, sched.Extenders)
 	// Nothing is taken from the queue before this process leads.

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 func TestProvisionMakesTheVolumeAndAPVAsTheDriverDoes(t *testing.T) {
@@ -178,10 +179,9 @@ func TestAClaimGetsItsPVAndTheVolumeGoesWithIt(t *testing.T) {
 
 	name := "pvc-" + string(pvc.UID)
 	var pv *corev1.PersistentVolume
-	eventually(t, "the PV is there", func() (found bool) {
-		var err error
+	kit.Eventually(t, kit.Soon, "the PV is there", func() (err error) {
 		pv, err = client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
-		return err == nil
+		return err
 	})
 	if pv.Spec.ClaimRef.UID != pvc.UID || pv.Annotations["pv.kubernetes.io/provisioned-by"] != Name {
 		t.Errorf("the PV belongs to %v, provisioned by %v", pv.Spec.ClaimRef, pv.Annotations)
@@ -195,10 +195,10 @@ func TestAClaimGetsItsPVAndTheVolumeGoesWithIt(t *testing.T) {
 	if _, err := client.CoreV1().PersistentVolumes().Update(ctx, released, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "volume and PV are gone", func() bool {
+	kit.Eventually(t, kit.Soon, "volume and PV are gone", kit.Holds(func() bool {
 		_, err := client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err) && volumeCount(server) == 0
-	})
+	}))
 }
 
 func newProvisioner(t *testing.T, server *openstoragesim.Server) *provisioner {

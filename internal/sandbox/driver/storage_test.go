@@ -6,13 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,7 +43,7 @@ func TestStorageThatCannotBeUsedIsNamedInOneLine(t *testing.T) {
 		endpoint func(*testing.T) string
 		want     []string
 	}{
-		"nobody listens":         {closedPort, []string{"cannot be reached", "connection refused"}},
+		"nobody listens":         {func(t *testing.T) string { return kit.FreeAddress(t) }, []string{"cannot be reached", "connection refused"}},
 		"another server listens": {otherServer, []string{"does not serve the OpenStorage SDK"}},
 		"it is down":             {fault(openstoragesim.CallFault{Code: codes.Unavailable}), []string{"cannot be reached"}},
 		"it does not know us": {fault(openstoragesim.CallFault{Code: codes.Unauthenticated}),
@@ -114,17 +114,6 @@ func newServer(t *testing.T, options openstoragesim.ServerOptions) *openstorages
 	return server
 }
 
-// closedPort is an address that nobody listens at.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
-}
-
 // otherServer is the address of a gRPC server without any service.
 func otherServer(t *testing.T) string {
 	t.Helper()
@@ -145,19 +134,5 @@ func writeToken(t *testing.T, path, token string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain until %s", what)
-		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -21,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,10 +73,10 @@ func TestLeasesAreRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(start(t, client))
-	eventually(t, "the lease is renewed", func() bool {
+	kit.Eventually(t, kit.Soon, "the lease is renewed", kit.Holds(func() bool {
 		now, err := leases.Get(t.Context(), "node-2", metav1.GetOptions{})
 		return err == nil && now.Spec.RenewTime.After(before.Spec.RenewTime.Time)
-	})
+	}))
 }
 
 func TestABoundPodRuns(t *testing.T) {
@@ -110,10 +110,10 @@ func TestADeletedPodGoes(t *testing.T) {
 	deleted.DeletionTimestamp = ptr.To(metav1.Now())
 	deleted.Finalizers = []string{"test/keeps-it-in-the-fake"}
 	client := runKubelet(t, deleted)
-	eventually(t, "the pod is gone", func() bool {
+	kit.Eventually(t, kit.Soon, "the pod is gone", kit.Holds(func() bool {
 		_, err := client.CoreV1().Pods("default").Get(t.Context(), "app", metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
-	})
+	}))
 }
 
 func TestAVolumeOfTheDriverNeedsTheDriver(t *testing.T) {
@@ -145,14 +145,14 @@ func TestAVolumeOfTheDriverNeedsTheDriver(t *testing.T) {
 				untilPod(t, client, row.pod.Name, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
 				return
 			}
-			eventually(t, "an event says why", func() bool {
+			kit.Eventually(t, kit.Soon, "an event says why", kit.Holds(func() bool {
 				events, err := client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
 				if err != nil || len(events.Items) == 0 {
 					return false
 				}
 				e := events.Items[0]
 				return e.Reason == "FailedMount" && strings.Contains(e.Message, driver.Name)
-			})
+			}))
 			untilPod(t, client, row.pod.Name, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodPending })
 		})
 	}
@@ -275,24 +275,10 @@ func hasCondition(pod *corev1.Pod, kind corev1.PodConditionType) bool {
 func untilPod(t *testing.T, client kubernetes.Interface, name string, condition func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var found *corev1.Pod
-	eventually(t, "pod "+name+" is as it should be", func() bool {
+	kit.Eventually(t, kit.Soon, "pod "+name+" is as it should be", kit.Holds(func() bool {
 		var err error
 		found, err = client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
 		return err == nil && condition(found)
-	})
+	}))
 	return found
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }

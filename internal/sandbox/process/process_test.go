@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // roleVariable turns the test binary into a child of the given behaviour.
@@ -201,7 +203,7 @@ func TestChildrenDieWithASupervisorThatIsKilled(t *testing.T) {
 		t.Error("the supervisor ended well although it was killed")
 	}
 	for _, pid := range children {
-		eventually(t, fmt.Sprintf("child %d is gone", pid), func() bool { return !alive(pid) })
+		kit.Eventually(t, kit.Soon, fmt.Sprintf("child %d is gone", pid), kit.Holds(func() bool { return !alive(pid) }))
 	}
 }
 
@@ -265,7 +267,7 @@ func startRole(t *testing.T, grace time.Duration, role string) (*Supervisor, *Pr
 	t.Helper()
 	s := newSupervisor(t, grace)
 	p, log := start(t, s, role)
-	eventually(t, "the child is ready", func() bool { return strings.Contains(readLog(t, log), "ready") })
+	kit.Eventually(t, kit.Soon, "the child is ready", kit.Holds(func() bool { return strings.Contains(readLog(t, log), "ready") }))
 	return s, p, log
 }
 
@@ -296,18 +298,4 @@ func alive(pid int) bool {
 	// "pid (name) state ...": the name may hold anything, so look behind it.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	return !strings.HasPrefix(rest, "Z")
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }

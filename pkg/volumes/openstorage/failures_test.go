@@ -40,18 +40,12 @@ func neverSilent(r *rig) {
 }
 
 func TestWatchThatIsNeverSilentIsOpenAndAudited(t *testing.T) {
-	var id string
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		config: Config{ResyncInterval: 200 * time.Millisecond},
 		faults: sim.Faults{Watch: sim.WatchFaults{HideDeletes: true}},
-		setUp: func(r *rig) {
-			withVolume(&id)(r)
-			neverSilent(r)
-		},
+		setUp:  neverSilent,
 	})
-	r.addPV(pvOf("pv", id))
 	r.watching()
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.eventually("the volume is audited", func() bool {
 		current, last := r.source.audit.passes()
 		return current.Audited+last.Audited > 0
@@ -61,11 +55,8 @@ func TestWatchThatIsNeverSilentIsOpenAndAudited(t *testing.T) {
 }
 
 func TestOneFailedInspectOfTheResyncIsMadeUpFor(t *testing.T) {
-	var id string
-	r := start(t, settings{setUp: withVolume(&id)})
-	r.addPV(pvOf("pv", id))
+	r, id := startKnown(t, settings{})
 	r.watching()
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.must(r.server.SetFaults(failingCalls("Volume.Inspect", codes.Internal)))
 	r.source.enqueue(id, routine)
 	r.eventually("the volume is dirty", func() bool { return needsInspect(r.index, id) })
@@ -74,14 +65,10 @@ func TestOneFailedInspectOfTheResyncIsMadeUpFor(t *testing.T) {
 }
 
 func TestOutageWithAnErrorOfTheServerIsMadeUpFor(t *testing.T) {
-	var id string
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		options: volumes.Options{MaxStaleness: 300 * time.Millisecond},
-		setUp:   withVolume(&id),
 	})
-	r.addPV(pvOf("pv", id))
 	r.watching()
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.must(r.server.SetFaults(failingCalls("*", codes.Internal)))
 	r.eventuallyIs(id, volumes.Stale)
 	r.must(r.server.SetFaults(sim.Faults{}))
@@ -125,17 +112,13 @@ func TestWatchIsOpenedAnewWhenTheTokenShowsMore(t *testing.T) {
 }
 
 func TestVolumesThatAGoodTokenHidesBecomeSuspectAndNotStale(t *testing.T) {
-	var id string
 	file := tokenPath(t, goodToken)
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		config:  Config{TokenFile: file, AllowPlaintextToken: true, ResyncInterval: 100 * time.Millisecond},
 		options: volumes.Options{MaxStaleness: 300 * time.Millisecond},
 		server:  sim.ServerOptions{Tokens: newTokens()},
-		setUp:   withVolume(&id),
 		tune:    func(s *Source) { s.token.maxAge = time.Millisecond },
 	})
-	r.addPV(pvOf("pv", id))
-	r.eventuallyOn(id, "node-1", "node-2")
 	writeFile(t, file, blindToken)
 	r.eventuallyProblem(ReasonTokenBlind, true)
 	r.eventuallyIs(id, volumes.Suspect)

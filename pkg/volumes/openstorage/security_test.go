@@ -229,16 +229,12 @@ func TestTokenIsRotated(t *testing.T) {
 }
 
 func TestTokenThatStopsToShowAnythingTakesNothingAway(t *testing.T) {
-	var id string
 	file := tokenPath(t, goodToken)
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		config: Config{TokenFile: file, AllowPlaintextToken: true, ResyncInterval: 100 * time.Millisecond},
 		server: sim.ServerOptions{Tokens: newTokens()},
-		setUp:  withVolume(&id),
 		tune:   func(s *Source) { s.token.maxAge = 10 * time.Millisecond },
 	})
-	r.addPV(pvOf("pv", id))
-	r.eventuallyOn(id, "node-1", "node-2")
 	writeFile(t, file, blindToken)
 	r.eventuallyProblem(ReasonTokenBlind, true)
 	if got := r.holders(id); len(got) != 2 {

@@ -20,6 +20,23 @@ func failingCalls(method string, code codes.Code) sim.Faults {
 	return sim.Faults{Calls: map[string]sim.CallFault{method: {Code: code}}}
 }
 
+// startKnown starts with volume pvc-1 on node-1 and node-2, whose id it returns, and
+// with its PV, and waits until the index knows where the volume is.
+func startKnown(t *testing.T, s settings) (r *rig, id string) {
+	t.Helper()
+	more := s.setUp
+	s.setUp = func(r *rig) {
+		withVolume(&id)(r)
+		if more != nil {
+			more(r)
+		}
+	}
+	r = start(t, s)
+	r.addPV(pvOf("pv", id))
+	r.eventuallyOn(id, "node-1", "node-2")
+	return r, id
+}
+
 // withVolume makes volume pvc-1 on node-1 and node-2, and its PV.
 func withVolume(id *string) func(*rig) {
 	return func(r *rig) { *id = r.volume("pvc-1", "node-1", "node-2") }
@@ -99,11 +116,8 @@ func TestReplicaMoveIsSeenThroughTheWatch(t *testing.T) {
 }
 
 func TestChangeThatDoesNotMatterIsNotInspected(t *testing.T) {
-	var id string
-	r := start(t, settings{setUp: withVolume(&id)})
-	r.addPV(pvOf("pv", id))
+	r, id := startKnown(t, settings{})
 	r.watching()
-	r.eventuallyOn(id, "node-1", "node-2")
 	before := r.server.Calls(false)["Volume.Inspect"]
 	verified := r.index.Lookup(id).Verified
 	r.must(r.cluster.SetLabels(id, map[string]string{"colour": "green"}))
@@ -114,14 +128,10 @@ func TestChangeThatDoesNotMatterIsNotInspected(t *testing.T) {
 }
 
 func TestReplicaMoveIsPolledWhereThereIsNoWatch(t *testing.T) {
-	var id string
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		config: Config{ResyncInterval: time.Second},
 		faults: failingCalls("Watch.Watch", codes.Unimplemented),
-		setUp:  withVolume(&id),
 	})
-	r.addPV(pvOf("pv", id))
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.must(r.cluster.MoveReplica(id, "node-2", "node-3"))
 	r.eventuallyOn(id, "node-1", "node-3")
 	r.eventuallyProblem(ReasonNoWatch, true)
@@ -133,15 +143,11 @@ func TestReplicaMoveIsPolledWhereThereIsNoWatch(t *testing.T) {
 }
 
 func TestLostChangeIsFoundByTheResyncAndCounted(t *testing.T) {
-	var id string
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		config: Config{ResyncInterval: 200 * time.Millisecond},
 		faults: sim.Faults{Watch: sim.WatchFaults{Drop: 1}},
-		setUp:  withVolume(&id),
 	})
-	r.addPV(pvOf("pv", id))
 	r.watching()
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.must(r.cluster.MoveReplica(id, "node-2", "node-3"))
 	r.eventuallyOn(id, "node-1", "node-3")
 	r.eventually("the divergence is counted", func() bool {
@@ -151,11 +157,8 @@ func TestLostChangeIsFoundByTheResyncAndCounted(t *testing.T) {
 }
 
 func TestOutageTakesNothingAwayAndIsMadeUpFor(t *testing.T) {
-	var id string
-	r := start(t, settings{setUp: withVolume(&id)})
-	r.addPV(pvOf("pv", id))
+	r, id := startKnown(t, settings{})
 	r.watching()
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.server.Disconnect()
 	r.eventuallyProblem(ReasonUnreachable, true)
 	if got := r.holders(id); !slices.Equal(got, []string{"node-1", "node-2"}) {
@@ -211,13 +214,9 @@ func TestLongOutageMakesEverythingStaleUntilItIsVerified(t *testing.T) {
 }
 
 func TestEmptyListsTakeNothingAway(t *testing.T) {
-	var id string
-	r := start(t, settings{
+	r, id := startKnown(t, settings{
 		config: Config{ResyncInterval: 100 * time.Millisecond},
-		setUp:  withVolume(&id),
 	})
-	r.addPV(pvOf("pv", id))
-	r.eventuallyOn(id, "node-1", "node-2")
 	r.must(r.cluster.SetNodeState("node-1", sim.StatusStorageDown))
 	r.eventuallyState("node-1", placement.StorageDown)
 	r.must(r.server.SetFaults(sim.Faults{HideVolumes: 1, HideNodes: 1, LoseVolumes: 1}))
@@ -320,10 +319,7 @@ func TestWatchIsNotOpenedAgainBeforeTheBackoff(t *testing.T) {
 }
 
 func TestSignalLogsTheState(t *testing.T) {
-	var id string
-	r := start(t, settings{setUp: withVolume(&id), kube: []runtime.Object{pvOf("gone", "424242")}})
-	r.addPV(pvOf("pv", id))
-	r.eventuallyOn(id, "node-1", "node-2")
+	r, _ := startKnown(t, settings{kube: []runtime.Object{pvOf("gone", "424242")}})
 	r.must(syscall.Kill(syscall.Getpid(), syscall.SIGUSR2))
 	r.eventually("the state is logged", func() bool {
 		return r.logged("Dump of the volume index") && r.logged("volumes=2 fresh=1") &&

@@ -54,6 +54,7 @@ const everyArgument = configurationHead + `
         requestTimeout: 5s
         watchBackoff: 6s
         allowPlaintextToken: true
+      countPodsByNamespace: false
 `
 
 func everyArgumentDecoded() *config.HyperconvergeArgs {
@@ -82,6 +83,7 @@ func everyArgumentDecoded() *config.HyperconvergeArgs {
 			WatchBackoff:        metav1.Duration{Duration: 6 * time.Second},
 			AllowPlaintextToken: true,
 		},
+		CountPodsByNamespace: false,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 // Process is a test whose end is the end of the process, for what all tests of a
 // package share. It fails with the test that it holds, and cleans up at the
 // end of Main.
-type Process struct{ ktesting.TB }
+type Process struct{ testing.TB }
 
 var atExit []func()
 
@@ -31,6 +32,24 @@ func (p Process) TempDir() string {
 	}
 	p.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
+}
+
+// Once is something that all tests of a package share. The first that asks makes it,
+// and it ends with the process.
+func Once[T any](start func(Process) T) func(testing.TB) T {
+	var once sync.Once
+	var made *T
+	return func(tb testing.TB) T {
+		tb.Helper()
+		once.Do(func() {
+			started := start(Process{TB: tb})
+			made = &started
+		})
+		if made == nil {
+			tb.Fatal("what all tests share could not be made, see the first test")
+		}
+		return *made
+	}
 }
 
 // Main is the TestMain of a package whose tests share a control plane. The

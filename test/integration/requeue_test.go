@@ -9,76 +9,76 @@ import (
 	"testing"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
-// wakingScenarios are pods that wait for storage, and what puts them back into
+// requeueScenarios are pods that wait for storage, and what puts them back into
 // the queue. The flush of the queue after five minutes is far beyond a test's
-// patience, so that being bound at all proves that the pod was woken.
-var wakingScenarios = []scenario{
+// patience, so that being bound at all proves that the pod was requeued.
+var requeueScenarios = []scenario{
 	{
-		name: "a strict pod is woken when a replica node is back online", nodes: 3,
+		name: "a strict pod is requeued when a replica node is back online", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1", "n2")
+			c.Volume("data", "n1", "n2")
 			c.storageState("n1", openstoragesim.StatusOffline)
 			c.storageState("n2", openstoragesim.StatusStorageDegraded)
 			c.runScheduler("")
-			c.create(c.strict("db", "data"))
-			c.expectPending("db", placement.ReasonNoOnlineReplica, c.namespace+"/data")
+			c.Create(c.strict("db", "data"))
+			c.expectPending("db", placement.ReasonNoOnlineReplica, c.Namespace+"/data")
 			c.storageState("n2", openstoragesim.StatusOK)
-			c.expectNode("db", "n2")
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
-		name: "a strict pod is woken when a replica moves to a node that both volumes are on", nodes: 4,
+		name: "a strict pod is requeued when a replica moves to a node that both volumes are on", nodes: 4,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
-			c.volume("log", "n2")
+			c.Volume("data", "n1")
+			c.Volume("log", "n2")
 			c.runScheduler("")
-			c.create(c.strict("db", "data", "log"))
-			c.expectPending("db", placement.ReasonStrictNowhere, c.namespace+"/log")
-			c.must(c.storage.MoveReplica("log", c.storageID("n2"), c.storageID("n1")))
-			c.expectNode("db", "n1")
+			c.Create(c.strict("db", "data", "log"))
+			c.expectPending("db", placement.ReasonStrictNowhere, c.Namespace+"/log")
+			c.Must(c.Storage.MoveReplica("log", c.StorageID("n2"), c.StorageID("n1")))
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
-		name: "a strict pod is woken when a replica moves off a node that is full", nodes: 3,
+		name: "a strict pod is requeued when a replica moves off a node that is full", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.fill("n1")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", "Insufficient cpu")
-			c.must(c.storage.MoveReplica("data", c.storageID("n1"), c.storageID("n3")))
-			c.expectNode("db", "n3")
+			c.Must(c.Storage.MoveReplica("data", c.StorageID("n1"), c.StorageID("n3")))
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
-		name: "a strict pod is woken when the storage system begins to know its volume", nodes: 3,
+		name: "a strict pod is requeued when the storage system begins to know its volume", nodes: 3,
 		play: func(c *cluster) {
-			c.volumeWith("data", volumeOptions{hidden: true}, "n2")
+			c.VolumeWith("data", volumeOptions{Hidden: true}, "n2")
 			c.runScheduler("")
-			c.create(c.strict("db", "data"))
-			c.expectPending("db", placement.ReasonStrictUnknown, c.namespace+"/data")
+			c.Create(c.strict("db", "data"))
+			c.expectPending("db", placement.ReasonStrictUnknown, c.Namespace+"/data")
 			c.reveal("data", "n2")
-			c.expectNode("db", "n2")
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
-		name: "a pod is woken when the restore of its claim has finished", nodes: 3,
+		name: "a pod is requeued when the restore of its claim has finished", nodes: 3,
 		play: func(c *cluster) {
-			c.volumeWith("data", volumeOptions{annotations: map[string]string{placement.ClaimRestoreInProgress: "true"}}, "n2")
+			c.VolumeWith("data", volumeOptions{Annotations: map[string]string{placement.ClaimRestoreInProgress: "true"}}, "n2")
 			c.runScheduler("")
-			c.create(c.pod("db", "data"))
-			c.expectPending("db", placement.ReasonRestoring, c.namespace+"/data")
+			c.Create(c.pod("db", "data"))
+			c.expectPending("db", placement.ReasonRestoring, c.Namespace+"/data")
 			c.annotateClaim("data", placement.ClaimRestoreInProgress, "")
-			c.expectNode("db", "n2")
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
@@ -86,129 +86,129 @@ var wakingScenarios = []scenario{
 		play: func(c *cluster) {
 			c.foreignVolume("data", map[string]string{placement.ClaimRestoreInProgress: "true"})
 			c.runScheduler("")
-			c.create(c.pod("app", "data"))
+			c.Create(c.pod("app", "data"))
 			c.expectPending("app", placement.ReasonRestoring)
 			c.annotateClaim("data", placement.ClaimRestoreInProgress, "")
-			c.expectNode("app", "n1", "n2")
+			c.ExpectNode("app", "n1", "n2")
 		},
 	},
 	{
-		name: "a pod that must be remote is woken when a label of its volume allows it to be near", nodes: 2,
+		name: "a pod that must be remote is requeued when a label of its volume allows it to be near", nodes: 2,
 		play: func(c *cluster) {
-			c.volumeWith("share", volumeOptions{parameters: remoteOnlyService}, "n1", "n2")
+			c.VolumeWith("share", volumeOptions{Parameters: remoteOnlyService}, "n1", "n2")
 			c.runScheduler("")
-			c.create(c.pod("web", "share"))
+			c.Create(c.pod("web", "share"))
 			c.expectPending("web", placement.ReasonRemoteOnly)
-			c.must(c.storage.SetLabels("share", map[string]string{placement.VolumePreferRemote: "false"}))
-			c.expectNode("web", "n1", "n2")
+			c.Must(c.Storage.SetLabels("share", map[string]string{placement.VolumePreferRemote: "false"}))
+			c.ExpectNode("web", "n1", "n2")
 		},
 	},
 	{
-		name: "a pod is woken when the operator opens a replica node", nodes: 2,
+		name: "a pod is requeued when the operator opens a replica node", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.annotateNode("n1", placement.NodeUnschedulable, "true")
 			c.runScheduler("")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", placement.ReasonNodeUnschedulable)
 			c.annotateNode("n1", placement.NodeUnschedulable, "false")
-			c.expectNode("db", "n1")
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
-		name: "a strict pod is woken when a replica node gets the label that it selects", nodes: 2,
+		name: "a strict pod is requeued when a replica node gets the label that it selects", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
-			c.create(c.strict("db", "data").NodeSelector(map[string]string{"disk": "fast"}))
+			c.Create(c.strict("db", "data").NodeSelector(map[string]string{"disk": "fast"}))
 			c.expectPending("db", "node affinity")
 			c.labelNode("n1", "disk", "fast")
-			c.expectNode("db", "n1")
+			c.ExpectNode("db", "n1")
 		},
 	},
 	{
-		name: "a pod is woken when the driver comes up on a node", nodes: 0,
+		name: "a pod is requeued when the driver comes up on a node", nodes: 0,
 		play: func(c *cluster) {
-			c.addNode("n1", nil)
-			c.addBareNode("n2", nil)
-			c.volume("data", "n1")
+			c.AddNode("n1", nil)
+			c.AddBareNode("n2", nil)
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.fill("n1")
-			c.create(c.pod("db", "data"))
+			c.Create(c.pod("db", "data"))
 			c.expectPending("db", "Insufficient cpu", placement.ReasonNoDriver)
-			c.driverOn("n2")
-			c.expectNode("db", "n2")
+			c.InstallDriver("n2")
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
-		name: "a pod is woken when its own annotation no longer insists", nodes: 2,
+		name: "a pod is requeued when its own annotation no longer insists", nodes: 2,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
 			c.fill("n1")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", "Insufficient cpu")
 			c.annotatePod("db", placement.PodPreferLocalOnly, "false")
-			c.expectNode("db", "n2")
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
-		name: "a pod is woken when its missing claim and volume appear", nodes: 2,
+		name: "a pod is requeued when its missing claim and volume appear", nodes: 2,
 		play: func(c *cluster) {
 			c.runScheduler("")
-			c.create(c.pod("db", "data"))
+			c.Create(c.pod("db", "data"))
 			c.expectPending("db", "persistentvolumeclaim")
-			c.volume("data", "n2")
-			c.expectNode("db", "n2")
+			c.Volume("data", "n2")
+			c.ExpectNode("db", "n2")
 		},
 	},
 	{
-		name: "a strict pod is woken when its PV is made anew for another volume", nodes: 3,
+		name: "a strict pod is requeued when its PV is made anew for another volume", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
-			c.volume("copy", "n3")
+			c.Volume("data", "n1")
+			c.Volume("copy", "n3")
 			c.runScheduler("")
 			c.fill("n1")
-			c.create(c.strict("db", "data"))
+			c.Create(c.strict("db", "data"))
 			c.expectPending("db", "Insufficient cpu")
-			c.deletePV(c.pvName("data"))
-			copied, err := c.storage.Volume("copy")
-			c.must(err)
-			c.persistentVolume(c.pvName("data"), c.claim("data"), (&volumeOptions{}).source(copied.GetId()))
-			c.expectNode("db", "n3")
+			c.deletePV(c.PVName("data"))
+			copied, err := c.Storage.Volume("copy")
+			c.Must(err)
+			c.PersistentVolume(c.PVName("data"), c.GetClaim("data"), kit.CSI(kit.Driver, copied.GetId()))
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
-		name: "a strict pod that names its node is woken when a replica comes there", nodes: 3,
+		name: "a strict pod that names its node is requeued when a replica comes there", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("data", "n1")
+			c.Volume("data", "n1")
 			c.runScheduler("")
-			c.create(c.strict("db", "data").NodeAffinityIn("metadata.name", []string{"n3"}, st.NodeSelectorTypeMatchFields))
+			c.Create(c.strict("db", "data").NodeAffinityIn("metadata.name", []string{"n3"}, st.NodeSelectorTypeMatchFields))
 			c.expectPending("db", "plugin(s) [Hyperconverge NodeAffinity]")
-			c.must(c.storage.AddReplica("data", c.storageID("n3")))
-			c.expectNode("db", "n3")
+			c.Must(c.Storage.AddReplica("data", c.StorageID("n3")))
+			c.ExpectNode("db", "n3")
 		},
 	},
 	{
 		name: "pods that wait are counted until they are placed or deleted", nodes: 2,
 		play: func(c *cluster) {
 			held := func() float64 {
-				return gauge(c.T, "scheduler_hyperconverge_held_pods", "reason", placement.ReasonStrictUnknown)
+				return gauge(c.TB, "scheduler_hyperconverge_held_pods", "reason", placement.ReasonStrictUnknown)
 			}
-			c.volumeWith("data", volumeOptions{hidden: true})
+			c.VolumeWith("data", volumeOptions{Hidden: true})
 			before := held()
 			c.runScheduler("")
-			c.create(c.strict("placed", "data"))
-			c.create(c.strict("deleted", "data"))
+			c.Create(c.strict("placed", "data"))
+			c.Create(c.strict("deleted", "data"))
 			c.expectPending("placed", placement.ReasonStrictUnknown)
 			c.expectPending("deleted", placement.ReasonStrictUnknown)
 			if now := held(); now != before+2 {
 				c.Errorf("%v pods are held, want 2", now-before)
 			}
-			c.deletePod("deleted")
+			c.Delete("deleted")
 			c.reveal("data", "n2")
-			c.expectNode("placed", "n2")
-			eventually(c.T, "no pod is held", func() error {
+			c.ExpectNode("placed", "n2")
+			c.Eventually("no pod is held", func() error {
 				if now := held(); now != before {
 					return fmt.Errorf("%v are", now-before)
 				}
@@ -221,11 +221,11 @@ var wakingScenarios = []scenario{
 		play: func(c *cluster) {
 			const pods = 20
 			for i := range pods {
-				c.volumeWith(fmt.Sprintf("data-%d", i), volumeOptions{hidden: true})
+				c.VolumeWith(fmt.Sprintf("data-%d", i), volumeOptions{Hidden: true})
 			}
 			c.runScheduler("")
 			for i := range pods {
-				c.create(c.strict(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", i)))
+				c.Create(c.strict(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", i)))
 			}
 			for i := range pods {
 				c.expectPending(fmt.Sprintf("db-%d", i), placement.ReasonStrictUnknown)
@@ -234,7 +234,7 @@ var wakingScenarios = []scenario{
 			for i := range pods {
 				changed := time.Now()
 				c.reveal(fmt.Sprintf("data-%d", i), "n3")
-				c.expectNode(fmt.Sprintf("db-%d", i), "n3")
+				c.ExpectNode(fmt.Sprintf("db-%d", i), "n3")
 				latencies[i] = time.Since(changed)
 			}
 			slices.Sort(latencies)
@@ -245,40 +245,40 @@ var wakingScenarios = []scenario{
 	{
 		name: "a soft pod waits no longer than the grace period for a volume that storage does not know, and an event says so", nodes: 2,
 		play: func(c *cluster) {
-			c.volumeWith("data", volumeOptions{hidden: true})
+			c.VolumeWith("data", volumeOptions{Hidden: true})
 			c.runScheduler("unknownVolumeGracePeriod: 2s")
-			c.create(c.pod("db", "data"))
-			c.expectNode("db", "n1", "n2")
-			c.expectEvent("db", "VolumeUnknown", c.namespace+"/data")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n1", "n2")
+			c.expectEvent("db", "VolumeUnknown", c.Namespace+"/data")
 		},
 	},
 	{
-		name: "an unrelated change wakes none of 1000 pods that wait", nodes: 3,
+		name: "an unrelated change requeues none of 1000 pods that wait", nodes: 3,
 		play: func(c *cluster) {
-			c.volume("other", "n3")
-			c.volumeWith("data", volumeOptions{hidden: true})
+			c.Volume("other", "n3")
+			c.VolumeWith("data", volumeOptions{Hidden: true})
 			// Neither being tried nor about to be.
-			asleep := func() float64 { return gauge(c.T, "scheduler_pending_pods", "queue", "unschedulable") }
-			asleepBefore := asleep()
+			unschedulable := func() float64 { return gauge(c.TB, "scheduler_pending_pods", "queue", "unschedulable") }
+			waitingBefore := unschedulable()
 			c.runScheduler("")
 			const waiting = 1000
 			for i := range waiting {
-				c.create(c.strict(fmt.Sprintf("db-%d", i), "data"))
+				c.Create(c.strict(fmt.Sprintf("db-%d", i), "data"))
 			}
-			eventually(c.T, "all pods have been tried and wait", func() error {
-				if now := asleep() - asleepBefore; now != waiting {
+			c.Eventually("all pods have been tried and wait", func() error {
+				if now := unschedulable() - waitingBefore; now != waiting {
 					return fmt.Errorf("%v of %d do", now, waiting)
 				}
 				return nil
 			})
 			before := c.attempts()
 			// A pod that is placed afterwards shows that these changes have arrived.
-			c.must(c.storage.MoveReplica("other", c.storageID("n3"), c.storageID("n1")))
+			c.Must(c.Storage.MoveReplica("other", c.StorageID("n3"), c.StorageID("n1")))
 			c.storageState("n2", openstoragesim.StatusOffline)
 			c.labelNode("n3", "topology.kubernetes.io/zone", "z")
-			c.create(c.strict("witness", "other"))
-			c.expectNode("witness", "n1")
-			eventually(c.T, "the attempt of the witness is counted", func() error {
+			c.Create(c.strict("witness", "other"))
+			c.ExpectNode("witness", "n1")
+			c.Eventually("the attempt of the witness is counted", func() error {
 				if c.attempts() == before {
 					return errors.New("no attempt is")
 				}
@@ -288,7 +288,7 @@ var wakingScenarios = []scenario{
 				c.Errorf("%v scheduling attempts after changes that help nobody, want the witness alone", tried)
 			}
 			c.reveal("data", "n1", "n3")
-			c.expectNode("db-0", "n1", "n3")
+			c.ExpectNode("db-0", "n1", "n3")
 		},
 	},
 }
@@ -299,21 +299,21 @@ var remoteOnlyService = map[string]string{
 	"sharedv4": "true", "sharedv4_svc_type": "ClusterIP", placement.VolumePreferRemoteOnly: "true",
 }
 
-func TestWaking(t *testing.T) { playAll(t, wakingScenarios) }
+func TestRequeue(t *testing.T) { playAll(t, requeueScenarios) }
 
 func (c *cluster) patch(kind, name, body string) {
 	c.Helper()
 	var err error
-	core, data, merge := c.client.CoreV1(), []byte(body), types.MergePatchType
+	core, data, merge := c.Client.CoreV1(), []byte(body), types.MergePatchType
 	switch kind {
 	case "claim":
-		_, err = core.PersistentVolumeClaims(c.namespace).Patch(c.ctx, name, merge, data, metav1.PatchOptions{})
+		_, err = core.PersistentVolumeClaims(c.Namespace).Patch(c.Ctx, name, merge, data, metav1.PatchOptions{})
 	case "node":
-		_, err = core.Nodes().Patch(c.ctx, name, merge, data, metav1.PatchOptions{})
+		_, err = core.Nodes().Patch(c.Ctx, name, merge, data, metav1.PatchOptions{})
 	case "pod":
-		_, err = core.Pods(c.namespace).Patch(c.ctx, name, merge, data, metav1.PatchOptions{})
+		_, err = core.Pods(c.Namespace).Patch(c.Ctx, name, merge, data, metav1.PatchOptions{})
 	}
-	c.must(err)
+	c.Must(err)
 }
 
 // metadata is a merge patch of one annotation or label; an empty value removes it.
@@ -353,26 +353,15 @@ func (c *cluster) fill(node string) {
 // take puts a pod on a node that asks for so much besides what every pod does.
 func (c *cluster) take(node, cpu string) {
 	c.Helper()
-	name := "filler-" + node
-	c.create(c.pod(name).NodeSelector(map[string]string{v1.LabelHostname: node}).
-		Req(map[v1.ResourceName]string{v1.ResourceCPU: cpu}))
-	c.expectNode(name, node)
+	c.occupy(node, cpu, 0)
 }
 
 // reveal makes the storage system know a volume that was hidden.
 func (c *cluster) reveal(claim string, nodes ...string) {
 	c.Helper()
-	_, err := c.storage.CreateVolume(openstoragesim.CreateRequest{
-		Name:       hiddenName(c, claim),
-		Parameters: map[string]string{"repl": strconv.Itoa(len(nodes)), "nodes": strings.Join(c.storageIDs(nodes), ",")},
+	_, err := c.Storage.CreateVolume(openstoragesim.CreateRequest{
+		Name:       c.HiddenName(claim),
+		Parameters: map[string]string{"repl": strconv.Itoa(len(nodes)), "nodes": strings.Join(c.StorageIDs(nodes), ",")},
 	})
-	c.must(err)
-}
-
-// driverOn installs the driver on a node that has none.
-func (c *cluster) driverOn(node string) {
-	c.Helper()
-	made, err := c.storage.AddNode(openstoragesim.Node{SchedulerNodeName: node})
-	c.must(err)
-	c.csiNode(node, made.ID)
+	c.Must(err)
 }

@@ -1,18 +1,21 @@
 // Package controlplane starts a real kube-apiserver on a real etcd inside a test
-// process.
+// process, and on it what a test needs: nodes with simulated storage, volumes, pods, and
+// the scheduler as cmd/scheduler makes it.
 package controlplane
 
 import (
-	"net"
 	"net/url"
+	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	apiservertesting "k8s.io/kubernetes/cmd/kube-apiserver/app/testing"
-	"k8s.io/kubernetes/test/utils/ktesting"
+
+	"github.com/hyperconverge/scheduler/test/kit"
 )
 
 // WithoutControllers disables the admission plugins that wait for what a
@@ -23,13 +26,15 @@ const WithoutControllers = "--disable-admission-plugins=ServiceAccount,TaintNode
 type ControlPlane struct {
 	// Config is that of an administrator, whose requests are not throttled.
 	Config *rest.Config
+	// Client is for Config as it was at the start.
+	Client kubernetes.Interface
 	// Etcd is for what takes too long through the API.
 	Etcd *clientv3.Client
 }
 
 // Start starts both; they end with the test. The flags are those of
 // kube-apiserver.
-func Start(tb ktesting.TB, flags ...string) ControlPlane {
+func Start(tb testing.TB, flags ...string) *ControlPlane {
 	tb.Helper()
 	storage := storagebackend.NewDefaultConfig("/registry", nil)
 	storage.Transport.ServerList = []string{startEtcd(tb)}
@@ -43,18 +48,22 @@ func Start(tb ktesting.TB, flags ...string) ControlPlane {
 	tb.Cleanup(server.TearDownFn)
 	config := rest.CopyConfig(server.ClientConfig)
 	config.QPS, config.Burst = 5000, 10000
-	return ControlPlane{Config: config, Etcd: server.EtcdClient}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &ControlPlane{Config: config, Client: client, Etcd: server.EtcdClient}
 }
 
 // startEtcd returns the client URL of a new, empty etcd.
-func startEtcd(tb ktesting.TB) string {
+func startEtcd(tb testing.TB) string {
 	tb.Helper()
 	config := embed.NewConfig()
 	config.Dir = tb.TempDir()
 	config.LogLevel = "fatal"
 	config.UnsafeNoFsync = true // the data dies with the test
 	config.QuotaBackendBytes = 8 << 30
-	client, peer := freeURL(tb), freeURL(tb)
+	client, peer := url.URL{Scheme: "http", Host: kit.FreeAddress(tb)}, url.URL{Scheme: "http", Host: kit.FreeAddress(tb)}
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
@@ -71,22 +80,9 @@ func startEtcd(tb ktesting.TB) string {
 	return client.String()
 }
 
-func freeURL(tb ktesting.TB) url.URL {
-	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		tb.Fatal(err)
-	}
-	return url.URL{Scheme: "http", Host: address}
-}
-
 // quiet is a test that is not told what the API server has to say. The server may
 // outlive the test that has started it, and a test that is over takes no logs.
-type quiet struct{ ktesting.TB }
+type quiet struct{ testing.TB }
 
 func (quiet) Log(...any)          {}
 func (quiet) Logf(string, ...any) {}

@@ -1,4 +1,4 @@
-package controlplane
+package kit
 
 import (
 	"encoding/base64"
