@@ -98,6 +98,8 @@ func TestWatchIsOpenedAnewWhenTheTokenShowsMore(t *testing.T) {
 			})
 			r.addPV(pvOf("pv", id))
 			r.watching()
+			r.eventually("the volume is followed", func() bool { return !r.index.Lookup(id).FirstSeen.IsZero() })
+			r.source.checkAccess.fire() // the check of the start may have come before the PV
 			r.eventuallyProblem(test.problem, true)
 			before := r.server.Calls(false)["Watch.Watch"]
 			writeFile(t, file, goodToken)
