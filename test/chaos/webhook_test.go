@@ -44,7 +44,7 @@ func webhookRows() []row {
 		{name: "the certificate has expired", quick: true, holds: "/readyz is not 200, and is again with a good certificate", do: expiredCertificate},
 		{name: "the certificate expires while it runs", holds: "/readyz is not 200 any more", do: expiringCertificate},
 		{name: "the certificate file is broken while it runs", holds: "the last good certificate is served", do: brokenCertificate},
-		{name: "the Secret with the certificate is deleted", holds: "reviews are answered, and the Secret comes back or the webhook says that it is not ready", do: secretDeleted},
+		{name: "the Secret with the certificate is deleted", holds: "reviews are answered, the log says what to do, and a Secret that comes back empty gets the same certificate", do: secretDeleted},
 		{name: "the Secret with the certificate holds garbage", holds: "reviews are answered, and it is repaired within 30 s", within: longer, do: secretSpoiled},
 		{name: "at the highest log level of the webhook", quick: true, holds: "no private key and no token is in its log", do: loudWebhook},
 		{name: "at the highest log level of the scheduler", holds: "no token is in its log", do: loudScheduler},
@@ -376,25 +376,35 @@ func brokenCertificate(r *run) {
 	r.must(r.reviewAt(port, inline(r.pod("p"), "1")).mutated())
 }
 
+// secretDeleted brings the Secret back empty, as the manifests do: the webhook may not
+// create one.
 func secretDeleted(r *run) {
 	secrets := r.client.CoreV1().Secrets(systemNamespace)
 	before, err := secrets.Get(r.ctx, secretName, metav1.GetOptions{})
 	r.must(err)
+	empty := &v1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secretName}}
 	r.must(secrets.Delete(r.ctx, secretName, metav1.DeleteOptions{}))
-	r.later(func() {
-		if _, err := secrets.Get(r.background(), secretName, metav1.GetOptions{}); err != nil {
-			before.ResourceVersion = ""
-			_, _ = secrets.Create(r.background(), before, metav1.CreateOptions{})
+	again := func() { _, _ = secrets.Create(r.background(), empty, metav1.CreateOptions{}) }
+	r.later(again)
+	r.honestReview(5 * time.Second)
+	r.eventually(later, "the log says what to do", func() error {
+		if !strings.Contains(r.webhook.Said(r.started[r.webhook]), "apply the manifests again") {
+			return errNotYet
 		}
+		return nil
+	})
+	again()
+	r.eventually(later, "the Secret has the certificate that is served", func() error {
+		now, err := secrets.Get(r.ctx, secretName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(now.Data["tls.crt"], before.Data["tls.crt"]) {
+			return errNotYet
+		}
+		return nil
 	})
 	r.honestReview(5 * time.Second)
-	r.eventually(later, "the Secret is back, or the webhook is not ready", func() error {
-		if _, err := r.webhook.Get("/readyz"); err != nil {
-			return nil
-		}
-		_, err := secrets.Get(r.ctx, secretName, metav1.GetOptions{})
-		return err
-	})
 }
 
 func secretSpoiled(r *run) {
