@@ -79,6 +79,60 @@ var placementScenarios = []scenario{
 		},
 	},
 	{
+		name: "a strict pod that finds no room is told where its replicas are, and why it cannot be there", nodes: 4,
+		play: func(c *cluster) {
+			const reason = "scheduler_hyperconverge_held_pods"
+			held := gauge(c.TB, reason, "reason", placement.ReasonStrictNoRoom)
+			c.Volume("data", "n1", "n2")
+			c.runScheduler("")
+			c.fill("n1")
+			c.fill("n2")
+			c.Create(c.strict("db", "data"))
+			c.expectPending("db", "preferLocalNodeOnly: "+c.Namespace+"/data has its replicas on", "n1 (Insufficient cpu)", "n2 (Insufficient cpu)")
+			if now := gauge(c.TB, reason, "reason", placement.ReasonStrictNoRoom); now != held+1 {
+				c.Errorf("%v pods are held, want 1", now-held)
+			}
+		},
+	},
+	{
+		name: "a pod that is local to one of its volumes is told where the other is", nodes: 3,
+		play: func(c *cluster) {
+			c.Volume("data", "n1")
+			c.Volume("log", "n2")
+			c.runScheduler("")
+			c.fill("n1")
+			c.Create(c.pod("db", "data", "log"))
+			c.ExpectNode("db", "n2")
+			c.expectEvent("db", hyperconverge.EventNonOptimumScheduling, "which is no replica node of "+c.Namespace+"/data. n1: Insufficient cpu")
+		},
+	},
+	{
+		name: "pods that run are counted by locality, and a replica that moves away later is seen", nodes: 3,
+		play: func(c *cluster) {
+			counted := func(locality string) error {
+				for _, l := range placement.Localities {
+					want := 0.0
+					if l.String() == locality {
+						want = 1
+					}
+					if n := gauge(c.TB, "scheduler_hyperconverge_pods", "namespace", c.Namespace, "locality", l.String()); n != want {
+						return fmt.Errorf("%v pods are %s", n, l)
+					}
+				}
+				return nil
+			}
+			c.Volume("data", "n1")
+			c.runScheduler("")
+			c.Create(c.pod("db", "data"))
+			c.ExpectNode("db", "n1")
+			c.Eventually("the pod counts as local", func() error { return counted("local") })
+			c.Must(c.Storage.MoveReplica("data", c.StorageID("n1"), c.StorageID("n3")))
+			c.Eventually("the pod counts as remote", func() error { return counted("remote") })
+			c.Delete("db")
+			c.Eventually("no pod is counted", func() error { return counted("") })
+		},
+	},
+	{
 		name: "pods of a remote-only volume keep off its replicas", nodes: 4,
 		play: func(c *cluster) {
 			c.VolumeWith("share", volumeOptions{Parameters: remoteOnlyService}, "n1", "n2")
