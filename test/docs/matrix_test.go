@@ -28,7 +28,7 @@ var (
 func TestMatrixOfTests(t *testing.T) {
 	matrix := read(t, "pkg/plugins/hyperconverge/TESTS.md")
 
-	functions := testFunctions(t, "placement", "volumes", "volumes/openstorage", "localfirst", "plugins/hyperconverge")
+	functions := testFunctions(t, "placement", "volumes", "volumes/openstorage", "localfirst", "spelling", "plugins/hyperconverge")
 	for _, match := range testName.FindAllStringSubmatch(matrix, -1) {
 		if !functions.Has(match[1]) {
 			t.Errorf("TESTS.md: there is no test %s", match[1])
