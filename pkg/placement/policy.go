@@ -31,8 +31,15 @@ const (
 // MaxVolumeWeight is the greatest weight of a volume.
 const MaxVolumeWeight = 100
 
-// VolumeLabelKeys are the keys that may stand in a volume's labels.
-var VolumeLabelKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight}
+// PodKeys are the annotations of a pod that mean something.
+var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodDisableAdmission}
+
+// VolumeKeys are the keys that may stand in a volume's labels, as annotations of its
+// claim, and as parameters of its class.
+var VolumeKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight}
+
+// ClaimKeys are the annotations of a claim that mean something.
+var ClaimKeys = append(VolumeKeys[:], ClaimRestoreInProgress)
 
 // Problem is something that a user wrote and that cannot be taken as written.
 type Problem struct {

@@ -91,7 +91,6 @@ func TestBooleans(t *testing.T) {
 		},
 		{key: placement.ClaimRestoreInProgress, read: one(placement.ClaimRestoreInProgress, placement.Restoring)},
 		{key: placement.PodDisableAdmission, read: one(placement.PodDisableAdmission, placement.AdmissionDisabled)},
-		{key: placement.PodDisableAdmission, read: one(placement.PodDisableAdmission, placement.AdmissionDisabled)},
 		{key: placement.NodeUnschedulable, read: one(placement.NodeUnschedulable, placement.NodeUnschedulableOf)},
 	}
 	for _, tc := range tests {
@@ -329,13 +328,13 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestVolumeLabelKeys keeps the list of keys in step with those that PolicyOf asks for.
-func TestVolumeLabelKeys(t *testing.T) {
+// TestVolumeKeys keeps the list of keys in step with those that PolicyOf asks for.
+func TestVolumeKeys(t *testing.T) {
 	var asked recordingLabels = map[string]bool{}
 	placement.PolicyOf(placement.Traits{Service: true}, placement.Sources{Volume: asked})
-	want := slices.Sorted(slices.Values(placement.VolumeLabelKeys[:]))
+	want := slices.Sorted(slices.Values(placement.VolumeKeys[:]))
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(asked))); diff != "" {
-		t.Errorf("keys that PolicyOf asks for (-VolumeLabelKeys +asked):\n%s", diff)
+		t.Errorf("keys that PolicyOf asks for (-VolumeKeys +asked):\n%s", diff)
 	}
 }
 

@@ -12,11 +12,7 @@ import (
 
 // knownKeys are all keys under one of keyPrefixes that mean something, wherever they
 // stand.
-var knownKeys = []string{
-	placement.PodPreferLocalOnly, placement.PodDisableHyperconvergence, placement.PodDisableAdmission,
-	placement.VolumePreferRemote, placement.VolumePreferRemoteOnly, placement.VolumeSkipScoring, placement.VolumeWeight,
-	placement.ClaimRestoreInProgress,
-}
+var knownKeys = slices.DeleteFunc(slices.Concat(placement.PodKeys[:], placement.ClaimKeys), func(key string) bool { return nameOf(key) == "" })
 
 // keyPrefixes are those of Stork and of this project. Stork has keys of other parts
 // under the first, for backups, migrations and snapshots.

@@ -10,17 +10,9 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// Keys of volume labels that decide placement (docs/behaviour.md, section 2). No other label
-// is kept.
-const (
-	LabelPreferRemoteNode     = placement.VolumePreferRemote
-	LabelPreferRemoteNodeOnly = placement.VolumePreferRemoteOnly
-	LabelSkipScoring          = placement.VolumeSkipScoring
-	LabelWinshare             = placement.VolumeWindows
-	LabelWeight               = placement.VolumeWeight
-)
-
-var labelKeys = placement.VolumeLabelKeys
+// labelKeys are the keys of volume labels that decide placement (docs/behaviour.md,
+// section 2). No other label is kept.
+var labelKeys = placement.VolumeKeys
 
 // NodeRef stands for the id of one storage node, or for an address of one, which
 // is how storage may say what a volume is attached to. Zero stands for none. A

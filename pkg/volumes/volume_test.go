@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 func TestObservationBecomesVolume(t *testing.T) {
@@ -64,7 +66,7 @@ func TestObservationBecomesVolume(t *testing.T) {
 
 func TestContentThatDiffersInOneThingIsAChange(t *testing.T) {
 	base := func() Observation {
-		return Observation{ID: "1", ReplicaSets: [][]string{{"a", "b"}}, Labels: map[string]string{LabelSkipScoring: "true"}}
+		return Observation{ID: "1", ReplicaSets: [][]string{{"a", "b"}}, Labels: map[string]string{placement.VolumeSkipScoring: "true"}}
 	}
 	tests := []struct {
 		name   string
@@ -77,9 +79,9 @@ func TestContentThatDiffersInOneThingIsAChange(t *testing.T) {
 		{"a service", func(o *Observation) { o.Service = true }},
 		{"direct access", func(o *Observation) { o.Direct = true }},
 		{"Windows", func(o *Observation) { o.Winshare = true }},
-		{"a label changed", func(o *Observation) { o.Labels = map[string]string{LabelSkipScoring: "false"} }},
+		{"a label changed", func(o *Observation) { o.Labels = map[string]string{placement.VolumeSkipScoring: "false"} }},
 		{"a label gone", func(o *Observation) { o.Labels = nil }},
-		{"a spec label more", func(o *Observation) { o.SpecLabels = map[string]string{LabelWinshare: ""} }},
+		{"a spec label more", func(o *Observation) { o.SpecLabels = map[string]string{placement.VolumeWindows: ""} }},
 		{"another id", func(o *Observation) { o.ID = "2" }},
 		{"an id that is no number", func(o *Observation) { o.ID = "x" }},
 	}
@@ -100,16 +102,16 @@ func TestContentThatDiffersInOneThingIsAChange(t *testing.T) {
 
 func TestLocatorLabelBeatsSpecLabel(t *testing.T) {
 	o := Observation{ID: "1", ReplicaSets: [][]string{{"a"}},
-		Labels:     map[string]string{LabelPreferRemoteNode: "false", "other": "x"},
-		SpecLabels: map[string]string{LabelPreferRemoteNode: "true", LabelSkipScoring: "maybe"},
+		Labels:     map[string]string{placement.VolumePreferRemote: "false", "other": "x"},
+		SpecLabels: map[string]string{placement.VolumePreferRemote: "true", placement.VolumeSkipScoring: "maybe"},
 	}
 	v, _ := newVolume(&o, newNodeIDs())
-	for key, want := range map[string]string{LabelPreferRemoteNode: "false", LabelSkipScoring: "maybe"} {
+	for key, want := range map[string]string{placement.VolumePreferRemote: "false", placement.VolumeSkipScoring: "maybe"} {
 		if got, set := v.Label(key); got != want || !set {
 			t.Errorf("%s is %q, %v, want %q", key, got, set, want)
 		}
 	}
-	for _, key := range []string{LabelWinshare, "other"} {
+	for _, key := range []string{placement.VolumeWindows, "other"} {
 		if got, set := v.Label(key); set {
 			t.Errorf("%s is %q, want none", key, got)
 		}

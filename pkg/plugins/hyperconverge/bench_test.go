@@ -56,7 +56,7 @@ func clusterOf(b testing.TB, nodes, volumes int, finish func(*st.PodWrapper) *v1
 
 // quiet reports whether everybody knows what there is.
 func (s *scene) quiet(nodes, pods int) bool {
-	index := s.pl.decider.index
+	index := s.factory.shared.index
 	summary := volumes.Summarize(index, 0)
 	claims, err := s.informers.Core().V1().PersistentVolumeClaims().Lister().List(labels.Everything())
 	s.must(err)

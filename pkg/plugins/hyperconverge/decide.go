@@ -18,7 +18,7 @@ import (
 // listers and the index, waits for nothing and changes nothing.
 type decider struct {
 	claims   *claims.Finder
-	index    *volumes.Index
+	index    volumes.Reader
 	machines *machines
 	settings placement.Settings
 }
@@ -168,7 +168,7 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 	d.complain(pod, problems...)
 	d.complain(pod, spelling.Misspelt(pod.Annotations)...)
 	p.Off = p.Off || dec.machines.attachment(pod) // it has its node already (S8)
-	p.Machine = dec.machines.of(pod)
+	p.Machine = dec.machines.roleOf(pod)
 	p.Volumes = make([]placement.Volume, 0, concerned)
 	d.handles = make([]string, 0, concerned)
 	for i := range found {

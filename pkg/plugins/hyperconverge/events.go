@@ -73,11 +73,8 @@ func sameClaim(a, b *v1.PersistentVolumeClaim, pod *v1.Pod) bool {
 		sameWishes(a.Annotations, b.Annotations) && metav1.IsControlledBy(a, pod) == metav1.IsControlledBy(b, pod)
 }
 
-// wishes are the annotations of a claim that a verdict depends on.
-var wishes = append(placement.VolumeLabelKeys[:], placement.ClaimRestoreInProgress)
-
 func sameWishes(a, b map[string]string) bool {
-	for _, key := range wishes {
+	for _, key := range placement.ClaimKeys {
 		valueA, inA := a[key]
 		valueB, inB := b[key]
 		if inA != inB || valueA != valueB {

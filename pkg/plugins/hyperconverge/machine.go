@@ -171,8 +171,8 @@ func machineKey(pod *v1.Pod) string {
 	return pod.Namespace + "/" + uid
 }
 
-// of tells what the pod is to its virtual machine (S8).
-func (m *machines) of(pod *v1.Pod) placement.Machine {
+// roleOf tells what the pod is to its virtual machine (S8).
+func (m *machines) roleOf(pod *v1.Pod) placement.Machine {
 	key := machineKey(pod)
 	if key == "" {
 		return placement.NoMachine

@@ -263,7 +263,7 @@ func TestStorageAPIDown(t *testing.T) {
 	t.Run("section 7: what is not named any more keeps its last replicas", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			handle := s.data("data", 1)
-			inspection, followed := s.pl.decider.index.Begin(handle)
+			inspection, followed := s.factory.shared.index.Begin(handle)
 			if !followed {
 				s.Fatal("the volume is not followed")
 			}

@@ -85,7 +85,7 @@ func newWaitingPods(decider *decider, lister corelisters.PodLister, activate fun
 
 // requests are the volumes that are requested for one pod.
 type requests struct {
-	index *volumes.Index
+	index volumes.Reader
 	// refused are the handles that the index does not follow, nil for nearly all pods.
 	refused sets.Set[string]
 }

@@ -123,7 +123,7 @@ func TestNodesOfTheSDKAreUnderstood(t *testing.T) {
 // seeds are messages of all kinds in wire format.
 func seeds(f *testing.F) {
 	full := &api.Volume{
-		Id: "1", Locator: &api.VolumeLocator{Name: "pvc-1", VolumeLabels: map[string]string{volumes.LabelPreferRemoteNode: "maybe"}},
+		Id: "1", Locator: &api.VolumeLocator{Name: "pvc-1", VolumeLabels: map[string]string{placement.VolumePreferRemote: "maybe"}},
 		ReplicaSets: []*api.ReplicaSet{{Nodes: []string{"s1", "", "s1", "s2", "s3", "s4"}}, {}},
 		AttachedOn:  "s1",
 		Spec: &api.VolumeSpec{Sharedv4: true, Sharedv4ServiceSpec: &api.Sharedv4ServiceSpec{Type: -5},
@@ -198,7 +198,7 @@ func take(t *testing.T, index *volumes.Index, v *api.Volume, name string) {
 			seen[ref] = true
 		}
 	}
-	for _, key := range []string{volumes.LabelPreferRemoteNode, volumes.LabelWinshare, "other"} {
+	for _, key := range []string{placement.VolumePreferRemote, placement.VolumeWindows, "other"} {
 		held.Label(key)
 	}
 	if result, err := inspection.Found(&o); err != nil || result == volumes.Diverged {
