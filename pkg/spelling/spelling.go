@@ -62,7 +62,7 @@ func nameOf(key string) string {
 }
 
 func isOdd(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '.')
+	return ('a' > r || r > 'z') && ('A' > r || r > 'Z') && ('0' > r || r > '9') && r != '-' && r != '_' && r != '.'
 }
 
 // nearestKey is the known key that somebody has meant who wrote another, empty if there

@@ -180,9 +180,11 @@ func (o outcome) line() string {
 		result = fmt.Sprintf("FAILED  %5.1f s", o.took.Seconds())
 	}
 	text := fmt.Sprintf("%-38s %s: %s", result, o.group, o.name)
+	var textSb183 strings.Builder
 	for _, note := range slices.Concat(o.notes, nonEmpty(o.failure), nonEmpty(o.skipped)) {
-		text += "\n           " + strings.ReplaceAll(fmt.Sprintf("%.600s", note), "\n", "\n           ")
+		textSb183.WriteString("\n           " + strings.ReplaceAll(fmt.Sprintf("%.600s", note), "\n", "\n           "))
 	}
+	text += textSb183.String()
 	return text
 }
 

@@ -67,7 +67,7 @@ func processRows() []row {
 func (r *run) another(v variant) *component {
 	r.Helper()
 	v.name = fmt.Sprintf("%s-%d-%d", orElse(v.name, "another"), r.runs, len(r.undo))
-	c, err := r.world.startScheduler(r.ctx, v)
+	c, err := r.startScheduler(r.ctx, v)
 	if c != nil {
 		r.later(func() { c.Kill() })
 	}
@@ -85,13 +85,13 @@ func orElse(text, other string) string {
 // succeed makes a component the shared one.
 func (r *run) succeed(c *component) {
 	c.goroutines, c.heap = r.scheduler.goroutines, r.scheduler.heap
-	r.world.scheduler = c
+	r.scheduler = c
 }
 
 // restart runs a new shared scheduler in place of one that has ended.
 func (r *run) restart() {
 	r.Helper()
-	c, err := r.world.startScheduler(r.ctx, variant{name: "scheduler"})
+	c, err := r.startScheduler(r.ctx, variant{name: "scheduler"})
 	r.must(err)
 	r.succeed(c)
 }
@@ -127,7 +127,7 @@ func standby(signal syscall.Signal, within time.Duration) func(r *run) {
 	return func(r *run) {
 		holders := r.twoNodes()
 		r.volume("data", at(holders...))
-		second, err := r.world.startScheduler(r.ctx, variant{name: fmt.Sprintf("standby-%d", r.runs)})
+		second, err := r.startScheduler(r.ctx, variant{name: fmt.Sprintf("standby-%d", r.runs)})
 		r.must(err)
 		first := r.scheduler
 		first.Signal(signal)
@@ -145,7 +145,7 @@ func standby(signal syscall.Signal, within time.Duration) func(r *run) {
 func stoppedPastLease(r *run) {
 	holders := r.twoNodes()
 	r.volume("data", at(holders...))
-	second, err := r.world.startScheduler(r.ctx, variant{name: fmt.Sprintf("standby-%d", r.runs)})
+	second, err := r.startScheduler(r.ctx, variant{name: fmt.Sprintf("standby-%d", r.runs)})
 	r.must(err)
 	first := r.scheduler
 	first.Signal(syscall.SIGSTOP)
@@ -366,9 +366,9 @@ func webhookKilled(r *run) {
 	goroutines, heap := r.webhook.goroutines, r.webhook.heap
 	r.webhook.Kill()
 	begun := time.Now()
-	r.world.webhook, r.world.hookPort, err = r.startWebhook(r.ctx, "webhook")
+	r.webhook, r.hookPort, err = r.startWebhook(r.ctx, "webhook")
 	r.must(err)
-	r.world.webhook.goroutines, r.world.webhook.heap = goroutines, heap
+	r.webhook.goroutines, r.webhook.heap = goroutines, heap
 	r.measured("ready after %.1f s", time.Since(begun).Seconds())
 	after, err := r.client.CoreV1().Secrets(systemNamespace).Get(r.ctx, secretName, metav1.GetOptions{})
 	r.must(err)

@@ -146,7 +146,7 @@ func (r *run) complain(format string, args ...any) {
 
 func (r *run) cannot(reason string) {
 	r.failure = reason
-	r.T.Skip(reason)
+	r.Skip(reason)
 }
 
 func (r *run) must(err error) {
@@ -360,20 +360,20 @@ func (r *run) cleanUp() {
 func (r *run) renew() {
 	var err error
 	_ = r.scheduler.End(5 * time.Second) // in an orderly way it gives the lease back
-	if r.scheduler, err = r.world.startScheduler(r.background(), variant{name: "scheduler"}); err != nil {
+	if r.scheduler, err = r.startScheduler(r.background(), variant{name: "scheduler"}); err != nil {
 		r.T.Errorf("starting the scheduler anew: %v", err)
 		return
 	}
-	r.world.scheduler = r.scheduler
+	r.scheduler = r.scheduler
 	r.webhook.Kill()
-	if r.world.webhook, r.world.hookPort, err = r.startWebhook(r.background(), "webhook"); err != nil {
+	if r.webhook, r.hookPort, err = r.startWebhook(r.background(), "webhook"); err != nil {
 		r.T.Errorf("starting the webhook anew: %v", err)
 		return
 	}
-	if err := r.world.awaitLeader(r.background()); err != nil {
+	if err := r.awaitLeader(r.background()); err != nil {
 		r.T.Errorf("%v", err)
 	}
-	r.world.rest()
+	r.rest()
 }
 
 // awaitLeader waits until the shared scheduler schedules.

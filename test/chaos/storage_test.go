@@ -89,7 +89,7 @@ func storageRows() []row {
 			holds: "the watch goes on: no more than two are opened in four seconds, and changes are followed", do: spoiledEvent},
 		{name: "the watch sends garbage", do: lies2(watch, says(garbage))},
 		{name: "the watch says that every volume is deleted", do: whileFaulty(deletedByWatch)},
-		{name: "the watch floods us with events of foreign volumes", do: whileFaulty(flood(func(i int) wire { return volumeOf(fmt.Sprint(1e9+i), "x") }))},
+		{name: "the watch floods us with events of foreign volumes", do: whileFaulty(flood(func(i int) wire { return volumeOf(strconv.Itoa(1e9+i), "x") }))},
 		{name: "the watch floods us with events of one volume of ours", holds: keepsGoing + ", and it is inspected less than 1500 times", do: floodOfOurs},
 		{name: "the watch sends an event of 3 MiB", do: whileFaulty(flood3)},
 		{name: "the watch sends events without a volume", do: whileFaulty(flood(func(int) wire { return nil }))},

@@ -282,7 +282,7 @@ func deepReview(r *run) {
 func wideReview(r *run) {
 	pod := r.pod("wide")
 	for i := range 100_000 {
-		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: fmt.Sprint(i), VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}})
+		pod.Spec.Volumes = append(pod.Spec.Volumes, v1.Volume{Name: strconv.Itoa(i), VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}})
 	}
 	_ = postReview(r.ctx, r.hookPort, reviewOf(pod, ""))
 	r.honestReview(5 * time.Second)

@@ -280,7 +280,7 @@ func (w *world) applyManifests(ctx context.Context) (err error) {
 func (w *world) noteDeployment(object *unstructured.Unstructured) error {
 	containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
 	if err != nil || len(containers) != 1 {
-		return fmt.Errorf("the containers of %s: %v", object.GetName(), err)
+		return fmt.Errorf("the containers of %s: %w", object.GetName(), err)
 	}
 	container := containers[0].(map[string]any)
 	limit, _, err := unstructured.NestedString(container, "resources", "limits", "memory")

@@ -120,12 +120,14 @@ func TestPostFilter(t *testing.T) {
 		play(t, online(15), func(s *scene) {
 			var nodes []int
 			want := "preferLocalNodeOnly: shop/a has its replicas on "
+			var wantSb123 strings.Builder
 			for n := 1; n <= 14; n++ {
 				nodes = append(nodes, n)
 				if n <= nodesExplained {
-					want += fmt.Sprintf("n%d (node(s) didn't satisfy plugin(s) [Hyperconverge]), ", n)
+					wantSb123.WriteString(fmt.Sprintf("n%d (node(s) didn't satisfy plugin(s) [Hyperconverge]), ", n))
 				}
 			}
+			want += wantSb123.String()
 			s.data("a", nodes...)
 			same(s, "message", want+"and 4 more nodes", s.noNode(strict(makePod("db", "a")), nil))
 		})

@@ -286,7 +286,7 @@ func BenchmarkRunningPodChange(b *testing.B) {
 			if pod.Annotations == nil {
 				pod.Annotations = map[string]string{}
 			}
-			pod.Annotations["changed"] = fmt.Sprint(i)
+			pod.Annotations["changed"] = strconv.Itoa(i)
 			all[i%pods] = &pod
 			r.observe(old, &pod)
 			for r.lookAtOne() {
