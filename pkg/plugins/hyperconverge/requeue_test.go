@@ -15,6 +15,7 @@ import (
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/placement"

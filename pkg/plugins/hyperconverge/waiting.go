@@ -241,7 +241,7 @@ func (w *waitingPods) leaveAll() {
 func (w *waitingPods) remove(p *waitingPod) {
 	w.count(p, "")
 	w.schedule(p, nil)
-	w.byHandle.unlink(p.handles, p.links)
+	w.byHandle.unlink(p.links)
 	w.release(p.requested)
 	delete(w.pods, p.pod.UID)
 	end := len(w.list) - 1
@@ -261,7 +261,7 @@ func (w *waitingPods) rebase(p *waitingPod, b *baseline, handles []string) {
 	}
 	p.baseline = b
 	if !slices.Equal(p.handles, handles) {
-		w.byHandle.unlink(p.handles, p.links)
+		w.byHandle.unlink(p.links)
 		p.handles, p.links = handles, w.byHandle.link(p, handles)
 	}
 }
