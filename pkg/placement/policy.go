@@ -1,6 +1,9 @@
 package placement
 
-import "strconv"
+import (
+	"strconv"
+	"unicode/utf8"
+)
 
 // Keys that users write (docs/behaviour.md, section 2). Those of Stork keep
 // their names, so that manifests need no edit.
@@ -45,7 +48,7 @@ var ClaimKeys = append(VolumeKeys[:], ClaimRestoreInProgress)
 type Problem struct {
 	// Key is the annotation, label or parameter.
 	Key string
-	// Value is what stood there.
+	// Value is what stood there, cut short if it is long.
 	Value string
 	// Detail is a sentence for the user: what is wrong and what is done instead.
 	Detail string
@@ -172,9 +175,9 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 	skip := read(VolumeSkipScoring, false)
 	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
 	if value, origin, found := sources.find(VolumeWeight); found {
-		weight, err := strconv.ParseInt(value, 10, 32)
+		weight, err := strconv.ParseInt(Excerpt(value), 10, 32)
 		if err != nil || weight < 1 || weight > MaxVolumeWeight {
-			complain(Problem{Key: VolumeWeight, Value: value,
+			complain(Problem{Key: VolumeWeight, Value: Excerpt(value),
 				Detail: "is not a whole number from 1 to " + strconv.Itoa(MaxVolumeWeight) + ", 1 is used"}, origin)
 		} else {
 			policy.Weight = int32(weight)
@@ -199,12 +202,28 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 // parseBool is the one way in which boolean keys are read. A value that is no
 // boolean counts as the default and is told to the user.
 func parseBool(key, value string, fallback bool) (bool, *Problem) {
-	parsed, err := strconv.ParseBool(value)
+	parsed, err := strconv.ParseBool(Excerpt(value))
 	if err != nil {
-		return fallback, &Problem{Key: key, Value: value,
+		return fallback, &Problem{Key: key, Value: Excerpt(value),
 			Detail: "is not a boolean, " + strconv.FormatBool(fallback) + " is used"}
 	}
 	return parsed, nil
+}
+
+// excerptLength bounds in bytes what is read and repeated of a value. An annotation has
+// room for 256 KiB, and no value that means anything is longer than this.
+const excerptLength = 100
+
+// Excerpt is the beginning of a value that users wrote, for messages.
+func Excerpt(value string) string {
+	if len(value) <= excerptLength {
+		return value
+	}
+	end := excerptLength
+	for end > 0 && !utf8.RuneStart(value[end]) {
+		end--
+	}
+	return value[:end] + "..."
 }
 
 // flag reads a boolean annotation that is false by default.

@@ -44,7 +44,7 @@ func Misspelt(values map[string]string) []placement.Problem {
 	var problems []placement.Problem
 	for _, key := range unknown {
 		if meant := nearestKey(key); meant != "" {
-			problems = append(problems, placement.Problem{Key: key, Value: values[key], Detail: "has no effect: did you mean " + meant + "?"})
+			problems = append(problems, placement.Problem{Key: key, Value: placement.Excerpt(values[key]), Detail: "has no effect: did you mean " + meant + "?"})
 		}
 	}
 	return problems

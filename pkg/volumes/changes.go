@@ -12,7 +12,8 @@ import (
 // after the new state is visible to Lookup and View.
 type Change struct {
 	// Volumes are followed handles whose answer changed: content, being known or
-	// stale, or the Kubernetes node behind one of their holders.
+	// stale, or the Kubernetes node behind one of their holders. With them are handles
+	// that Request has refused, and that it would take now.
 	Volumes []string
 	// Nodes are the Kubernetes nodes that changed from the view that was told of
 	// last to the present one, in the order of their names.

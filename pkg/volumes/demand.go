@@ -26,7 +26,7 @@ func (ix *Index) follow(handle string, inspect bool) {
 	if r == nil {
 		r = shard.add(k, now)
 	} else if r.pvs == 0 {
-		ix.volumes.unclaimed.Add(-1)
+		ix.leaveRoom()
 	}
 	r.pvs++
 	inspect = inspect && r.volume == nil
@@ -63,7 +63,8 @@ func (ix *Index) forget(handle string) {
 // A handle that no PV names is followed, and not for longer than pods wait for it.
 // FirstSeen of the entry is the zero time if it is not followed, because it is
 // longer than [claims.MaxHandle] or there are MaxUnclaimed already. Such a request
-// leaves nothing behind, and may be made again.
+// need not be taken back, and may be made again: in the latter case when a [Change]
+// names the handle, which says that there is room.
 func (ix *Index) Request(handle string) Entry {
 	if handle == "" {
 		return Entry{}
@@ -75,8 +76,13 @@ func (ix *Index) Request(handle string) Entry {
 	r := shard.get(k)
 	inspect := false
 	if r == nil {
-		if len(handle) > claims.MaxHandle || !ix.volumes.admitUnclaimed() {
+		if len(handle) > claims.MaxHandle {
 			shard.Unlock()
+			return Entry{}
+		}
+		if !ix.volumes.admitUnclaimed() {
+			shard.Unlock()
+			ix.refuse(k)
 			return Entry{}
 		}
 		r, inspect = shard.add(k, now), true
@@ -104,8 +110,8 @@ func (ix *Index) Release(handle string) {
 	}
 	r.pods--
 	if r.pods == 0 && r.pvs == 0 {
-		ix.volumes.unclaimed.Add(-1)
 		shard.remove(k)
+		ix.leaveRoom()
 	}
 }
 

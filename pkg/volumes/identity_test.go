@@ -630,3 +630,42 @@ func FuzzIdentity(f *testing.F) {
 		}
 	})
 }
+
+func TestNodeWithVeryManyAddressesCostsNoMoreThanTheFirstOfEachType(t *testing.T) {
+	const many = 60_000
+	hostname := func(i int) string { return fmt.Sprintf("name-%x", i) }
+	ip := func(i int) string { return fmt.Sprintf("fd00::%x:%x", 1+i>>16, i&0xffff) }
+	var addresses []v1.NodeAddress
+	for i := range many {
+		addresses = append(addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: hostname(i)})
+	}
+	for i := range many {
+		addresses = append(addresses, internalIP(ip(i)))
+	}
+	ix, _ := newTestIndex()
+	kube := ix.newKubeNode(testNode("n1", addresses...))
+	if len(kube.hostnames) > 1+MaxAddresses || len(kube.internalIPs) > MaxAddresses {
+		t.Errorf("%d hostnames and %d addresses are kept, want at most %d of each, and the node's name",
+			len(kube.hostnames), len(kube.internalIPs), MaxAddresses)
+	}
+	tests := []struct {
+		name   string
+		record StorageNode
+		node   string
+	}{
+		{"the first hostname tells of the node", StorageNode{Hostname: hostname(0)}, "n1"},
+		{"so does the last that counts", StorageNode{Hostname: hostname(MaxAddresses - 1)}, "n1"},
+		{"a later one does not", StorageNode{Hostname: hostname(MaxAddresses)}, ""},
+		{"an InternalIP behind all hostnames does", StorageNode{MgmtIP: ip(0)}, "n1"},
+		{"so does the last InternalIP that counts", StorageNode{DataIP: ip(MaxAddresses - 1)}, "n1"},
+		{"a later InternalIP does not", StorageNode{DataIP: ip(MaxAddresses)}, ""},
+	}
+	who := newIdentity(map[string]*kubeNode{"n1": kube}, nil)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := who.nodeOf(&test.record); got != test.node {
+				t.Errorf("the storage node is %q, want %q", got, test.node)
+			}
+		})
+	}
+}

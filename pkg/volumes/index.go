@@ -46,6 +46,11 @@ type Index struct {
 	listed   atomic.Int64 // index time of the last node list that names a node; 0 if none
 	signals  chan struct{}
 
+	refused refused
+	// readmitAt is the index time before which refused handles are not told again. It
+	// belongs to step.
+	readmitAt int64
+
 	// registrations is written once, by AddEventHandlers.
 	registrations atomic.Pointer[[]registration]
 	// syncedAt is one more than the generation of the node table that has the

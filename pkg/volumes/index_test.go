@@ -1,18 +1,22 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -396,6 +400,151 @@ func TestHandlesWithoutAPVAreBounded(t *testing.T) {
 	if ix.Request("one-more").FirstSeen.IsZero() {
 		t.Error("there is room, and a handle is refused")
 	}
+}
+
+// full returns an index that follows as many handles as it may that no PV names, and
+// a function that returns the handles that are told of since it was called last.
+func full(t *testing.T) (ix *Index, clock *clocktesting.FakeClock, told func() []string) {
+	t.Helper()
+	ix, clock = newTestIndex()
+	var handles []string
+	t.Cleanup(ix.Subscribe(func(c Change) { handles = append(handles, c.Volumes...) }))
+	for i := range MaxUnclaimed {
+		ix.Request(fmt.Sprint("made-up-", i))
+	}
+	ix.step()
+	return ix, clock, func() []string {
+		ix.step()
+		slices.Sort(handles)
+		defer func() { handles = nil }()
+		return handles
+	}
+}
+
+func TestHandlesThatWereRefusedAreToldWhenThereIsRoom(t *testing.T) {
+	refuse := func(ix *Index, handles ...string) {
+		for _, handle := range handles {
+			if ix.Request(handle) != (Entry{}) {
+				t.Fatalf("%s is not refused", handle)
+			}
+		}
+	}
+	tests := []struct {
+		name string
+		// do makes room, or does not, after three handles were refused.
+		do   func(ix *Index)
+		want []string
+	}{
+		{"there is no room", func(*Index) {}, nil},
+		{"a pod that waits for a handle with others leaves", func(ix *Index) {
+			ix.Request("made-up-1")
+			ix.Release("made-up-1")
+		}, nil},
+		{"the last pod of one handle leaves", func(ix *Index) { ix.Release("made-up-1") }, []string{"late-1"}},
+		{"a PV comes up for one handle", func(ix *Index) { ix.follow("made-up-1", false) }, []string{"late-1"}},
+		{"the pods of two handles leave", func(ix *Index) {
+			ix.Release("made-up-1")
+			ix.Release("made-up-2")
+		}, []string{"late-1", "late-2"}},
+		{"another pod takes the room", func(ix *Index) {
+			ix.Release("made-up-1")
+			ix.Request("other")
+		}, nil},
+		{"there is room for more than were refused", func(ix *Index) {
+			for i := range 10 {
+				ix.Release(fmt.Sprint("made-up-", i))
+			}
+		}, []string{"late-1", "late-2", "late-3"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			ix, _, told := full(t)
+			refuse(ix, "late-1", "late-2", "late-1", "late-3")
+			refuse(ix, strings.Repeat("x", claims.MaxHandle+1)) // for which there never is room
+			told()
+			test.do(ix)
+			if diff := cmp.Diff(test.want, told()); diff != "" {
+				t.Errorf("the handles that are told differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRoomThatNobodyTakesIsOfferedToTheNextAfterAWhile(t *testing.T) {
+	ix, clock, told := full(t)
+	for _, handle := range []string{"gone", "late"} {
+		ix.Request(handle)
+	}
+	ix.Release("made-up-1")
+	if diff := cmp.Diff([]string{"gone"}, told()); diff != "" {
+		t.Errorf("at first the handles that are told differ (-want +got):\n%s", diff)
+	}
+	if again := told(); again != nil {
+		t.Errorf("%v are told at once, before the pod of the first can have taken the room", again)
+	}
+	due := ix.step()
+	if want := ix.now() + readmitGap; due != want {
+		t.Fatalf("the next step is due at %d, want %d", due, want)
+	}
+	clock.Step(time.Duration(readmitGap))
+	if diff := cmp.Diff([]string{"late"}, told()); diff != "" {
+		t.Errorf("later the handles that are told differ (-want +got):\n%s", diff)
+	}
+	if due := ix.step(); due != 0 {
+		t.Errorf("a step is due at %d, though nobody was refused any more", due)
+	}
+}
+
+func TestOfVeryManyRefusedHandlesTheNewestAreTold(t *testing.T) {
+	const more = 10
+	ix, _, told := full(t)
+	for i := range maxRefused + more {
+		ix.Request(fmt.Sprint("late-", i))
+	}
+	for i := range MaxUnclaimed {
+		ix.Release(fmt.Sprint("made-up-", i))
+	}
+	handles := told()
+	if len(handles) != maxRefused {
+		t.Errorf("%d handles are told, want %d", len(handles), maxRefused)
+	}
+	for i := range more {
+		if _, found := slices.BinarySearch(handles, fmt.Sprint("late-", i)); found {
+			t.Errorf("late-%d is told, though later ones are not", i)
+		}
+	}
+}
+
+func TestRefusedHandlesAreFollowedInTheEndHoweverRoomIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 500
+		ctx, cancel := context.WithCancel(t.Context())
+		ix := NewIndex(Options{Drivers: []string{testDriver}})
+		ix.Subscribe(func(c Change) {
+			for _, handle := range c.Volumes {
+				ix.Request(handle)
+			}
+		})
+		for i := range MaxUnclaimed {
+			ix.Request(fmt.Sprint("made-up-", i))
+		}
+		var running, pods sync.WaitGroup
+		running.Go(func() { ix.Run(ctx) })
+		for i := range many {
+			pods.Go(func() { ix.Request(fmt.Sprint("late-", i)) })
+			pods.Go(func() { ix.Release(fmt.Sprint("made-up-", i)) })
+		}
+		pods.Wait()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for i := range many {
+			if handle := fmt.Sprint("late-", i); !followed(ix, handle) {
+				t.Errorf("%s is not followed, though there is room", handle)
+			}
+		}
+		cancel()
+		running.Wait()
+	})
 }
 
 func TestNothingIsLeftOfHandlesOfPodsThatAreGone(t *testing.T) {

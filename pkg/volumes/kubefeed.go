@@ -112,18 +112,26 @@ func (ix *Index) pvHandler() cache.ResourceEventHandler {
 	}
 }
 
+// MaxAddresses is how many addresses of each type count, of those that a Node lists.
+// A kubelet writes one hostname and an address or two of each family, but nothing
+// keeps one that is not to be trusted from writing as many as fit into an object.
+const MaxAddresses = 32
+
 func (ix *Index) newKubeNode(node *v1.Node) *kubeNode {
 	n := &kubeNode{
 		hostnames: []string{strings.ToLower(node.Name)},
 		place:     ix.topologyKeys.of(node.Labels),
 	}
-	for _, address := range node.Status.Addresses {
-		switch address.Type {
-		case v1.NodeHostName:
+	hostnames, ips := 0, 0
+	for i := range node.Status.Addresses {
+		switch address := &node.Status.Addresses[i]; {
+		case address.Type == v1.NodeHostName && hostnames < MaxAddresses:
+			hostnames++
 			if hostname := strings.ToLower(address.Address); !slices.Contains(n.hostnames, hostname) {
 				n.hostnames = append(n.hostnames, hostname)
 			}
-		case v1.NodeInternalIP:
+		case address.Type == v1.NodeInternalIP && ips < MaxAddresses:
+			ips++
 			if ip, ok := nodeIP(address.Address); ok {
 				n.internalIPs = append(n.internalIPs, ip)
 			}
@@ -147,11 +155,12 @@ func (ix *Index) newCSINode(node *storagev1.CSINode) *csiNode {
 			continue
 		}
 		csi.registered = true
-		if driver.NodeID != "" && !slices.Contains(csi.ids, driver.NodeID) {
+		if driver.NodeID != "" {
 			csi.ids = append(csi.ids, driver.NodeID)
 		}
 	}
 	slices.Sort(csi.ids)
+	csi.ids = slices.Compact(csi.ids)
 	return csi
 }
 

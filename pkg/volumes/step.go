@@ -18,7 +18,7 @@ func (ix *Index) step() (next int64) {
 	now := ix.now()
 	old := ix.view.Load()
 	contact, contactDue := ix.contactAt(now, old)
-	next = sooner(contactDue, ix.sweep(now))
+	next = sooner(sooner(contactDue, ix.sweep(now)), ix.readmit(now))
 
 	change := Change{Cluster: contact.reached != old.reached || contact.fresh != old.fresh}
 	ix.nodes.mu.Lock()

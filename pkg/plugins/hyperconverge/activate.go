@@ -3,6 +3,7 @@ package hyperconverge
 import (
 	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -22,21 +23,39 @@ const (
 	helpedPerSecond = 500
 	// helpedAtOnce is how many of them are activated without delay.
 	helpedAtOnce = 100
+	// inQueueAtOnce is how many of them stand in the active queue at one time: whoever
+	// comes new stands behind them, and they go no faster than kube-scheduler tries them.
+	// One that has not been tried after inQueueAtMost is held up elsewhere, by a
+	// scheduling gate for example.
+	inQueueAtOnce = 100
+	inQueueAtMost = 2 * time.Second
 	// outdatedPerSecond is how many pods are activated for the sake of what their
 	// condition says. Nothing else depends on it.
 	outdatedPerSecond = 20
 	outdatedAtOnce    = 20
+	// freeActivations is how many times one pod is activated without a wait, and
+	// firstGap what it waits after that, doubling up to maxGap. A pod that has not been
+	// activated for twice maxGap begins anew. Activation ignores the backoff of the
+	// scheduling queue, so that a node that closes and opens again ten times a second
+	// would have every waiting pod tried as often.
+	freeActivations = 2
+	firstGap        = time.Second
+	maxGap          = 10 * time.Second
 	// activationInterval is the time between two activations while pods are left.
 	activationInterval = 20 * time.Millisecond
 )
 
-// agenda says which pods are to be activated, and when. A pod is in one of the three at
+// agenda says which pods are to be activated, and when. A pod is in one of the four at
 // most.
 type agenda struct {
 	// inGrace are decided about anew when their time has come.
 	inGrace podHeap
+	// early fare better, but were activated a short while ago: they wait out their gap.
+	early podHeap
 	// helped fare better than when they were tried last.
 	helped limitedHeap
+	// inQueue are those of them that have been activated and were not tried since.
+	inQueue []*waitingPod
 	// outdated would be told something else than their condition says.
 	outdated limitedHeap
 }
@@ -50,6 +69,7 @@ type limitedHeap struct {
 func newAgenda() agenda {
 	return agenda{
 		inGrace:  podHeap{less: func(a, b *waitingPod) bool { return a.baseline.heldUntil.Before(b.baseline.heldUntil) }},
+		early:    podHeap{less: func(a, b *waitingPod) bool { return a.notBefore.Before(b.notBefore) }},
 		helped:   limitedHeap{podHeap{less: precedes}, rate.NewLimiter(helpedPerSecond, helpedAtOnce)},
 		outdated: limitedHeap{podHeap{less: precedes}, rate.NewLimiter(outdatedPerSecond, outdatedAtOnce)},
 	}
@@ -81,6 +101,14 @@ func (w *waitingPods) schedule(p *waitingPod, to *podHeap) {
 	}
 }
 
+// help is the part of the agenda for a pod that something has helped.
+func (w *waitingPods) help(p *waitingPod, now time.Time) *podHeap {
+	if p.notBefore.After(now) {
+		return &w.early
+	}
+	return &w.helped.podHeap
+}
+
 // grace is the part of the agenda for a pod that nothing has helped.
 func (w *waitingPods) grace(p *waitingPod) *podHeap {
 	if p.baseline.heldUntil.IsZero() {
@@ -104,13 +132,24 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 	now := time.Now()
 	var pods map[string]*v1.Pod
 	w.mu.Lock()
+	w.inQueue = slices.DeleteFunc(w.inQueue, func(p *waitingPod) bool {
+		return !w.waits(p) || p.activatedAt.IsZero() || now.Sub(p.activatedAt) > inQueueAtMost
+	})
+	for len(w.early.pods) > 0 && !w.early.pods[0].notBefore.After(now) {
+		w.schedule(w.early.pods[0], &w.helped.podHeap)
+	}
 	for _, l := range [...]*limitedHeap{&w.helped, &w.outdated} {
-		for len(l.pods) > 0 && l.limit.AllowN(now, 1) {
+		for len(l.pods) > 0 && (l != &w.helped || len(w.inQueue) < inQueueAtOnce) && l.limit.AllowN(now, 1) {
 			p := l.pods[0]
 			if pods == nil {
 				pods = make(map[string]*v1.Pod)
 			}
 			pods[p.pod.Namespace+"/"+p.pod.Name] = p.pod
+			if l == &w.helped {
+				p.space(now)
+				w.inQueue = append(w.inQueue, p)
+				p.activatedAt = now
+			}
 			w.activated(p)
 		}
 		if len(l.pods) > 0 {
@@ -118,9 +157,10 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 		}
 	}
 	if len(w.inGrace.pods) > 0 {
-		if due := w.inGrace.pods[0].baseline.heldUntil; next.IsZero() || due.Before(next) {
-			next = due
-		}
+		next = earlier(next, w.inGrace.pods[0].baseline.heldUntil)
+	}
+	if len(w.early.pods) > 0 {
+		next = earlier(next, w.early.pods[0].notBefore)
 	}
 	w.mu.Unlock()
 	if len(pods) > 0 {
@@ -129,6 +169,26 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 		w.activate(logger, pods)
 	}
 	return next
+}
+
+// earlier is the earlier of two times, of which the first may be zero for never.
+func earlier(next, due time.Time) time.Time {
+	if next.IsZero() || due.Before(next) {
+		return due
+	}
+	return next
+}
+
+// space notes an activation for the sake of the pod.
+func (p *waitingPod) space(now time.Time) {
+	if now.Sub(p.notBefore) > 2*maxGap {
+		p.activations = 0
+	}
+	p.notBefore = now
+	p.activations = min(p.activations+1, freeActivations+8) // no gap is longer from there on
+	if gaps := p.activations - freeActivations; p.activations >= freeActivations {
+		p.notBefore = now.Add(min(firstGap<<gaps, maxGap))
+	}
 }
 
 // activated notes that a pod is tried again, by which it learns what its baseline has

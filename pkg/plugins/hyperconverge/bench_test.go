@@ -11,6 +11,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
@@ -283,5 +284,32 @@ func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What one change of a claim costs under the lock of the scheduling queue for each pod that
+// waits: here, for pods that share as many claims as a pod may have.
+func BenchmarkHintOfPodWithManyClaims(b *testing.B) {
+	s, pod := clusterOf(b, 10, placement.MaxVolumes, strict)
+	s.waitFor(pod)
+	claim := makeClaim("data-0", "pv-data-0")
+	old := changed(claim, func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.VolumeWeight] = "2" })
+	for b.Loop() {
+		if _, err := s.pl.isSchedulableAfterPersistentVolumeClaimChange(klog.Background(), pod, old, claim); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// What PreFilter costs for one of many launchers of the same virtual machine.
+func BenchmarkPreFilterOfManyLaunchers(b *testing.B) {
+	s, _ := clusterOf(b, 10, 1, (*st.PodWrapper).Obj)
+	var launchers []*v1.Pod
+	for i := range 10_000 {
+		launchers = append(launchers, launcher(fmt.Sprintf("launcher-%d", i), "vm", "data-0").Obj())
+	}
+	s.waitFor(launchers...)
+	for i := 0; b.Loop(); i++ {
+		s.pl.PreFilter(s.ctx, framework.NewCycleState(), launchers[i%len(launchers)], nil)
 	}
 }

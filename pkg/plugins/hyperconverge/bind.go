@@ -111,7 +111,7 @@ func (pl *Hyperconverge) PostBind(ctx context.Context, state fwk.CycleState, pod
 		metrics.PodsBound.WithLabelValues(pl.handle.ProfileName(), o.relation).Inc()
 	}
 	if len(o.elsewhere) > 0 {
-		pl.notices.warn(pod, EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which "+o.lacks+". "+o.explanation())
+		pl.notices.warn(pod, "", EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which "+o.lacks+". "+o.explanation())
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
@@ -22,7 +21,8 @@ import (
 // operator or the CSINode says of a node is known when the index knows it.
 //
 // A hint is asked for every pod that this plugin has rejected, under the lock of the
-// scheduling queue. So it first finds out whether the event is about the pod.
+// scheduling queue. So it finds out whether the event is about the pod, and has the pod
+// decided about anew elsewhere: pods may share a thousand claims.
 func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
 		// A claim may appear, be bound, be given to the pod, lose the mark of a restore,
@@ -36,8 +36,8 @@ func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWi
 			Event:          fwk.ClusterEvent{Resource: fwk.PersistentVolume, ActionType: fwk.Add | fwk.Update | fwk.Delete},
 			QueueingHintFn: pl.isSchedulableAfterPersistentVolumeChange,
 		},
-		// A class that was missing may say that a volume is neutral. The parameters
-		// of an existing class never change.
+		// A class that was missing may say that a volume is neutral. The parameters of an
+		// existing class never change, but it may be deleted and made anew.
 		{
 			Event:          fwk.ClusterEvent{Resource: fwk.StorageClass, ActionType: fwk.Add},
 			QueueingHintFn: pl.isSchedulableAfterStorageClassAdd,
@@ -125,28 +125,14 @@ func sameClaimRef(a, b *v1.PersistentVolume) bool {
 // unless the PV was made anew between the two.
 func sameHandle(a, b *v1.PersistentVolume) bool { return a.UID == b.UID }
 
-// isSchedulableAfterStorageClassAdd decides anew about pods of which a claim names a
-// class that was not there.
+// isSchedulableAfterStorageClassAdd decides anew about all pods: whose claim names the
+// class is found out where the lock of the queue is not held.
 func (pl *Hyperconverge) isSchedulableAfterStorageClassAdd(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	_, class, err := util.As[*storagev1.StorageClass](oldObj, newObj)
 	if err != nil {
 		return fwk.Queue, err
 	}
-	if b := pl.waiting.baselineOf(pod.UID); b != nil && !b.lacksClass {
-		return fwk.QueueSkip, nil
-	}
 	return pl.reconsider(logger, pod, "A class that claims of the pod may name has appeared", class), nil
-}
-
-// lacksClass reports whether one of the claims names a class that does not exist.
-func lacksClass(found []claims.Claim) bool {
-	for i := range found {
-		c := &found[i]
-		if c.PVC != nil && c.Class == nil && storagehelpers.GetPersistentVolumeClaimClass(c.PVC) != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // isSchedulableAfterNodeAdd says yes if the pod may run on the node. The index may
@@ -164,9 +150,10 @@ func (pl *Hyperconverge) isSchedulableAfterNodeAdd(_ klog.Logger, pod *v1.Pod, o
 	return fwk.QueueSkip, nil
 }
 
-// reconsider decides about a pod anew because of an object.
+// reconsider has a pod decided about anew because of an object. If the pod fares better it
+// is activated, so that the queue need not requeue it; a pod that is not known is tried.
 func (pl *Hyperconverge) reconsider(logger klog.Logger, pod *v1.Pod, why string, object klog.KMetadata) fwk.QueueingHint {
-	if !pl.waiting.reconsider(pod.UID) {
+	if pl.waiting.reconsider(pod.UID) {
 		return fwk.QueueSkip
 	}
 	logger.V(5).Info(why, "pod", klog.KObj(pod), "object", klog.KObj(object))

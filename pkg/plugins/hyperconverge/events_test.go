@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,11 +24,21 @@ func changed[T interface{ DeepCopy() T }](object T, change func(T)) T {
 	return copied
 }
 
-// hint is a question of the queue, and the answer.
+// hint is a question of the queue, and the answer: Queue if the queue requeues the pod, or
+// if the pod is activated because of the question.
 type hint struct {
 	name     string
 	old, now any
 	want     fwk.QueueingHint
+}
+
+// resetGaps forgets when pods were activated last.
+func (s *scene) resetGaps() {
+	s.pl.waiting.mu.Lock()
+	defer s.pl.waiting.mu.Unlock()
+	for _, p := range s.pl.waiting.pods {
+		p.activations, p.notBefore, p.activatedAt = 0, time.Time{}, time.Time{}
+	}
 }
 
 func runHints(s *scene, ask fwk.QueueingHintFn, pod *v1.Pod, hints []hint) {
@@ -37,6 +48,11 @@ func runHints(s *scene, ask fwk.QueueingHintFn, pod *v1.Pod, hints []hint) {
 		if err != nil {
 			s.Errorf("%s: %v", h.name, err)
 		}
+		s.pass(time.Second)
+		if slices.Contains(s.queue.taken(), pod.Namespace+"/"+pod.Name) {
+			got = fwk.Queue
+		}
+		s.resetGaps()
 		same(s, h.name, h.want, got)
 	}
 	for _, wrong := range []any{&v1.Service{}, "text"} {

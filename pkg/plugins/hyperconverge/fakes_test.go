@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/reference"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -134,20 +134,22 @@ func (q *queue) NominatedPodsForNode(string) []fwk.PodInfo { return nil }
 type eventList struct {
 	mu   sync.Mutex
 	list []string
+	// fields are those of the references, of all events so far.
+	fields []string
 }
 
 func (l *eventList) Eventf(regarding, _ runtime.Object, eventType, reason, action, note string, args ...any) {
-	accessor, err := meta.Accessor(regarding)
+	ref, err := reference.GetReference(scheme.Scheme, regarding)
 	if err != nil {
 		panic(err)
 	}
 	if eventType != v1.EventTypeWarning || action == "" {
 		panic(fmt.Sprintf("event of type %q with action %q, want a Warning with an action", eventType, action))
 	}
-	kind := strings.TrimPrefix(fmt.Sprintf("%T", regarding), "*v1.")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.list = append(l.list, fmt.Sprintf("%s %s %s: %s", kind, accessor.GetName(), reason, fmt.Sprintf(note, args...)))
+	l.list = append(l.list, fmt.Sprintf("%s %s %s: %s", ref.Kind, ref.Name, reason, fmt.Sprintf(note, args...)))
+	l.fields = append(l.fields, ref.FieldPath)
 }
 
 // taken returns the events since the last call.

@@ -143,7 +143,11 @@ func indexByMachine(obj any) ([]string, error) {
 	key := ""
 	switch obj := obj.(type) {
 	case *v1.Pod:
-		key = machineKey(obj)
+		// Only whether one runs is ever asked, and whoever may create pods can give a
+		// great many the labels of launchers.
+		if obj.Status.Phase == v1.PodRunning {
+			key = machineKey(obj)
+		}
 	case *machineDisks:
 		key = obj.namespace + "/" + string(obj.uid)
 	}
@@ -177,16 +181,11 @@ func (m *machines) roleOf(pod *v1.Pod) placement.Machine {
 	if key == "" {
 		return placement.NoMachine
 	}
-	siblings, err := m.pods.ByIndex(machineIndex, key)
-	if err != nil { // only an index that does not exist
+	running, err := m.pods.ByIndex(machineIndex, key)
+	if err != nil || len(running) == 0 { // an error is only that of an index that does not exist
 		return placement.MachineStarting
 	}
-	for _, obj := range siblings { // and the pod itself, which does not run
-		if sibling, ok := obj.(*v1.Pod); ok && sibling.Status.Phase == v1.PodRunning {
-			return placement.MachineMigrating
-		}
-	}
-	return placement.MachineStarting
+	return placement.MachineMigrating
 }
 
 // disks returns the PVCs of all disks of the virtual machine that the pod launches,

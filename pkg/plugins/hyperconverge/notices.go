@@ -2,14 +2,17 @@ package hyperconverge
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/reference"
 	"k8s.io/utils/lru"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
@@ -54,15 +57,33 @@ func (n *notices) tell(pod *v1.Pod, d *decision) {
 	if d.Rejection != nil {
 		return
 	}
+	var unknown, stale []*placement.Volume
 	for _, volume := range d.Ignored {
-		cause, text := "unknown", "its replicas are not known"
 		if volume.Stale {
-			cause, text = "stale", "what is known of its replicas is too old"
-		}
-		if n.warn(pod, EventVolumeUnknown, "Scheduling", "Scheduling without regard to the volume of "+volume.Name+": "+text) {
-			metrics.UnknownVolumes.WithLabelValues(cause).Inc()
+			stale = append(stale, volume)
+		} else {
+			unknown = append(unknown, volume)
 		}
 	}
+	// Once for all volumes: a pod may have a thousand.
+	var texts []string
+	if len(unknown) > 0 {
+		texts = append(texts, volumesOf(unknown, "its replicas are not known", "their replicas are not known"))
+	}
+	if len(stale) > 0 {
+		texts = append(texts, volumesOf(stale, "what is known of its replicas is too old", "what is known of their replicas is too old"))
+	}
+	if texts != nil && n.warn(pod, "", EventVolumeUnknown, "Scheduling", "Scheduling without regard to "+strings.Join(texts, "; and to ")) {
+		metrics.UnknownVolumes.WithLabelValues("unknown").Add(float64(len(unknown)))
+		metrics.UnknownVolumes.WithLabelValues("stale").Add(float64(len(stale)))
+	}
+}
+
+func volumesOf(ignored []*placement.Volume, one, many string) string {
+	if len(ignored) == 1 {
+		return "the volume of " + ignored[0].Name + ": " + one
+	}
+	return "the volumes of " + namesOf(ignored) + ": " + many
 }
 
 // tellOfNodes warns about what stands on nodes and in their CSINodes and cannot be
@@ -79,12 +100,15 @@ func (n *notices) tellOfNodes(nodes corelisters.NodeLister, problems []volumes.N
 
 // complain tells what is wrong with a value on the object that bears it.
 func (n *notices) complain(object runtime.Object, p placement.Problem) {
-	n.warn(object, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q %s", p.Key, p.Value, p.Detail))
+	n.warn(object, p.Key, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q %s", p.Key, p.Value, p.Detail))
 }
 
 // warn records a warning unless the same was said of the object before, and
 // reports whether it did. It does not block.
-func (n *notices) warn(object runtime.Object, reason, action, text string) bool {
+//
+// A field, if there is one, becomes part of the reference to the object: client-go takes
+// two events for repetitions of one that differ in nothing but their notes.
+func (n *notices) warn(object runtime.Object, field, reason, action, text string) bool {
 	accessor, err := meta.Accessor(object)
 	if err != nil {
 		return false // only objects of the API come here
@@ -95,6 +119,14 @@ func (n *notices) warn(object runtime.Object, reason, action, text string) bool 
 		return false
 	}
 	n.given.Add(key, nil)
+	if field != "" {
+		ref, err := reference.GetReference(scheme.Scheme, object)
+		if err != nil {
+			return false // only objects of the API come here
+		}
+		ref.FieldPath = field
+		object = ref
+	}
 	n.recorder.Eventf(object, nil, v1.EventTypeWarning, reason, action, "%s", text)
 	return true
 }

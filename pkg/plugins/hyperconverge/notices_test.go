@@ -1,8 +1,11 @@
 package hyperconverge
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	v1 "k8s.io/api/core/v1"
@@ -40,6 +43,45 @@ func TestNoticesAreGivenOnce(t *testing.T) {
 			same(s, "events", []string{
 				`PersistentVolumeClaim data InvalidValue: hyperconverge.dev/volume-weight: "heavy" is not a whole number from 1 to 100, 1 is used`,
 			}, s.events.taken())
+		})
+	})
+	t.Run("section 2: several mistakes of one object are events of their own, which client-go does not merge", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			s.add(volume{name: "data", sets: on(1), claim: func(c *v1.PersistentVolumeClaim) {
+				c.Annotations[placement.VolumeWeight] = "heavy"
+				c.Annotations[placement.VolumeSkipScoring] = "perhaps"
+				c.Annotations[placement.ClaimRestoreInProgress] = "soon"
+			}})
+			s.preFilter(makePod("db", "data").Obj())
+			same(s, "events", 3, len(s.events.taken()))
+			slices.Sort(s.events.fields)
+			same(s, "fields", []string{placement.VolumeWeight, placement.ClaimRestoreInProgress, placement.VolumeSkipScoring}, s.events.fields)
+		})
+	})
+	t.Run("section 2: a long value is cut short, however many claims have one", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			s.add(volume{name: "data", sets: on(1), claim: func(c *v1.PersistentVolumeClaim) {
+				c.Annotations[placement.VolumeSkipScoring] = strings.Repeat("ä", 100_000)
+			}})
+			s.preFilter(makePod("db", "data").Obj())
+			events := s.events.taken()
+			same(s, "events", 1, len(events))
+			if n := len(events[0]); n > 400 {
+				s.Errorf("an event of %d bytes", n)
+			}
+		})
+	})
+	t.Run("section 7: a pod with a great many unknown volumes is told once", func(t *testing.T) {
+		play(t, online(1), func(s *scene) {
+			pod := makePod("db")
+			for i := range 100 {
+				pod.Volume(inTree(fmt.Sprintf("invented-%d", i)))
+			}
+			s.pending(pod.Obj())
+			s.pass(time.Minute)
+			s.preFilter(pod.Obj())
+			same(s, "events", []string{"Pod db VolumeUnknown: Scheduling without regard to the volumes of invented-0, invented-1, invented-2, invented-3, " +
+				"and 96 more volumes: their replicas are not known"}, s.events.taken())
 		})
 	})
 	t.Run("section 2: a key that is nearly one of ours is told on the object that bears it", func(t *testing.T) {
@@ -119,12 +161,17 @@ func TestNoticesAreGivenOnce(t *testing.T) {
 
 func TestNotesFitIntoEvents(t *testing.T) {
 	play(t, online(1), func(s *scene) {
-		s.data("data", 1)
-		s.preFilter(makePod("db", "data").Annotation(placement.PodPreferLocalOnly, strings.Repeat("ä", 10_000)).Obj())
+		pod := makePod("db")
+		for i := range volumesNamed {
+			pod.Volume(inTree(fmt.Sprint(i, strings.Repeat("ä", 120))))
+		}
+		s.pending(pod.Obj())
+		s.pass(time.Minute)
+		s.preFilter(pod.Obj())
 		events := s.events.taken()
 		same(s, "events", 1, len(events))
-		note := strings.TrimPrefix(events[0], "Pod db InvalidValue: ")
-		if len(note) > noteLimit || !strings.HasSuffix(note, "ä ...") || !utf8.ValidString(note) {
+		note := strings.TrimPrefix(events[0], "Pod db VolumeUnknown: ")
+		if len(note) > noteLimit || !strings.HasSuffix(note, " ...") || !utf8.ValidString(note) {
 			s.Errorf("note of %d bytes: %s", len(note), note)
 		}
 	})

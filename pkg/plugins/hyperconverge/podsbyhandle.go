@@ -15,6 +15,7 @@ type podRing[Pod any] struct {
 // podLink is the place of one pod in the ring of one of its volumes.
 type podLink[Pod any] struct {
 	pod            *Pod
+	handle         string
 	previous, next *podLink[Pod]
 }
 
@@ -27,7 +28,7 @@ func (rings podsByHandle[Pod]) link(pod *Pod, handles []string) []podLink[Pod] {
 	links := make([]podLink[Pod], len(handles))
 	for i, handle := range handles {
 		l := &links[i]
-		l.pod = pod
+		l.pod, l.handle = pod, handle
 		ring := rings[handle]
 		if ring == nil {
 			ring = &podRing[Pod]{next: l}
@@ -43,15 +44,16 @@ func (rings podsByHandle[Pod]) link(pod *Pod, handles []string) []podLink[Pod] {
 }
 
 // unlink takes a pod out of all rings that link has put it into.
-func (rings podsByHandle[Pod]) unlink(handles []string, links []podLink[Pod]) {
-	for i, handle := range handles {
-		l, ring := &links[i], rings[handle]
+func (rings podsByHandle[Pod]) unlink(links []podLink[Pod]) {
+	for i := range links {
+		l := &links[i]
+		ring := rings[l.handle]
 		if ring.next == l {
 			ring.next = l.next
 		}
 		l.previous.next, l.next.previous = l.next, l.previous
 		if ring.size--; ring.size == 0 {
-			delete(rings, handle)
+			delete(rings, l.handle)
 		}
 	}
 }

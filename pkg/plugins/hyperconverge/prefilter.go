@@ -31,7 +31,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	d.localFirst = pl.localFirst
 	d.began, d.revision = began, since
 	d.seed = maphash.String(seed, string(pod.UID))
-	pl.waiting.enter(pod, found, d, since, requests.followed(d.handles))
+	pl.waiting.enter(pod, d, since, requests.followed(d.handles))
 	pl.notices.tell(pod, d)
 
 	if d.Rejection != nil {

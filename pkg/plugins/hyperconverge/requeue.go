@@ -23,7 +23,8 @@ import (
 //
 // Whatever was decided is the next baseline, better or not, so that a pod is
 // activated once for each improvement, and not again by every change if another plugin
-// keeps it from coming through PreFilter.
+// keeps it from coming through PreFilter. Improvements that come and go, such as those of
+// storage that flaps, activate it at intervals that grow.
 //
 // A pod that is in a scheduling cycle when it is activated is not lost: the scheduling
 // queue notes that for the pod, tries it again when it comes back, and lets it wait out
@@ -172,7 +173,7 @@ func (w *waitingPods) compareBatch() (more bool) {
 		c := &batch[i]
 		w.decide(c)
 		w.mu.Lock()
-		if _, valid := w.conclude(c); !valid && w.waits(c.waitingPod) {
+		if !w.conclude(c) && w.waits(c.waitingPod) {
 			w.recheck(c.waitingPod) // somebody else was faster, who may have seen less
 		}
 		w.mu.Unlock()
@@ -267,21 +268,21 @@ func tail[T any](list []T) []T {
 // decide decides about a pod anew, without the lock. It requests no volumes: PreFilter
 // has done that.
 func (w *waitingPods) decide(c *comparison) {
-	found := w.decider.claimsOf(c.pod)
-	c.decision = w.decider.decide(c.pod, found, w.decider.index.Lookup)
+	c.decision = w.decider.decide(c.pod, w.decider.claimsOf(c.pod), w.decider.index.Lookup)
 	c.improved = c.improves()
-	c.next = newBaseline(found, c.decision, c.since)
+	c.next = newBaseline(c.decision, c.since)
 }
 
-// conclude makes what was decided the baseline and reports whether the pod is to be
-// tried again, for which it is scheduled. It is not valid if the pod has another
-// baseline by now, or waits no more. The caller holds the lock.
-func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
+// conclude makes what was decided the baseline, and schedules the pod if it is to be tried
+// again. It is not valid if the pod has another baseline by now, or waits no more. The
+// caller holds the lock.
+func (w *waitingPods) conclude(c *comparison) (valid bool) {
 	p := c.waitingPod
 	if p.baseline != c.baseline || !w.waits(p) {
-		return false, false
+		return false
 	}
-	if handles := c.decision.handles; !slices.Equal(p.handles, handles) {
+	// One that the index had no room for is requested again: the index tells when it has.
+	if handles := c.decision.handles; !slices.Equal(p.handles, handles) || len(p.requested) < len(handles) {
 		requests := requests{index: w.decider.index}
 		for _, handle := range handles {
 			requests.request(handle)
@@ -292,16 +293,15 @@ func (w *waitingPods) conclude(c *comparison) (requeue, valid bool) {
 	w.rebase(p, c.next, c.decision.handles)
 	rejected := p.baseline.rejected()
 	switch {
-	case !rejected && (c.improved || p.queue == &w.helped.podHeap):
-		w.schedule(p, &w.helped.podHeap)
-		return true, true
+	case !rejected && (c.improved || p.queue == &w.helped.podHeap || p.queue == &w.early):
+		w.schedule(p, w.help(p, time.Now()))
 	// At the end of the grace period the pod is tried anyway.
 	case rejected && p.baseline.heldUntil.IsZero() && p.told.Reason != "" && p.told != p.baseline.rejection:
 		w.schedule(p, &w.outdated.podHeap)
-		return true, true
+	default:
+		w.schedule(p, w.grace(p))
 	}
-	w.schedule(p, w.grace(p))
-	return false, true
+	return true
 }
 
 // improves reports whether the pod fares better than by its baseline: it is no longer
@@ -350,28 +350,17 @@ func (c *comparison) opens() bool {
 	return c.baseline.since < c.openings.forgotten
 }
 
-// reconsider decides about a pod at once, and reports whether the scheduling queue is to
-// requeue it; the queue must have done with the pod otherwise. It answers yes for a pod
-// that is not known.
-func (w *waitingPods) reconsider(uid types.UID) (requeue bool) {
+// reconsider has a pod decided about anew, and reports whether it is known. It is called
+// under the lock of the scheduling queue, for each pod that an event may concern, so that
+// it decides nothing itself.
+func (w *waitingPods) reconsider(uid types.UID) (known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		p, waits := w.pods[uid]
-		if !waits {
-			return true
-		}
-		c := w.compare(p)
-		w.mu.Unlock()
-		w.decide(&c)
-		w.mu.Lock()
-		if requeue, valid := w.conclude(&c); valid {
-			if requeue {
-				w.activated(p)
-			}
-			return requeue
-		}
+	p, waits := w.pods[uid]
+	if waits {
+		w.recheck(p)
 	}
+	return waits
 }
 
 // baselineOf returns what a pod is compared with, nil for a pod that is not known.

@@ -285,6 +285,7 @@ func TestRequeueAgreesWithAPlainStatement(t *testing.T) {
 						}
 					}
 					same(s, "activated by an attempt", nil, s.queue.taken())
+					s.resetGaps()
 					before := maps.Clone(w.pods)
 					what, old, now := w.change()
 					history = append(history, what)
@@ -299,6 +300,8 @@ func TestRequeueAgreesWithAPlainStatement(t *testing.T) {
 						activated = append(activated, s.queue.taken()...)
 					}
 					activated = append(activated, w.hints(old, now)...) // of pods in flight, they are asked for afterwards
+					s.pass(time.Second)
+					activated = append(activated, s.queue.taken()...)
 					var want []string
 					for _, name := range slices.Sorted(maps.Keys(w.pods)) {
 						if before[name] != w.pods[name] && w.pl.waiting.baselineOf(w.pods[name].UID) == nil {

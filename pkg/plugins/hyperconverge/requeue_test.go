@@ -15,6 +15,7 @@ import (
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -308,24 +309,81 @@ func TestActivation(t *testing.T) {
 			s.data("data", 1)
 			const pods = helpedAtOnce + 2*helpedPerSecond
 			start := time.Now()
+			made := map[string]*v1.Pod{}
 			for i := range pods {
 				pod := makePod(fmt.Sprintf("db-%04d", i), "data").Priority(int32(i % 2)).CreationTimestamp(metav1.NewTime(start.Add(time.Duration(i) * time.Second))).Obj()
+				made[namespace+"/"+pod.Name] = pod
 				s.must(s.client.Tracker().Add(pod))
 				s.settle()
 				s.attempt(pod)
 			}
+			try := func(names []string) {
+				for _, name := range names {
+					s.attempt(made[name])
+				}
+			}
 			s.nodeState(1, placement.Online)
-			same(s, "activated without delay", helpedAtOnce, len(s.queue.taken()))
-			s.pass(time.Second)
-			first := s.queue.taken()
-			if got := len(first); got < helpedPerSecond*9/10 || got > helpedPerSecond*11/10 {
+			activated := s.queue.taken()
+			same(s, "activated without delay", helpedAtOnce, len(activated))
+			s.pass(inQueueAtMost / 2)
+			same(s, "activated before those are tried", nil, s.queue.taken())
+			for begun := time.Now(); time.Since(begun) < time.Second; {
+				try(activated[max(0, len(activated)-inQueueAtOnce):])
+				s.pass(activationInterval)
+				activated = append(activated, s.queue.taken()...)
+			}
+			if got := len(activated) - helpedAtOnce; got < helpedPerSecond*9/10 || got > helpedPerSecond*13/10 {
 				s.Errorf("%d pods are activated in a second, want about %d", got, helpedPerSecond)
 			}
-			if i := slices.IndexFunc(first, func(name string) bool { return !strings.ContainsAny(name[len(name)-1:], "13579") }); i >= 0 && i < pods/2-helpedAtOnce {
-				s.Errorf("pod %s of low priority is activated as number %d", first[i], i)
+			for len(activated) < pods && time.Since(start) < time.Minute {
+				try(activated[max(0, len(activated)-inQueueAtOnce):])
+				s.pass(activationInterval)
+				activated = append(activated, s.queue.taken()...)
 			}
-			s.pass(2 * time.Second)
-			same(s, "left", pods-helpedAtOnce-len(first), len(s.queue.taken()))
+			if i := slices.IndexFunc(activated, func(name string) bool { return !strings.ContainsAny(name[len(name)-1:], "13579") }); i < pods/2 {
+				s.Errorf("pod %s of low priority is activated as number %d", activated[i], i)
+			}
+			same(s, "activated", pods, len(activated))
+		})
+	})
+	t.Run("pods that are not tried keep the others back for two seconds at most", func(t *testing.T) {
+		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
+			s.data("data", 1)
+			for i := range 2 * inQueueAtOnce {
+				s.pending(makePod(fmt.Sprintf("db-%d", i), "data").Obj())
+			}
+			s.nodeState(1, placement.Online)
+			same(s, "activated without delay", helpedAtOnce, len(s.queue.taken()))
+			s.pass(inQueueAtMost + 2*activationInterval)
+			same(s, "activated after that", inQueueAtOnce, len(s.queue.taken()))
+		})
+	})
+	t.Run("a node that closes and opens again and again activates a pod at intervals that grow", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.data("data", 1)
+			pod := s.pending(makePod("db", "data").Obj()) // and it fits nowhere
+			activations := func(during time.Duration) (n int) {
+				for begun := time.Now(); time.Since(begun) < during; s.pass(100 * time.Millisecond) {
+					s.nodeState(3, placement.Offline)
+					s.nodeState(3, placement.Online)
+					if len(s.queue.taken()) > 0 {
+						n++
+						s.attempt(pod)
+					}
+				}
+				return n
+			}
+			// At once, at once, after 1 s, 2 s and 4 s; then every 10 s.
+			if n := activations(8 * time.Second); n < 4 || n > 6 {
+				s.Errorf("%d activations in 8 s, want about 5", n)
+			}
+			if n := activations(time.Minute); n < 5 || n > 8 {
+				s.Errorf("%d activations in a minute after that, want about 6", n)
+			}
+			s.pass(4 * maxGap)
+			if n := activations(time.Second); n < 2 {
+				s.Errorf("%d activations after a while without any, want 2", n)
+			}
 		})
 	})
 	t.Run("a pod that is tried while it waits for its activation is not activated any more", func(t *testing.T) {
@@ -432,8 +490,7 @@ func TestChangeDuringPreFilter(t *testing.T) {
 			earlier := w.compare(w.pods[pod.UID])
 			w.decide(&earlier)
 			s.attempt(pod)
-			_, valid := w.conclude(&earlier)
-			same(s, "valid", false, valid)
+			same(s, "valid", false, w.conclude(&earlier))
 		})
 	})
 }
@@ -462,11 +519,10 @@ func (l *hookedNamespace) Get(name string) (*v1.Pod, error) {
 func (s *scene) beginAttempt(pod *v1.Pod) (enter func()) {
 	w := s.pl.waiting
 	since := w.received.Load()
-	found := s.pl.decider.claimsOf(pod)
 	requests := requests{index: s.pl.decider.index}
-	d := s.pl.decider.decide(pod, found, requests.request)
+	d := s.pl.decider.decide(pod, s.pl.decider.claimsOf(pod), requests.request)
 	return func() {
-		w.enter(pod, found, d, since, requests.followed(d.handles))
+		w.enter(pod, d, since, requests.followed(d.handles))
 		s.settle()
 	}
 }
@@ -507,13 +563,16 @@ func TestConditionsTellTheTruth(t *testing.T) {
 			pod, claim := restoring(s)
 			same(s, "held", 1, held(s, placement.ReasonRestoring)-before)
 			s.remove(claim)
-			hint, err := s.pl.isSchedulableAfterPersistentVolumeClaimChange(klog.Background(), pod, claim, nil)
-			s.must(err)
-			same(s, "hint", fwk.Queue, hint)
+			ask := func() []string {
+				hint, err := s.pl.isSchedulableAfterPersistentVolumeClaimChange(klog.Background(), pod, claim, nil)
+				s.must(err)
+				same(s, "hint", fwk.QueueSkip, hint) // the pod is activated instead
+				s.settle()
+				return s.queue.taken()
+			}
+			same(s, "activated", []string{"shop/db"}, ask())
 			same(s, "held for the restore of a claim that does not exist", 0, held(s, placement.ReasonRestoring)-before)
-			hint, err = s.pl.isSchedulableAfterPersistentVolumeClaimChange(klog.Background(), pod, claim, nil)
-			s.must(err)
-			same(s, "hint for the second time", fwk.QueueSkip, hint)
+			same(s, "activated for the second time", nil, ask())
 		})
 	})
 	t.Run("a pod that this plugin has not turned down is not tried to be turned down", func(t *testing.T) {
@@ -704,4 +763,49 @@ func TestRefusedRequestIsNotReleased(t *testing.T) {
 	same(t, "to be released of the refused", nil, refused.followed([]string{"late"}))
 	same(t, "to be released of the accepted", []string{"late"}, accepted.followed([]string{"late"}))
 	same(t, "to be released of a pod with both", []string{"1001"}, refused.followed([]string{"1001", "late"}))
+}
+
+func TestRequeueForWhatElseDecides(t *testing.T) {
+	t.Run("section 3: a class that is deleted and made anew with other parameters helps the pods whose claims name it", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			class := st.MakeStorageClass().Name("fast").Provisioner(driver).Obj()
+			s.create(class)
+			s.data("a", 1)
+			s.add(volume{name: "b", sets: on(2), claim: className("fast")})
+			pod := s.pending(strict(makePod("db", "a", "b")))
+			s.remove(class)
+			anew := class.DeepCopy()
+			anew.UID, anew.Parameters = "another", map[string]string{placement.VolumeSkipScoring: "true"}
+			s.create(anew)
+			runHints(s, s.pl.isSchedulableAfterStorageClassAdd, pod, []hint{{name: "the class", now: anew, want: fwk.Queue}})
+		})
+	})
+	t.Run("S8: a label by which a pod turns out to bring a disk to a machine helps it", func(t *testing.T) {
+		play(t, online(2), func(s *scene) {
+			s.service("shared", map[string]string{placement.VolumePreferRemoteOnly: "true"}, 1, 2)
+			pod := s.pending(makePod("hp-volume", "shared").Obj())
+			update(s, pod, func(p *v1.Pod) { p.Labels = map[string]string{"app": "other"} })
+			same(s, "activated by a label of nobody", nil, s.queue.taken())
+			pod, err := s.pl.waiting.lister.Pods(namespace).Get(pod.Name)
+			s.must(err)
+			update(s, pod, func(p *v1.Pod) { p.Labels = map[string]string{kubevirtLabel: kubevirtAttachment} })
+			same(s, "activated", []string{"shop/hp-volume"}, s.queue.taken())
+		})
+	})
+	t.Run("section 7: a handle that the index had no room for is followed when there is room", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.storage.put(volumes.Observation{ID: "77", Name: "accounts", ReplicaSets: [][]string{{storageID(1)}}})
+			index := s.factory.shared.index
+			for i := range volumes.MaxUnclaimed {
+				index.Request(fmt.Sprint("filler-", i))
+			}
+			pod := s.pending(strict(makePod("db").Volume(inTree("accounts"))))
+			s.attempt(pod)
+			s.pass(time.Minute)
+			same(s, "activated without room", nil, s.queue.taken())
+			index.Release("filler-0")
+			s.pass(time.Minute)
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
+		})
+	})
 }

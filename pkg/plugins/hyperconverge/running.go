@@ -58,7 +58,6 @@ type runningPod struct {
 	pod      *v1.Pod
 	locality placement.Locality
 	dirty    bool
-	handles  []string
 	links    []podLink[runningPod]
 }
 
@@ -217,7 +216,7 @@ func (r *runningPods) remove(p *runningPod) {
 		return
 	}
 	r.count(p, placement.LocalityNone)
-	r.byHandle.unlink(p.handles, p.links)
+	r.byHandle.unlink(p.links)
 	delete(r.pods, p.pod.UID)
 	p.pod = nil
 }
@@ -326,6 +325,7 @@ func (r *runningPods) end() {
 func (r *runningPods) lookAtOne() bool {
 	r.mu.Lock()
 	if len(r.dirty) == 0 {
+		r.dirty = nil // which may have held all pods
 		r.mu.Unlock()
 		return false
 	}
@@ -345,9 +345,9 @@ func (r *runningPods) lookAtOne() bool {
 	if p.pod == nil {
 		return true
 	}
-	if !slices.Equal(p.handles, handles) {
-		r.byHandle.unlink(p.handles, p.links)
-		p.handles, p.links = handles, r.byHandle.link(p, handles)
+	if !slices.EqualFunc(p.links, handles, func(l podLink[runningPod], handle string) bool { return l.handle == handle }) {
+		r.byHandle.unlink(p.links)
+		p.links = r.byHandle.link(p, handles)
 		r.mark(p) // for what has changed before the pod stood here
 	}
 	r.count(p, locality)

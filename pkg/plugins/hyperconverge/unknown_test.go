@@ -209,8 +209,8 @@ func TestStorageAPIDown(t *testing.T) {
 			s.pass(grace)
 			s.preFilter(makePod("db", "old", "never").Obj())
 			same(s, "events", []string{
-				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/old: what is known of its replicas is too old",
-				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/never: its replicas are not known",
+				"Pod db VolumeUnknown: Scheduling without regard to the volume of shop/never: its replicas are not known; " +
+					"and to the volume of shop/old: what is known of its replicas is too old",
 			}, s.events.taken())
 			same(s, "metric", 1, stale()-before)
 		})

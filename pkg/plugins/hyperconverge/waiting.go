@@ -13,7 +13,6 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
 
-	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/metrics"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
@@ -69,6 +68,12 @@ type waitingPod struct {
 	// rank its place there.
 	queue *podHeap
 	rank  int
+	// activations counts those for the sake of the pod that came one after another, and
+	// notBefore is when the next one may come.
+	activations uint8
+	notBefore   time.Time
+	// activatedAt is zero if the pod has been tried since it was activated.
+	activatedAt time.Time
 	// rechecked is set while the pod is to be decided about anew.
 	rechecked bool
 }
@@ -127,7 +132,7 @@ func (w *waitingPods) release(requested []string) {
 // enter notes what PreFilter has decided about a pod; since is what received was
 // before, and requested are the handles to be released when the pod leaves. Pods that
 // the decision does not concern wait for nothing.
-func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, since uint64, requested []string) {
+func (w *waitingPods) enter(pod *v1.Pod, d *decision, since uint64, requested []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p, waits := w.pods[pod.UID]
@@ -146,16 +151,16 @@ func (w *waitingPods) enter(pod *v1.Pod, found []claims.Claim, d *decision, sinc
 		w.pods[pod.UID] = p
 		w.list = append(w.list, p)
 	}
-	p.pod = present
+	p.pod, p.activatedAt = present, time.Time{}
 	w.release(p.requested)
 	p.requested = requested
-	w.rebase(p, newBaseline(found, d, since), d.handles)
+	w.rebase(p, newBaseline(d, since), d.handles)
 	p.told = p.baseline.rejection
 	if p.counted != placement.ReasonStrictNoRoom || p.told.Reason != "" {
 		w.count(p, p.told.Reason)
 	} // else PostFilter has said so, and will again unless the pod gets a node
 	w.schedule(p, w.grace(p))
-	if since != w.received.Load() || !maps.Equal(present.Annotations, pod.Annotations) {
+	if since != w.received.Load() || !sameWords(present, pod) {
 		w.recheck(p)
 	}
 }
@@ -178,9 +183,15 @@ func pending(pod *v1.Pod) bool {
 		pod.Status.Phase != v1.PodFailed && pod.Status.Phase != v1.PodSucceeded
 }
 
+// sameWords reports whether two versions of a pod say the same of what decides about it.
+func sameWords(a, b *v1.Pod) bool {
+	return maps.Equal(a.Annotations, b.Annotations) &&
+		a.Labels[kubevirtLabel] == b.Labels[kubevirtLabel] && a.Labels[kubevirtCreatedLabel] == b.Labels[kubevirtCreatedLabel]
+}
+
 // observe takes over what has become of a pod outside of this scheduler. One that is
-// gone leaves; one with other annotations is decided about anew, because the scheduling queue
-// does not retry a pod for those.
+// gone leaves; one that says something else is decided about anew, because the scheduling
+// queue does not retry a pod for that.
 func (w *waitingPods) observe(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,7 +204,7 @@ func (w *waitingPods) observe(uid types.UID) {
 		w.remove(p)
 		return
 	}
-	if !maps.Equal(present.Annotations, p.pod.Annotations) {
+	if !sameWords(present, p.pod) {
 		w.recheck(p)
 	}
 	p.pod = present // in any case, to let go of the version before
@@ -230,7 +241,7 @@ func (w *waitingPods) leaveAll() {
 func (w *waitingPods) remove(p *waitingPod) {
 	w.count(p, "")
 	w.schedule(p, nil)
-	w.byHandle.unlink(p.handles, p.links)
+	w.byHandle.unlink(p.links)
 	w.release(p.requested)
 	delete(w.pods, p.pod.UID)
 	end := len(w.list) - 1
@@ -250,7 +261,7 @@ func (w *waitingPods) rebase(p *waitingPod, b *baseline, handles []string) {
 	}
 	p.baseline = b
 	if !slices.Equal(p.handles, handles) {
-		w.byHandle.unlink(p.handles, p.links)
+		w.byHandle.unlink(p.links)
 		p.handles, p.links = handles, w.byHandle.link(p, handles)
 	}
 }
@@ -281,16 +292,14 @@ type baseline struct {
 	anywhere bool
 	// confined pods have the nodes of open, and no others (F6).
 	confined bool
-	// lacksClass says that a claim names a StorageClass that does not exist.
-	lacksClass bool
 	// open are the names of the nodes that a confined pod could take, sorted.
 	open []string
 	// forbidden are the names of the nodes that F7 rules out, sorted.
 	forbidden []string
 }
 
-func newBaseline(found []claims.Claim, d *decision, since uint64) *baseline {
-	b := &baseline{since: since, heldUntil: d.HeldUntil, concerned: d.Concerned, lacksClass: lacksClass(found)}
+func newBaseline(d *decision, since uint64) *baseline {
+	b := &baseline{since: since, heldUntil: d.HeldUntil, concerned: d.Concerned}
 	if d.Rejection != nil {
 		b.rejection = *d.Rejection
 		return b

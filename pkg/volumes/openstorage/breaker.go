@@ -12,8 +12,8 @@ const (
 )
 
 // breaker keeps the inspects from running against a storage API that is not there.
-// It trips for a while when one finds nobody, and is reset as soon as anything is
-// answered.
+// It trips for a while when one finds nobody, and nobody is there for the others
+// either; it is reset as soon as anything is answered.
 type breaker struct {
 	mu    sync.Mutex
 	pause time.Duration // the last one; 0 when something was answered since

@@ -172,7 +172,7 @@ const (
 	answered    kind = iota // no error
 	absent                  // storage has no such object
 	refused                 // the token is missing, wrong, expired or too weak
-	unreachable             // the server is not there, or overloaded
+	unreachable             // the server is not there, or overloaded; or what it needs for this call
 	unsupported             // the server does not know the call
 	failed                  // anything else: a failure of this call, which may be that it hangs
 )

@@ -93,6 +93,100 @@ func TestVolumesThatHangHoldUpNoOthers(t *testing.T) {
 	}
 }
 
+func TestVolumesThatStorageFailsToDescribeHoldUpNoOthers(t *testing.T) {
+	const many, samples = 200, 50
+	for _, code := range []codes.Code{codes.Internal, codes.Unavailable, codes.ResourceExhausted} {
+		t.Run(code.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				s, index := bare(answers{inspect: func(_ context.Context, id string) error {
+					if len(id) < 4 {
+						return nil
+					}
+					return status.Error(code, "the coordinator of the volume is gone")
+				}})
+				defer s.queue.closeWith(ctx)()
+				defer s.retries.stop()
+				for range inspectWorkers {
+					go s.inspectLoop(ctx)
+				}
+				go func() { // the node list is well
+					for sleep(ctx, defaultNodePollInterval) {
+						s.health.observeNodes(s.health.observe(nil), nil)
+					}
+				}()
+				for i := range many {
+					fails := strconv.Itoa(1000 + i)
+					index.Request(fails)
+					s.enqueue(fails, dirty)
+				}
+				time.Sleep(2 * time.Minute)
+				for i := range samples {
+					well := strconv.Itoa(1 + i)
+					start := time.Now()
+					index.Request(well)
+					s.enqueue(well, requested)
+					for index.Lookup(well).Volume == nil && time.Since(start) < time.Minute {
+						time.Sleep(time.Millisecond)
+					}
+					if took := time.Since(start); took > 100*time.Millisecond {
+						t.Errorf("volume %s, which is well, is inspected after %v", well, took)
+					}
+					time.Sleep(time.Duration(3000+i*613%7000) * time.Millisecond)
+				}
+				if !s.retries.pending("1000") {
+					t.Error("a volume that fails is not asked for again")
+				}
+				cancel()
+			})
+		})
+	}
+}
+
+func TestWhatTripsTheBreaker(t *testing.T) {
+	unavailable := status.Error(codes.Unavailable, "no")
+	tests := []struct {
+		name string
+		// before is what happened before one inspect is answered with Unavailable.
+		before func(h *health)
+		trips  bool
+	}{
+		{"storage has never answered", func(*health) {}, true},
+		{"storage answers otherwise", func(h *health) { h.observe(nil) }, false},
+		{"storage says otherwise that something is not there", func(h *health) { h.observe(status.Error(codes.NotFound, "no")) }, false},
+		{"the connection is lost", func(h *health) {
+			h.observe(nil)
+			h.connected = func() bool { return false }
+		}, true},
+		{"the node list fails", func(h *health) {
+			h.observe(nil)
+			h.observeNodes(unreachable, unavailable)
+		}, true},
+		{"the node list is well again", func(h *health) {
+			h.observeNodes(unreachable, unavailable)
+			h.observeNodes(h.observe(nil), nil)
+		}, false},
+		{"nothing has been answered for as long as two node polls take", func(h *health) {
+			h.observe(nil)
+			time.Sleep(2*defaultNodePollInterval + 1)
+		}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := bare(nil)
+				test.before(s.health)
+				if k := s.health.observe(unavailable); k != unreachable {
+					t.Errorf("the outcome is %d, want %d", k, unreachable)
+				}
+				if trips := s.health.breaker.reset(); trips != test.trips {
+					t.Errorf("all others wait: %v, want %v", trips, test.trips)
+				}
+			})
+		})
+	}
+}
+
 func TestInspectThatBringsNothing(t *testing.T) {
 	tests := []struct {
 		name         string

@@ -23,6 +23,11 @@ type health struct {
 	// rests is how long storage must send no invalid text until that is taken to be
 	// over.
 	rests time.Duration
+	// patience is how long after an answer single calls may find nobody until that is
+	// taken for an outage.
+	patience time.Duration
+	// connected reports whether there is a connection.
+	connected func() bool
 	// recovered is called when storage answers that did not.
 	recovered func()
 	// rightsGained is called when a condition is over that a token without rights may
@@ -33,6 +38,8 @@ type health struct {
 	// nodesRefused and volumesRefused are true while the token is refused for the list
 	// of nodes, and of volumes.
 	nodesRefused, volumesRefused bool
+	// answered is when storage last answered any call; zero if never.
+	answered time.Time
 	// invalidText is when storage last sent text that is not UTF-8; zero if never.
 	invalidText time.Time
 }
@@ -41,24 +48,42 @@ func newHealth(config *Config) *health {
 	return &health{
 		conditions: newConditions(), breaker: newBreaker(),
 		endpoint: config.Endpoint, tokenFile: config.TokenFile, rests: config.ResyncInterval,
-		recovered: func() {}, rightsGained: func() {},
+		patience:  2 * config.NodePollInterval,
+		connected: func() bool { return true }, recovered: func() {}, rightsGained: func() {},
 	}
 }
 
 // observe sorts the outcome of a call, and trips the breaker while storage as a whole
 // is not there. That a single call fails or takes too long may be the fault of the
-// volume that it asks for.
+// volume that it asks for, whatever code it fails with: servers pass on that the
+// coordinator of a volume is unavailable.
 func (h *health) observe(err error) kind {
 	k := kindOf(err)
 	switch {
 	case k == answered, k == absent:
+		h.noteAnswer()
 		if h.breaker.reset() {
 			h.recovered()
 		}
-	case k == unreachable, h.tokenRefused(), h.has(ReasonUnreachable):
+	case k == unreachable && h.silent(), h.tokenRefused(), h.has(ReasonUnreachable):
 		h.breaker.trip()
 	}
 	return k
+}
+
+func (h *health) noteAnswer() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answered = time.Now()
+}
+
+// silent reports whether nobody is there who could answer. The node poll is answered
+// within patience by a server that does well.
+func (h *health) silent() bool {
+	h.mu.Lock()
+	at := h.answered
+	h.mu.Unlock()
+	return time.Since(at) > h.patience || !h.connected()
 }
 
 // tokenRefused reports whether the token is refused for the list of nodes, which

@@ -56,11 +56,15 @@ func (c *connection) NewStream(ctx context.Context, stream *grpc.StreamDesc, met
 // Close ends the connection and what goes over it.
 func (c *connection) Close() error { return c.get().Close() }
 
+// ready reports whether the connection stands. What fails on one that does is the
+// server's doing.
+func (c *connection) ready() bool { return c.get().GetState() == connectivity.Ready }
+
 // outworn reports whether the server has failed for too long, by the outcome of
 // one more node poll. A refused token is not the server's fault, and where there is
 // no connection gRPC is looking for one already.
 func (c *connection) outworn(k kind) bool {
-	if k == answered || k == refused || c.get().GetState() != connectivity.Ready {
+	if k == answered || k == refused || !c.ready() {
 		c.failingSince = time.Time{}
 		return false
 	}

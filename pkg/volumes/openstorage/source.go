@@ -83,8 +83,11 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 			observe: s.health.observeTokenFile, maxAge: tokenAge}
 	}
 	var err error
-	s.client, err = dial(&config, s.token, s.health.observeInvalidText)
-	return s, err
+	if s.client, err = dial(&config, s.token, s.health.observeInvalidText); err != nil {
+		return nil, err
+	}
+	s.health.connected = s.client.conn.ready
+	return s, nil
 }
 
 // newSource returns a source without a connection.
