@@ -50,7 +50,7 @@ func startAPIProxy(target string, roots *tls.Config, certificate *tls.Certificat
 		FlushInterval: -1, // watches
 		Transport:     &http.Transport{TLSClientConfig: roots, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100},
 		ErrorLog:      log.New(io.Discard, "", 0),
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {
 			panic(http.ErrAbortHandler) // what the client sees is a connection that broke
 		},
 	}

@@ -137,7 +137,8 @@ func start(t *testing.T) (*world, uint64) {
 			t.Fatalf("SEED: %v", err)
 		}
 	}
-	logs, err := os.MkdirTemp("", "hyperconverge-chaos-logs-")
+	// The logs outlive a test that has failed.
+	logs, err := os.MkdirTemp("", "hyperconverge-chaos-logs-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,15 +44,15 @@ func loadRows() []row {
 }
 
 // createMany makes pods at once.
-func (r *run) createMany(count int, make func(i int) *v1.Pod) []*tracked {
+func (r *run) createMany(count int, podOf func(i int) *v1.Pod) []*tracked {
 	r.Helper()
-	made := []*tracked{r.create(make(0))} // the account of the namespace is there from now on
+	made := []*tracked{r.create(podOf(0))} // the account of the namespace is there from now on
 	var mu sync.Mutex
 	group, _ := errgroup.WithContext(r.ctx)
 	group.SetLimit(20)
 	for i := 1; i < count; i++ {
 		group.Go(func() error {
-			pod, err := r.tryCreate(make(i))
+			pod, err := r.tryCreate(podOf(i))
 			if err != nil {
 				return err
 			}

@@ -364,7 +364,6 @@ func (r *run) renew() {
 		r.T.Errorf("starting the scheduler anew: %v", err)
 		return
 	}
-	r.scheduler = r.scheduler
 	r.webhook.Kill()
 	if r.webhook, r.hookPort, err = r.startWebhook(r.background(), "webhook"); err != nil {
 		r.T.Errorf("starting the webhook anew: %v", err)

@@ -51,7 +51,7 @@ func TestAPIProxy(t *testing.T) {
 		if err != nil {
 			return "", 0, err
 		}
-		defer response.Body.Close()
+		defer func() { _ = response.Body.Close() }()
 		body, err := io.ReadAll(response.Body)
 		return string(body), response.StatusCode, err
 	}
@@ -110,7 +110,7 @@ func TestStorageServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	ask := func(method string, request wire) (string, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()

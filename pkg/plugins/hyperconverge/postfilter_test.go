@@ -2,6 +2,7 @@ package hyperconverge
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"

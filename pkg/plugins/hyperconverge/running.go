@@ -265,7 +265,8 @@ func (r *runningPods) run(ctx context.Context) {
 	defer walk.Stop()
 	for {
 		r.markByNode()
-		for ctx.Err() == nil && r.lookAtOne() {
+		for more := true; more && ctx.Err() == nil; {
+			more = r.lookAtOne()
 		}
 		select {
 		case <-ctx.Done():

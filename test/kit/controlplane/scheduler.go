@@ -79,7 +79,7 @@ func StartScheduler(tb testing.TB, config *rest.Config, setup Setup, configurati
 	go func() { ended <- kubescheduler.Run(ctx, completed, sched) }()
 	s := &Scheduler{Scheduler: sched, Informers: gate, Stop: sync.OnceFunc(func() {
 		cancel()
-		<-ended
+		_ = <-ended //nolint:staticcheck // the error says only that it has ended
 		gate.Shutdown()
 		completed.DynInformerFactory.Shutdown()
 	})}
