@@ -247,6 +247,6 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		klog.FromContext(ctx).Error(err, "Connections are closed before their last answer", "address", listener.Addr())
 		_ = server.Close() // the listener is closed already
 	}
-	<-ended // that the server is closed
+	<-ended //nolint:errcheck // it says that the server is closed
 	return nil
 }

@@ -1,7 +1,6 @@
 package hyperconverge
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -120,17 +119,16 @@ func TestPostFilter(t *testing.T) {
 	t.Run("section 8: a great many replica nodes are cut short", func(t *testing.T) {
 		play(t, online(15), func(s *scene) {
 			var nodes []int
-			want := "preferLocalNodeOnly: shop/a has its replicas on "
-			var wantSb123 strings.Builder
+			var explained []string
 			for n := 1; n <= 14; n++ {
 				nodes = append(nodes, n)
 				if n <= nodesExplained {
-					wantSb123.WriteString(fmt.Sprintf("n%d (node(s) didn't satisfy plugin(s) [Hyperconverge]), ", n))
+					explained = append(explained, nodeName(n)+" (node(s) didn't satisfy plugin(s) [Hyperconverge])")
 				}
 			}
-			want += wantSb123.String()
 			s.data("a", nodes...)
-			same(s, "message", want+"and 4 more nodes", s.noNode(strict(makePod("db", "a")), nil))
+			want := "preferLocalNodeOnly: shop/a has its replicas on " + strings.Join(explained, ", ") + ", and 4 more nodes"
+			same(s, "message", want, s.noNode(strict(makePod("db", "a")), nil))
 		})
 	})
 }
