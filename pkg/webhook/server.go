@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
@@ -60,9 +59,14 @@ type ServerOptions struct {
 }
 
 const (
-	// Connections beyond maxConnections wait in the kernel. Each takes some 50 kB,
-	// what it sends before a reservation included.
+	// maxConnections is how many API servers and others may have open; more make the
+	// oldest silent or idle ones close. Each takes some 50 kB, what it sends before a
+	// reservation included.
 	maxConnections = 1024
+	// handshakeGrace is how long the handshake and the first header may take where all
+	// connections are taken. As many as wait in the kernel, 4096, come in within
+	// a second.
+	handshakeGrace = 200 * time.Millisecond
 	// maxHeader is the most bytes of a request before its body; API servers send a
 	// few hundred.
 	maxHeader = 8 << 10
@@ -109,7 +113,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening for admission reviews: %w", err), ops.Close())
 	}
-	admission = tls.NewListener(netutil.LimitListener(admission, maxConnections), config)
+	admission = tls.NewListener(newBoundedListener(admission, maxConnections, handshakeGrace), config)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
@@ -125,8 +129,23 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return s.options.Certificates.Start(serving) })
-	group.Go(func() error { return serve(serving, admission, s.reviews) })
-	group.Go(func() error { return serve(serving, ops, s.opsMux()) })
+	group.Go(func() error {
+		return serve(serving, admission, &http.Server{
+			Handler:           s.reviews,
+			ReadHeaderTimeout: 10 * time.Second,
+			WriteTimeout:      longestWait + 10*time.Second,
+			IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
+			ConnState:         tellListener,
+		})
+	})
+	group.Go(func() error {
+		return serve(serving, ops, &http.Server{
+			Handler:           s.opsMux(),
+			ReadHeaderTimeout: 10 * time.Second,
+			WriteTimeout:      longestWait + 10*time.Second,
+			IdleTimeout:       90 * time.Second,
+		})
+	})
 	return group.Wait()
 }
 
@@ -225,15 +244,18 @@ func servedBy(certificates Certificates) (*x509.Certificate, error) {
 	return certificate.Leaf, nil
 }
 
-// serve serves until the context ends and the last answer is given.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{
-		Handler:           handler,
-		MaxHeaderBytes:    maxHeader,
-		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      longestWait + 10*time.Second,
-		IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
+// tellListener tells which connections over TLS can be closed without loss.
+func tellListener(connection net.Conn, state http.ConnState) {
+	if encrypted, ok := connection.(*tls.Conn); ok {
+		if bounded, ok := encrypted.NetConn().(*boundedConn); ok {
+			bounded.enter(state)
+		}
 	}
+}
+
+// serve serves until the context ends and the last answer is given.
+func serve(ctx context.Context, listener net.Listener, server *http.Server) error {
+	server.MaxHeaderBytes = maxHeader
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
