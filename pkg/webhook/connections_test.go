@@ -1,9 +1,13 @@
 package webhook
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -142,4 +146,51 @@ func TestRequestsAreNotCutOffByNewConnections(t *testing.T) {
 		t.Error("a connection is accepted by a closed listener")
 	}
 	kit.Close(t, next)
+}
+
+// What nobody reads takes neither memory without end nor the answers to probes.
+func TestProbesAreAnsweredBesideUnreadMetrics(t *testing.T) {
+	r, _ := startServing(t)
+	f := newFlood(t)
+	for range 4 * maxOpsConnections {
+		connection, err := net.Dial("tcp", r.options.OpsAddress)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.hold(connection)
+		if err := connection.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		// Many are asked for, so that the answers fill what the kernel keeps.
+		_, _ = io.WriteString(connection, strings.Repeat("GET /metrics HTTP/1.1\r\nHost: webhook\r\n\r\n", 100)) // it may be closed already
+	}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}} // that of the kubelet
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		response, err := client.Get("http://" + r.options.OpsAddress + path)
+		if err != nil {
+			t.Errorf("beside the flood: %v", err)
+			continue
+		}
+		if response.StatusCode != http.StatusOK && path != "/metrics" {
+			t.Errorf("beside the flood %s says %s", path, response.Status)
+		}
+		kit.Close(t, response.Body)
+	}
+	open := make(chan bool)
+	for _, connection := range f.held {
+		f.doing.Go(func() {
+			_ = connection.SetReadDeadline(time.Now().Add(time.Second)) // which fails if it is closed
+			_, err := io.Copy(io.Discard, connection)
+			open <- errors.Is(err, os.ErrDeadlineExceeded)
+		})
+	}
+	count := 0
+	for range f.held {
+		if <-open {
+			count++
+		}
+	}
+	if count > maxOpsConnections {
+		t.Errorf("%d connections are open, want %d at most", count, maxOpsConnections)
+	}
 }

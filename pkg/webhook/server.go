@@ -67,6 +67,16 @@ const (
 	// connections are taken. As many as wait in the kernel, 4096, come in within
 	// a second.
 	handshakeGrace = 200 * time.Millisecond
+	// maxOpsConnections is how many there may be for health and metrics.
+	maxOpsConnections = 128
+	// opsGrace is how long they are left alone where all are taken: an answer takes a
+	// few milliseconds, and probes wait for a second.
+	opsGrace = 10 * time.Millisecond
+	// maxScrapes is how many may ask for metrics at the same time.
+	maxScrapes = 4
+	// opsTimeout is how long a request of health and metrics may take to come, to be
+	// answered, and to be read.
+	opsTimeout = 5 * time.Second
 	// maxHeader is the most bytes of a request before its body; API servers send a
 	// few hundred.
 	maxHeader = 8 << 10
@@ -114,6 +124,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("listening for admission reviews: %w", err), ops.Close())
 	}
 	admission = tls.NewListener(newBoundedListener(admission, maxConnections, handshakeGrace), config)
+	// All connections are as good as silent there: one that is not read is active, too.
+	ops = newBoundedListener(ops, maxOpsConnections, opsGrace)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
@@ -140,10 +152,10 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		return serve(serving, ops, &http.Server{
-			Handler:           s.opsMux(),
-			ReadHeaderTimeout: 10 * time.Second,
-			WriteTimeout:      longestWait + 10*time.Second,
-			IdleTimeout:       90 * time.Second,
+			Handler:      s.opsMux(),
+			ReadTimeout:  opsTimeout,
+			WriteTimeout: 2 * opsTimeout,   // the time of the answer counts, too
+			IdleTimeout:  90 * time.Second, // longer than scrapes are apart
 		})
 	})
 	return group.Wait()
@@ -228,7 +240,10 @@ func (s *Server) opsMux() *http.ServeMux {
 		}
 		ok(w)
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, ctrlmetrics.Registry}, promhttp.HandlerOpts{}))
+	// The timeout makes an answer complete before it is sent, so that who reads slowly
+	// keeps none of the places of those who ask.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, ctrlmetrics.Registry},
+		promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: opsTimeout}))
 	return mux
 }
 
