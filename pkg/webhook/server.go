@@ -40,8 +40,12 @@ type ServerOptions struct {
 	// Drivers are the names under which volumes are the driver's.
 	Drivers []string
 	// Watch feeds the caches, Read answers for what they lack. They are two, so
-	// that Read can have a rate limit of its own.
+	// that Read can be without a rate limit of its own.
 	Watch, Read kubernetes.Interface
+	// LookupQPS is how many objects per second are read by Read, LookupBurst how many
+	// at once. Namespaces share them.
+	LookupQPS   float64
+	LookupBurst int
 	// Certificates is for the webhook's own port.
 	Certificates Certificates
 	// ClientCAFile is a PEM file of the authorities of those who may ask; empty lets
@@ -96,7 +100,7 @@ type Server struct {
 // NewServer returns a server that does nothing before Run.
 func NewServer(options ServerOptions) *Server {
 	s := &Server{options: options, metrics: newMetrics()}
-	s.storage = newStorage(options.Watch, options.Read, options.Drivers, s.metrics)
+	s.storage = newStorage(options.Watch, options.Read, options.Drivers, newShares(options.LookupQPS, options.LookupBurst), s.metrics)
 	s.metrics.watchCaches(s.storage.hasSynced)
 	s.metrics.watchCertificate(options.Certificates)
 	mux := http.NewServeMux()
