@@ -81,9 +81,9 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return fmt.Errorf("connecting to the API server: %w", err)
 	}
-	limited := rest.CopyConfig(config)
-	limited.QPS, limited.Burst = o.lookupQPS, o.lookupBurst
-	read, err := kubernetes.NewForConfig(limited)
+	unlimited := rest.CopyConfig(config)
+	unlimited.QPS = -1 // the webhook has a limit for it, in which namespaces have shares
+	read, err := kubernetes.NewForConfig(unlimited)
 	if err != nil {
 		return fmt.Errorf("connecting to the API server: %w", err)
 	}
@@ -108,6 +108,8 @@ func run(ctx context.Context, o *options) error {
 		Drivers:       o.drivers,
 		Watch:         watch,
 		Read:          read,
+		LookupQPS:     o.lookupQPS,
+		LookupBurst:   o.lookupBurst,
 		Certificates:  serving,
 		ClientCAFile:  o.clientCAFile,
 		Host:          o.bindAddress,

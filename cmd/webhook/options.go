@@ -29,7 +29,7 @@ type options struct {
 
 	kubeconfig  string
 	namespace   string
-	lookupQPS   float32
+	lookupQPS   float64
 	lookupBurst int
 
 	bindAddress   string
@@ -86,7 +86,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 
 	flags.StringVar(&o.kubeconfig, "kubeconfig", o.kubeconfig, "Path of a kubeconfig file; not needed inside of the cluster.")
 	flags.StringVar(&o.namespace, "namespace", o.namespace, "The webhook's own namespace; POD_NAMESPACE by default.")
-	flags.Float32Var(&o.lookupQPS, "lookup-qps", o.lookupQPS, "How many claims, volumes and classes per second may be read from the API server because the caches lack them.")
+	flags.Float64Var(&o.lookupQPS, "lookup-qps", o.lookupQPS, "How many claims, volumes and classes per second may be read from the API server because the caches lack them.")
 	flags.IntVar(&o.lookupBurst, "lookup-burst", o.lookupBurst, "How many such reads may come at once.")
 
 	flags.StringVar(&o.bindAddress, "bind-address", o.bindAddress, "Address of the admission endpoint; empty for all addresses.")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
@@ -41,8 +40,12 @@ type ServerOptions struct {
 	// Drivers are the names under which volumes are the driver's.
 	Drivers []string
 	// Watch feeds the caches, Read answers for what they lack. They are two, so
-	// that Read can have a rate limit of its own.
+	// that Read can be without a rate limit of its own.
 	Watch, Read kubernetes.Interface
+	// LookupQPS is how many objects per second are read by Read, LookupBurst how many
+	// at once. Namespaces share them.
+	LookupQPS   float64
+	LookupBurst int
 	// Certificates is for the webhook's own port.
 	Certificates Certificates
 	// ClientCAFile is a PEM file of the authorities of those who may ask; empty lets
@@ -60,9 +63,24 @@ type ServerOptions struct {
 }
 
 const (
-	// Connections beyond maxConnections wait in the kernel. Each takes some 50 kB,
-	// what it sends before a reservation included.
+	// maxConnections is how many API servers and others may have open; more make the
+	// oldest silent or idle ones close. Each takes some 50 kB, what it sends before a
+	// reservation included.
 	maxConnections = 1024
+	// handshakeGrace is how long the handshake and the first header may take where all
+	// connections are taken. As many as wait in the kernel, 4096, come in within
+	// a second.
+	handshakeGrace = 200 * time.Millisecond
+	// maxOpsConnections is how many there may be for health and metrics.
+	maxOpsConnections = 128
+	// opsGrace is how long they are left alone where all are taken: an answer takes a
+	// few milliseconds, and probes wait for a second.
+	opsGrace = 10 * time.Millisecond
+	// maxScrapes is how many may ask for metrics at the same time.
+	maxScrapes = 4
+	// opsTimeout is how long a request of health and metrics may take to come, to be
+	// answered, and to be read.
+	opsTimeout = 5 * time.Second
 	// maxHeader is the most bytes of a request before its body; API servers send a
 	// few hundred.
 	maxHeader = 8 << 10
@@ -82,7 +100,7 @@ type Server struct {
 // NewServer returns a server that does nothing before Run.
 func NewServer(options ServerOptions) *Server {
 	s := &Server{options: options, metrics: newMetrics()}
-	s.storage = newStorage(options.Watch, options.Read, options.Drivers, s.metrics)
+	s.storage = newStorage(options.Watch, options.Read, options.Drivers, newShares(options.LookupQPS, options.LookupBurst), s.metrics)
 	s.metrics.watchCaches(s.storage.hasSynced)
 	s.metrics.watchCertificate(options.Certificates)
 	mux := http.NewServeMux()
@@ -109,7 +127,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening for admission reviews: %w", err), ops.Close())
 	}
-	admission = tls.NewListener(netutil.LimitListener(admission, maxConnections), config)
+	admission = tls.NewListener(newBoundedListener(admission, maxConnections, handshakeGrace), config)
+	// All connections are as good as silent there: one that is not read is active, too.
+	ops = newBoundedListener(ops, maxOpsConnections, opsGrace)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
@@ -125,8 +145,23 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return s.options.Certificates.Start(serving) })
-	group.Go(func() error { return serve(serving, admission, s.reviews) })
-	group.Go(func() error { return serve(serving, ops, s.opsMux()) })
+	group.Go(func() error {
+		return serve(serving, admission, &http.Server{
+			Handler:           s.reviews,
+			ReadHeaderTimeout: 10 * time.Second,
+			WriteTimeout:      longestWait + 10*time.Second,
+			IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
+			ConnState:         tellListener,
+		})
+	})
+	group.Go(func() error {
+		return serve(serving, ops, &http.Server{
+			Handler:      s.opsMux(),
+			ReadTimeout:  opsTimeout,
+			WriteTimeout: 2 * opsTimeout,   // the time of the answer counts, too
+			IdleTimeout:  90 * time.Second, // longer than scrapes are apart
+		})
+	})
 	return group.Wait()
 }
 
@@ -209,7 +244,10 @@ func (s *Server) opsMux() *http.ServeMux {
 		}
 		ok(w)
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, ctrlmetrics.Registry}, promhttp.HandlerOpts{}))
+	// The timeout makes an answer complete before it is sent, so that who reads slowly
+	// keeps none of the places of those who ask.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{s.metrics.registry, ctrlmetrics.Registry},
+		promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: opsTimeout}))
 	return mux
 }
 
@@ -225,15 +263,18 @@ func servedBy(certificates Certificates) (*x509.Certificate, error) {
 	return certificate.Leaf, nil
 }
 
-// serve serves until the context ends and the last answer is given.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{
-		Handler:           handler,
-		MaxHeaderBytes:    maxHeader,
-		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      longestWait + 10*time.Second,
-		IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
+// tellListener tells which connections over TLS can be closed without loss.
+func tellListener(connection net.Conn, state http.ConnState) {
+	if encrypted, ok := connection.(*tls.Conn); ok {
+		if bounded, ok := encrypted.NetConn().(*boundedConn); ok {
+			bounded.enter(state)
+		}
 	}
+}
+
+// serve serves until the context ends and the last answer is given.
+func serve(ctx context.Context, listener net.Listener, server *http.Server) error {
+	server.MaxHeaderBytes = maxHeader
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

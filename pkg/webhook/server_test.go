@@ -77,7 +77,7 @@ func startReplica(t *testing.T, certificates Certificates, delay time.Duration, 
 	t.Helper()
 	client := fake.NewClientset(stored()...)
 	r := &replica{T: t, done: make(chan error, 1), options: ServerOptions{
-		Rules: defaultRules, Drivers: []string{portworx}, Watch: client, Read: client, Certificates: certificates,
+		Rules: defaultRules, Drivers: []string{portworx}, Watch: client, Read: client, LookupQPS: 50, LookupBurst: 100, Certificates: certificates,
 		Host: "127.0.0.1", Port: freePort(t), OpsAddress: kit.FreeAddress(t), ShutdownDelay: delay,
 	}}
 	for _, option := range options {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/lru"
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
 )
@@ -30,6 +30,16 @@ const lookupTimeout = time.Second
 // up what all of them may read.
 const maxLookups = 20
 
+const (
+	// absenceLasts is how long what was not found is not read again. A claim that is
+	// made meanwhile is seen by the watch, at the latest after that time by a read.
+	absenceLasts = time.Second
+	// rememberedAbsences is how many are kept, a few hundred bytes each.
+	rememberedAbsences = 4096
+	// longestName is how long the name of an object can be. Pods may refer to anything.
+	longestName = 253
+)
+
 var errTooManyLookups = fmt.Errorf("no more than %d objects are read for one pod", maxLookups)
 
 // storage finds the claims of pods: in caches, and if need be in the API server.
@@ -38,16 +48,20 @@ type storage struct {
 	drivers []string
 	// cached looks into the caches alone.
 	cached *claims.Finder
-	// client reads what the caches lack. Its rate limit protects the API server
-	// from a flood of pods whose claims are missing.
-	client  kubernetes.Interface
+	// client reads what the caches lack.
+	client kubernetes.Interface
+	// shares protect the API server, and pods of other namespaces, from a flood of
+	// pods whose claims are missing.
+	shares *shares
+	// absent is what was not found a moment ago: lookup → absence.
+	absent  *lru.Cache
 	metrics *metrics
 
 	factory informers.SharedInformerFactory
 	synced  []cache.InformerSynced
 }
 
-func newStorage(watch, read kubernetes.Interface, drivers []string, metrics *metrics) *storage {
+func newStorage(watch, read kubernetes.Interface, drivers []string, shares *shares, metrics *metrics) *storage {
 	factory := informers.NewSharedInformerFactoryWithOptions(watch, 0, informers.WithTransform(claims.Digest))
 	// These two may be many, and are looked up by name only: the usual index by
 	// namespace would take memory and serve nobody.
@@ -64,6 +78,8 @@ func newStorage(watch, read kubernetes.Interface, drivers []string, metrics *met
 		drivers: drivers,
 		cached:  claims.NewFinder(caches, drivers),
 		client:  read,
+		shares:  shares,
+		absent:  lru.New(rememberedAbsences),
 		metrics: metrics,
 		factory: factory,
 		synced:  []cache.InformerSynced{pvcs.HasSynced, pvs.HasSynced, classes.Informer().HasSynced},
@@ -91,7 +107,7 @@ func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (found []claims.Cla
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	late := &lateObjects{Digests: s.caches, storage: s, ctx: ctx, answers: map[lookup]answer{}}
+	late := &lateObjects{Digests: s.caches, storage: s, namespace: pod.Namespace, ctx: ctx, answers: map[lookup]answer{}}
 	found = found[:0]
 	for claim := range claims.NewFinder(late, s.drivers).OfNew(pod) {
 		found = append(found, claim)
@@ -106,14 +122,21 @@ func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (found []claims.Cla
 // from the API server, once.
 type lateObjects struct {
 	claims.Digests
-	storage *storage
-	ctx     context.Context
-	answers map[lookup]answer
-	failed  bool // whether any object could not be read
+	storage   *storage
+	namespace string // of the pod
+	ctx       context.Context
+	answers   map[lookup]answer
+	failed    bool // whether any object could not be read
 }
 
 // lookup is what is looked up in the API server; a list has no name.
 type lookup struct{ resource, namespace, name string }
+
+// absence is what the API server said of an object that it has not.
+type absence struct {
+	err  error
+	ends time.Time
+}
 
 type answer struct {
 	object any
@@ -190,11 +213,19 @@ func read[T any](l *lateObjects, what lookup, ask func() (T, error)) (T, error) 
 		object, _ = known.object.(T)
 		return object, known.err
 	}
+	if known, found := l.storage.absent.Get(what); found && time.Now().Before(known.(absence).ends) {
+		return object, known.(absence).err
+	}
 	err := errTooManyLookups
 	if len(l.answers) < maxLookups {
-		object, err = ask()
+		if err = l.storage.shares.wait(l.ctx, l.namespace); err == nil {
+			object, err = ask()
+		}
 	}
 	l.answers[what] = answer{object, err}
+	if apierrors.IsNotFound(err) && len(what.name) <= longestName && len(what.namespace) <= longestNamespace {
+		l.storage.absent.Add(what, absence{err, time.Now().Add(absenceLasts)})
+	}
 	result := resultOf(l.ctx, err)
 	l.storage.metrics.lookups.WithLabelValues(what.resource, result).Inc()
 	switch result {
@@ -217,7 +248,7 @@ func resultOf(ctx context.Context, err error) string {
 		return lookupAbsent
 	// The limit of the rate refuses what it could not let through in time, before
 	// the time is over.
-	case ctx.Err() != nil, errors.Is(err, errTooManyLookups), strings.Contains(err.Error(), "rate limiter"):
+	case ctx.Err() != nil, errors.Is(err, errTooManyLookups), errors.Is(err, errNoShare):
 		return lookupAborted
 	default:
 		return lookupFailed

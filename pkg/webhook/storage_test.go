@@ -225,17 +225,16 @@ func (refusal) RoundTrip(*http.Request) (*http.Response, error) {
 func TestResultsOfLookups(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	slow, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api", Transport: refusal{}, QPS: 0.001, Burst: 1})
+	broken, err := kubernetes.NewForConfig(&rest.Config{Host: "http://api", Transport: refusal{}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, refused := broken.CoreV1().PersistentVolumes().Get(t.Context(), "pv", metav1.GetOptions{})
 	short, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer stop()
-	enough, release := context.WithTimeout(t.Context(), time.Minute)
-	defer release()
-	var refused, limited error // the first request uses the burst up
-	for _, err := range []*error{&refused, &limited} {
-		_, *err = slow.CoreV1().PersistentVolumes().Get(enough, "pv", metav1.GetOptions{})
+	slow, limited := newShares(0.001, 1), error(nil)
+	for range 2 { // the first uses the burst up
+		limited = slow.wait(short, "db")
 	}
 	<-short.Done()
 	for name, test := range map[string]struct {
@@ -289,7 +288,7 @@ func TestReadsOfAnyNumberHaveOneDeadline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newStorage(fake.NewClientset(), silent, []string{portworx}, newMetrics())
+		s := newStorage(fake.NewClientset(), silent, []string{portworx}, newShares(50, 1000), newMetrics())
 		start := time.Now()
 		found, complete := s.claimsOf(ctx, podWith(missing(100)...))
 		if took := time.Since(start); took != lookupTimeout {

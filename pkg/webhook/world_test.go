@@ -70,7 +70,7 @@ func newWorld(t testing.TB, rules Rules, cached, late []runtime.Object) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), klog.Logger{})) // fuzzing must not log
 	read, metrics := fake.NewClientset(late...), newMetrics()
-	storage := newStorage(fake.NewClientset(cached...), read, []string{portworx, inTree}, metrics)
+	storage := newStorage(fake.NewClientset(cached...), read, []string{portworx, inTree}, newShares(50, 1000), metrics)
 	storage.factory.Start(ctx.Done())
 	t.Cleanup(func() {
 		cancel()

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -348,6 +349,13 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 			plane.apply(t, build(t, folder))
 			c := newCluster(t, plane, 1, openstoragesim.ServerOptions{})
 			c.Volume("data", "n1")
+			const free, reserved = "free", "reserved"
+			for name, claim := range map[string]*v1.ObjectReference{free: nil, reserved: {Namespace: c.Namespace, Name: "data"}} {
+				volume := kit.Volume(c.PVName(name), kit.Claim(c.Namespace, name, nil), kit.CSI(schedulerName, name))
+				volume.Spec.ClaimRef = claim
+				_, err := plane.Client.CoreV1().PersistentVolumes().Create(t.Context(), volume, metav1.CreateOptions{})
+				c.Must(err)
+			}
 			thief := plane.as(t, schedulerName)
 			createLease := func(namespace, name string) attempt {
 				return func(a *account) error {
@@ -358,9 +366,9 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 					return err
 				}
 			}
-			volume := func(change func(*v1.PersistentVolume)) attempt {
+			volume := func(name string, change func(*v1.PersistentVolume)) attempt {
 				return func(a *account) error {
-					volume, err := a.admin.CoreV1().PersistentVolumes().Get(a.ctx, c.PVName("data"), metav1.GetOptions{})
+					volume, err := a.admin.CoreV1().PersistentVolumes().Get(a.ctx, c.PVName(name), metav1.GetOptions{})
 					if err != nil {
 						return err
 					}
@@ -368,6 +376,20 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 					_, err = a.CoreV1().PersistentVolumes().Update(a.ctx, volume, tryUpdate)
 					return err
 				}
+			}
+			// bind is what the scheduler does, by the very code.
+			bind := func(name string, change func(*v1.ObjectReference)) attempt {
+				return volume(name, func(v *v1.PersistentVolume) {
+					claim, err := plane.Client.CoreV1().PersistentVolumeClaims(c.Namespace).Get(t.Context(), "data", metav1.GetOptions{})
+					c.Must(err)
+					bound, changed, err := storagehelpers.GetBindVolumeToClaim(v, claim)
+					c.Must(err)
+					if !changed {
+						t.Errorf("volume %s is bound already", name)
+					}
+					change(bound.Spec.ClaimRef)
+					*v = *bound
+				})
 			}
 			claim := func(patch string) attempt {
 				return func(a *account) error {
@@ -383,8 +405,10 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				return createLease(lease.Namespace, lease.Name)(thief)
 			})
 			for name, allowed := range map[string]attempt{
-				"create its lease":          createLease(lease.Namespace, lease.Name),
-				"choose a node for a claim": claim(`{"metadata":{"annotations":{"volume.kubernetes.io/selected-node":"n1"}}}`),
+				"create its lease":                                 createLease(lease.Namespace, lease.Name),
+				"choose a node for a claim":                        claim(`{"metadata":{"annotations":{"volume.kubernetes.io/selected-node":"n1"}}}`),
+				"bind a claim to a volume that is free":            bind(free, func(*v1.ObjectReference) {}),
+				"bind a claim to a volume that is reserved for it": bind(reserved, func(*v1.ObjectReference) {}),
 			} {
 				if err := allowed(thief); err != nil {
 					t.Errorf("its work: %s: %v", name, err)
@@ -411,16 +435,34 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 							`"leaseName":"kube-controller-manager","binaryVersion":"9.0.0","emulationVersion":"9.0.0","strategy":"OldestEmulationVersion"}}`)).
 						Do(a.ctx).Error()
 				},
-				"take a volume from its claim": volume(func(v *v1.PersistentVolume) {
+				"take a volume from its claim": volume("data", func(v *v1.PersistentVolume) {
 					v.Spec.ClaimRef = &v1.ObjectReference{Namespace: "default", Name: "mine"}
 				}),
-				"free a volume": volume(func(v *v1.PersistentVolume) { v.Spec.ClaimRef = nil }),
-				"have a volume deleted with its claim": volume(func(v *v1.PersistentVolume) {
+				"free a volume": volume("data", func(v *v1.PersistentVolume) { v.Spec.ClaimRef = nil }),
+				"give a volume to another claim of its namespace": volume("data", func(v *v1.PersistentVolume) { v.Spec.ClaimRef.Name = "mine" }),
+				"give a volume to a claim of its claim's name elsewhere": volume("data", func(v *v1.PersistentVolume) {
+					v.Spec.ClaimRef.Namespace = "default"
+				}),
+				// Its claim counts as deleted then, and the volume is deleted by its policy.
+				"have a volume deleted by another uid of its claim": volume("data", func(v *v1.PersistentVolume) { v.Spec.ClaimRef.UID = "another" }),
+				"keep a volume for whoever takes the name of its claim": volume("data", func(v *v1.PersistentVolume) {
+					v.Spec.ClaimRef.UID = ""
+				}),
+				"change another field of a volume's claim": volume("data", func(v *v1.PersistentVolume) { v.Spec.ClaimRef.FieldPath = "spec" }),
+				"say of a bound volume that it was bound by the controller": volume("data", func(v *v1.PersistentVolume) {
+					metav1.SetMetaDataAnnotation(&v.ObjectMeta, storagehelpers.AnnBoundByController, "yes")
+				}),
+				"give a reserved volume to another claim":                  bind(reserved, func(r *v1.ObjectReference) { r.Name = "mine" }),
+				"give a reserved volume to a claim of that name elsewhere": bind(reserved, func(r *v1.ObjectReference) { r.Namespace = "default" }),
+				"free a reserved volume":                                   volume(reserved, func(v *v1.PersistentVolume) { v.Spec.ClaimRef = nil }),
+				"change the reservation of a volume":                       bind(reserved, func(r *v1.ObjectReference) { r.UID = "" }),
+				"reserve a free volume for a name":                         bind(free, func(r *v1.ObjectReference) { r.UID = "" }),
+				"have a volume deleted with its claim": volume("data", func(v *v1.PersistentVolume) {
 					v.Spec.PersistentVolumeReclaimPolicy = v1.PersistentVolumeReclaimDelete
 				}),
-				"change the class of a volume":   volume(func(v *v1.PersistentVolume) { v.Spec.StorageClassName = "other" }),
-				"change annotations of a volume": volume(func(v *v1.PersistentVolume) { metav1.SetMetaDataAnnotation(&v.ObjectMeta, "a", "b") }),
-				"tie a volume to a finalizer":    volume(func(v *v1.PersistentVolume) { v.Finalizers = []string{"example.com/never"} }),
+				"change the class of a volume":   volume("data", func(v *v1.PersistentVolume) { v.Spec.StorageClassName = "other" }),
+				"change annotations of a volume": volume("data", func(v *v1.PersistentVolume) { metav1.SetMetaDataAnnotation(&v.ObjectMeta, "a", "b") }),
+				"tie a volume to a finalizer":    volume("data", func(v *v1.PersistentVolume) { v.Finalizers = []string{"example.com/never"} }),
 				"grow a claim":                   claim(`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`),
 				"change annotations of a claim":  claim(`{"metadata":{"annotations":{"a":"b"}}}`),
 				"change labels of a claim":       claim(`{"metadata":{"labels":{"a":"b"}}}`),

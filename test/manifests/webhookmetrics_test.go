@@ -44,7 +44,7 @@ func startWebhook(t *testing.T, plane *controlPlane, objects []*unstructured.Uns
 	server := webhook.NewServer(webhook.ServerOptions{
 		Rules:   webhook.Rules{SchedulerName: schedulerName},
 		Drivers: []string{kit.Driver},
-		Watch:   plane.Client, Read: plane.Client,
+		Watch:   plane.Client, Read: plane.Client, LookupQPS: 50, LookupBurst: 100,
 		Certificates: onlyCertificate{&pair},
 		Host:         host, Port: port, OpsAddress: ops,
 	})
