@@ -72,8 +72,9 @@ func (s *shares) ofNamespace(namespace string) *rate.Limiter {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if known, found := s.own.Get(namespace); found {
-		return known.(*rate.Limiter)
+	known, _ := s.own.Get(namespace)
+	if own, ok := known.(*rate.Limiter); ok {
+		return own
 	}
 	own := rate.NewLimiter(s.common.Limit()*shareOfNamespace, max(1, int(float64(s.common.Burst())*shareOfNamespace)))
 	s.own.Add(namespace, own)

@@ -213,8 +213,9 @@ func read[T any](l *lateObjects, what lookup, ask func() (T, error)) (T, error) 
 		object, _ = known.object.(T)
 		return object, known.err
 	}
-	if known, found := l.storage.absent.Get(what); found && time.Now().Before(known.(absence).ends) {
-		return object, known.(absence).err
+	remembered, _ := l.storage.absent.Get(what)
+	if gone, ok := remembered.(absence); ok && time.Now().Before(gone.ends) {
+		return object, gone.err
 	}
 	err := errTooManyLookups
 	if len(l.answers) < maxLookups {
