@@ -14,18 +14,20 @@ small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
 heap=(-perf.rounds=3)
 index=()
 count=5
+few=3
 webhook=3
 docs=(-docs docs)
-minutes=32
+minutes=36
 if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	heap=(-perf.rounds=1)
 	index=(-steady 10s -moves 100)
 	count=1
+	few=1
 	webhook=1
 	docs=()
-	minutes=7
+	minutes=9
 fi
 
 folder=$(mktemp -d)
@@ -62,6 +64,8 @@ gobench() {
 
 echo "Measuring, about $minutes minutes on 2 cores"
 gobench ./pkg/plugins/hyperconverge -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count"
+gobench ./pkg/plugins/hyperconverge -count "$few" \
+	-bench '^Benchmark(PreFilterOfTenThousandVolumes|PreFilterBesideWaitingPods|HeapOfWaitingPods|RunningPodHeap|RunningPodChange)$'
 "$folder/index" -json "${index[@]}" >>"$results"
 KUBE_CACHE_MUTATION_DETECTOR=false gobench ./test/webhook -bench . -benchtime 1x -count "$webhook" -timeout 30m
 run '^BenchmarkHeap$' "${heap[@]}"

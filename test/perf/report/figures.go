@@ -148,6 +148,12 @@ func figures(r *results) []figure {
 	direct(pluginSection, "PreFilter, 8 volumes", pluginPackage, "PreFilter/soft/volumes=8", "ns/op", 8000, microseconds)
 	milliseconds, megabytes := quantity("ms"), quantity("MB")
 	direct(pluginSection, "PreFilter, 8 volumes, strict", pluginPackage, "PreFilter/strict/volumes=8", "ns/op", 8000, microseconds)
+	direct(pluginSection, "PreFilter, 10 000 volumes in one pod", pluginPackage, "PreFilterOfTenThousandVolumes", "ns/op", 10e6, microseconds)
+	direct(pluginSection, "PreFilter, p99, 100 000 pods wait, 1000 changes of volumes per second", pluginPackage,
+		"PreFilterBesideWaitingPods/waiting=100000/changes=1000", "p99-µs", 50, quantity("µs"))
+	direct(pluginSection, "a waiting pod, 5000 nodes", pluginPackage, "HeapOfWaitingPods/nodes=5000", "B/pod", 2048, quantity("B"))
+	direct(pluginSection, "a running pod", pluginPackage, "RunningPodHeap", "B/pod", 200, quantity("B"))
+	direct(pluginSection, "a change of a running pod, 1 % of a core at 1000 per second", pluginPackage, "RunningPodChange/pod", "ns/op", 10_000, microseconds)
 	direct(webhookSection, "admission at 500 per second, p99, 1 claim", webhookPackage, "Webhook/admission/claims=1", "p99-ms", 5, milliseconds)
 	direct(webhookSection, "admission at 500 per second, p99, 100 000 claims", webhookPackage, "Webhook/admission/claims=100000", "p99-ms", 5, milliseconds)
 	direct(webhookSection, "resident memory without the caches, 100 000 claims", webhookPackage, "Webhook/admission/claims=100000", "MB-without-caches", 64, megabytes)
