@@ -3,11 +3,13 @@ package hyperconverge
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
 
@@ -23,12 +25,12 @@ const (
 	helpedPerSecond = 500
 	// helpedAtOnce is how many of them are activated without delay.
 	helpedAtOnce = 100
-	// inQueueAtOnce is how many of them stand in the active queue at one time: whoever
-	// comes new stands behind them, and they go no faster than kube-scheduler tries them.
-	// One that has not been tried after inQueueAtMost is held up elsewhere, by a
-	// scheduling gate for example.
-	inQueueAtOnce = 100
-	inQueueAtMost = 2 * time.Second
+	// underWayAtOnce is how many of them are under way at one time, from the active queue
+	// to the answer to their binding: whoever comes new stands behind them, and they go
+	// no faster than kube-scheduler and the API server take them. One that has not come
+	// on after underWayAtMost is held up elsewhere, by a scheduling gate for example.
+	underWayAtOnce = 100
+	underWayAtMost = 2 * time.Second
 	// outdatedPerSecond is how many pods are activated for the sake of what their
 	// condition says. Nothing else depends on it.
 	outdatedPerSecond = 20
@@ -54,8 +56,10 @@ type agenda struct {
 	early podHeap
 	// helped fare better than when they were tried last.
 	helped limitedHeap
-	// inQueue are those of them that have been activated and were not tried since.
+	// inQueue are those of them that have been activated and were not tried since, and
+	// binding those that have got a node, by when that was.
 	inQueue []*waitingPod
+	binding map[types.UID]time.Time
 	// outdated would be told something else than their condition says.
 	outdated limitedHeap
 }
@@ -70,6 +74,7 @@ func newAgenda() agenda {
 	return agenda{
 		inGrace:  podHeap{less: func(a, b *waitingPod) bool { return a.baseline.heldUntil.Before(b.baseline.heldUntil) }},
 		early:    podHeap{less: func(a, b *waitingPod) bool { return a.notBefore.Before(b.notBefore) }},
+		binding:  make(map[types.UID]time.Time),
 		helped:   limitedHeap{podHeap{less: precedes}, rate.NewLimiter(helpedPerSecond, helpedAtOnce)},
 		outdated: limitedHeap{podHeap{less: precedes}, rate.NewLimiter(outdatedPerSecond, outdatedAtOnce)},
 	}
@@ -133,13 +138,14 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 	var pods map[string]*v1.Pod
 	w.mu.Lock()
 	w.inQueue = slices.DeleteFunc(w.inQueue, func(p *waitingPod) bool {
-		return !w.waits(p) || p.activatedAt.IsZero() || now.Sub(p.activatedAt) > inQueueAtMost
+		return !w.waits(p) || p.activatedAt.IsZero() || now.Sub(p.activatedAt) > underWayAtMost
 	})
+	maps.DeleteFunc(w.binding, func(_ types.UID, since time.Time) bool { return now.Sub(since) > underWayAtMost })
 	for len(w.early.pods) > 0 && !w.early.pods[0].notBefore.After(now) {
 		w.schedule(w.early.pods[0], &w.helped.podHeap)
 	}
 	for _, l := range [...]*limitedHeap{&w.helped, &w.outdated} {
-		for len(l.pods) > 0 && (l != &w.helped || len(w.inQueue) < inQueueAtOnce) && l.limit.AllowN(now, 1) {
+		for len(l.pods) > 0 && (l != &w.helped || len(w.inQueue)+len(w.binding) < underWayAtOnce) && l.limit.AllowN(now, 1) {
 			p := l.pods[0]
 			if pods == nil {
 				pods = make(map[string]*v1.Pod)

@@ -88,6 +88,7 @@ func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod 
 // that it does not go back there for ever (S9).
 func (pl *Hyperconverge) Unreserve(_ context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) {
 	if _, err := decisionOf(state); err == nil {
+		pl.waiting.bound(pod.UID)
 		pl.avoid.note(pod, nodeName, time.Now())
 	}
 }
@@ -100,6 +101,7 @@ func (pl *Hyperconverge) PostBind(ctx context.Context, state fwk.CycleState, pod
 	if err != nil {
 		return // none of our pods
 	}
+	pl.waiting.bound(pod.UID)
 	o := &outcome{}
 	if data, err := state.Read(outcomeKey); err == nil {
 		if left, ok := data.(*outcome); ok {

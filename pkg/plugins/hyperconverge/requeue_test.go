@@ -325,10 +325,10 @@ func TestActivation(t *testing.T) {
 			s.nodeState(1, placement.Online)
 			activated := s.queue.taken()
 			same(s, "activated without delay", helpedAtOnce, len(activated))
-			s.pass(inQueueAtMost / 2)
+			s.pass(underWayAtMost / 2)
 			same(s, "activated before those are tried", nil, s.queue.taken())
 			for begun := time.Now(); time.Since(begun) < time.Second; {
-				try(activated[max(0, len(activated)-inQueueAtOnce):])
+				try(activated[max(0, len(activated)-underWayAtOnce):])
 				s.pass(activationInterval)
 				activated = append(activated, s.queue.taken()...)
 			}
@@ -336,7 +336,7 @@ func TestActivation(t *testing.T) {
 				s.Errorf("%d pods are activated in a second, want about %d", got, helpedPerSecond)
 			}
 			for len(activated) < pods && time.Since(start) < time.Minute {
-				try(activated[max(0, len(activated)-inQueueAtOnce):])
+				try(activated[max(0, len(activated)-underWayAtOnce):])
 				s.pass(activationInterval)
 				activated = append(activated, s.queue.taken()...)
 			}
@@ -349,13 +349,13 @@ func TestActivation(t *testing.T) {
 	t.Run("pods that are not tried keep the others back for two seconds at most", func(t *testing.T) {
 		play(t, setting{nodes: []string{"Offline"}}, func(s *scene) {
 			s.data("data", 1)
-			for i := range 2 * inQueueAtOnce {
+			for i := range 2 * underWayAtOnce {
 				s.pending(makePod(fmt.Sprintf("db-%d", i), "data").Obj())
 			}
 			s.nodeState(1, placement.Online)
 			same(s, "activated without delay", helpedAtOnce, len(s.queue.taken()))
-			s.pass(inQueueAtMost + 2*activationInterval)
-			same(s, "activated after that", inQueueAtOnce, len(s.queue.taken()))
+			s.pass(underWayAtMost + 2*activationInterval)
+			same(s, "activated after that", underWayAtOnce, len(s.queue.taken()))
 		})
 	})
 	t.Run("a node that closes and opens again and again activates a pod at intervals that grow", func(t *testing.T) {

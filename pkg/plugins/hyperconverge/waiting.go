@@ -216,7 +216,17 @@ func (w *waitingPods) leave(uid types.UID) {
 	defer w.mu.Unlock()
 	if p, waits := w.pods[uid]; waits {
 		w.remove(p)
+		if p.activations > 0 {
+			w.binding[uid] = time.Now()
+		}
 	}
+}
+
+// bound notes that the binding of a pod has come to an end, good or bad.
+func (w *waitingPods) bound(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.binding, uid)
 }
 
 // hasNoRoom notes of a strict pod that other plugins turn down all its replica nodes.
