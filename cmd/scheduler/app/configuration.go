@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
@@ -106,6 +107,11 @@ func checkProfile(path *field.Path, profile *schedulerapi.KubeSchedulerProfile, 
 		}
 	}
 	path = path.Child("plugins")
+	for _, plugin := range plugins.MultiPoint.Enabled {
+		if levenshtein.ComputeDistance(strings.ToLower(plugin.Name), strings.ToLower(hyperconverge.Name)) <= 2 && plugin.Name != hyperconverge.Name {
+			return field.ErrorList{field.Invalid(path.Child("multiPoint", "enabled").Key(plugin.Name), plugin.Name, "there is no such plugin: did you mean "+hyperconverge.Name+"?")}
+		}
+	}
 	advice := fmt.Sprintf("add {name: %s} to multiPoint.enabled", hyperconverge.Name)
 	switch {
 	case len(missing) == len(points) && hasArguments(profile):

@@ -42,6 +42,11 @@ func TestCheckConfiguration(t *testing.T) {
 				"add {name: Hyperconverge} to multiPoint.enabled, or leave the arguments out",
 		},
 		{
+			name:     "a plugin whose name is nearly ours is told ours",
+			profiles: "- schedulerName: a\n  plugins: {multiPoint: {enabled: [{name: hyperconverged}]}}\n  pluginConfig: [{name: Hyperconverge, args: {}}]\n",
+			want:     `profiles[0].plugins.multiPoint.enabled[hyperconverged]: Invalid value: "hyperconverged": there is no such plugin: did you mean Hyperconverge?`,
+		},
+		{
 			name: "a profile with half of the plugin is refused", profiles: "- schedulerName: a\n  plugins: {score: {enabled: [{name: Hyperconverge}]}}\n", allowPlain: true,
 			want: "profiles[0].plugins.preFilter.enabled: Required value: Hyperconverge does half of its work without preFilter, filter, preScore, reserve, postBind: " +
 				"add {name: Hyperconverge} to multiPoint.enabled, and take it from no disabled list",
@@ -62,7 +67,7 @@ func TestCheckConfiguration(t *testing.T) {
 		},
 		{
 			name: "an unknown argument is told the nearest known one", profiles: whole + "  pluginConfig: [{name: Other}, {name: Hyperconverge, args: {maxStalenes: 10m}}]\n",
-			want: `profiles[0].pluginConfig[1].args.maxStalenes: Invalid value: "10m": there is no such field: did you mean maxStaleness?`,
+			want: `profiles[0].pluginConfig[1].args.maxStalenes: Invalid value: "10m": unknown field "maxStalenes": did you mean maxStaleness?`,
 		},
 		{name: "what is no configuration at all is left to kube-scheduler", profiles: "kind: Pod\n"},
 		{name: "what is no YAML is left to kube-scheduler", profiles: "\t:"},

@@ -21,8 +21,15 @@ import (
 // those of Go: fields that do not exist, and values of another type. The document is
 // what encoding/json makes of an object, with numbers as json.Number.
 func ValidateDocument(path *field.Path, document any) field.ErrorList {
-	return validateType(path, document, reflect.TypeFor[v1.HyperconvergeArgs]())
+	errs := validateType(path, document, reflect.TypeFor[v1.HyperconvergeArgs]())
+	for _, err := range errs {
+		// Kubernetes names unknown fields from the document's own root on.
+		err.Detail = strings.ReplaceAll(err.Detail, unknownField+path.String()+".", unknownField)
+	}
+	return errs
 }
+
+const unknownField = `unknown field "`
 
 func validateType(path *field.Path, value any, want reflect.Type) field.ErrorList {
 	if value == nil {
@@ -98,7 +105,7 @@ func validateFields(path *field.Path, value any, want reflect.Type) field.ErrorL
 			errs = append(errs, validateType(path.Child(name), object[name], known)...)
 			continue
 		}
-		errs = append(errs, field.Invalid(path.Child(name), object[name], "there is no such field: did you mean "+nearestName(name, slices.Sorted(maps.Keys(fields)))+"?"))
+		errs = append(errs, field.Invalid(path.Child(name), object[name], unknownField+path.Child(name).String()+`": did you mean `+nearestName(name, slices.Sorted(maps.Keys(fields)))+"?"))
 	}
 	return errs
 }

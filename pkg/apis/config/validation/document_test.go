@@ -56,9 +56,9 @@ func TestValidateDocument(t *testing.T) {
 			want: []string{`args.tierScores: Invalid value: "high": must be an object with the fields local, rack, region, remote, zone`}},
 		{name: "an unknown field is told the nearest known one", text: "{preferance: Score, openStorage: {end_point: a, TLS: {}}}",
 			want: []string{
-				`args.openStorage.TLS: Invalid value: {}: there is no such field: did you mean tls?`,
-				`args.openStorage.end_point: Invalid value: "a": there is no such field: did you mean endpoint?`,
-				`args.preferance: Invalid value: "Score": there is no such field: did you mean preference?`,
+				`args.openStorage.TLS: Invalid value: {}: unknown field "openStorage.TLS": did you mean tls?`,
+				`args.openStorage.end_point: Invalid value: "a": unknown field "openStorage.end_point": did you mean endpoint?`,
+				`args.preferance: Invalid value: "Score": unknown field "preferance": did you mean preference?`,
 			}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
