@@ -22,9 +22,6 @@ const (
 	LocalityUnknown
 )
 
-// Localities are those that are counted.
-var Localities = [...]Locality{LocalityLocal, LocalityPartly, LocalityRemote, LocalityAway, LocalityUnknown}
-
 // String returns the word that metrics and messages use; it is empty for LocalityNone.
 func (l Locality) String() string {
 	return [...]string{"", "local", "partly", "remote", "away", "unknown"}[l]

@@ -19,9 +19,9 @@ var knownKeys = slices.DeleteFunc(slices.Concat(placement.PodKeys[:], placement.
 var keyPrefixes = [...]string{"stork.libopenstorage.org/", "hyperconverge.dev/"}
 
 const (
-	// maxTypos is how many letters a key may be away from a known one, capitals apart,
+	// MaxTypos is how many letters a key may be away from a known one, capitals apart,
 	// to be taken for it. The names of Stork's other keys are further away.
-	maxTypos = 2
+	MaxTypos = 2
 	// maxSpelling bounds how many keys of one object are compared: an object has room
 	// for thousands.
 	maxSpelling = 32
@@ -50,6 +50,11 @@ func Misspelt(values map[string]string) []placement.Problem {
 	return problems
 }
 
+// Typos is how many letters two words differ in, capitals apart.
+func Typos(a, b string) int {
+	return levenshtein.ComputeDistance(strings.ToLower(a), strings.ToLower(b))
+}
+
 // nameOf is a key of this project or of Stork without its prefix, empty for others and
 // for what the API takes for no key: a webhook sees that, too.
 func nameOf(key string) string {
@@ -69,13 +74,13 @@ func isOdd(r rune) bool {
 // is none.
 func nearestKey(key string) string {
 	name := nameOf(key)
-	nearest, typos := "", maxTypos+1
+	nearest, typos := "", MaxTypos+1
 	for _, known := range knownKeys {
 		knownName := nameOf(known)
-		if difference := len(name) - len(knownName); difference > maxTypos || difference < -maxTypos {
+		if difference := len(name) - len(knownName); difference > MaxTypos || difference < -MaxTypos {
 			continue
 		}
-		if n := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(knownName)); n < typos {
+		if n := Typos(name, knownName); n < typos {
 			nearest, typos = known, n
 		}
 	}

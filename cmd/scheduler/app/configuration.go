@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config/validation"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/pkg/spelling"
 )
 
 // plainProfilesFlag allows profiles in which the plugin does nothing.
@@ -108,7 +108,7 @@ func checkProfile(path *field.Path, profile *schedulerapi.KubeSchedulerProfile, 
 	}
 	path = path.Child("plugins")
 	for _, plugin := range plugins.MultiPoint.Enabled {
-		if levenshtein.ComputeDistance(strings.ToLower(plugin.Name), strings.ToLower(hyperconverge.Name)) <= 2 && plugin.Name != hyperconverge.Name {
+		if plugin.Name != hyperconverge.Name && spelling.Typos(plugin.Name, hyperconverge.Name) <= spelling.MaxTypos {
 			return field.ErrorList{field.Invalid(path.Child("multiPoint", "enabled").Key(plugin.Name), plugin.Name, "there is no such plugin: did you mean "+hyperconverge.Name+"?")}
 		}
 	}

@@ -153,7 +153,9 @@ func (w *waitingPods) activateScheduled(logger klog.Logger) (next time.Time) {
 			pods[p.pod.Namespace+"/"+p.pod.Name] = p.pod
 			if l == &w.helped {
 				p.space(now)
-				w.inQueue = append(w.inQueue, p)
+				if p.activatedAt.IsZero() {
+					w.inQueue = append(w.inQueue, p)
+				}
 				p.activatedAt = now
 			}
 			w.activated(p)

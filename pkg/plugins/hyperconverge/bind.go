@@ -123,10 +123,15 @@ func (o *outcome) explanation() string {
 	for _, r := range o.elsewhere {
 		lines = append(lines, r.Node+": "+r.Reason)
 	}
-	if o.more > 0 {
-		lines = append(lines, fmt.Sprintf("and %d more nodes", o.more))
+	return strings.Join(andMore(lines, o.more, "nodes"), "; ")
+}
+
+// andMore ends a list of which some were left out.
+func andMore(list []string, more int, what string) []string {
+	if more > 0 {
+		list = append(list, fmt.Sprintf("and %d more %s", more, what))
 	}
-	return strings.Join(lines, "; ")
+	return list
 }
 
 // namesOf names volumes, a few of a great many.
@@ -136,10 +141,7 @@ func namesOf(volumes []*placement.Volume) string {
 	for _, v := range named {
 		names = append(names, v.Name)
 	}
-	if more := len(volumes) - len(named); more > 0 {
-		names = append(names, fmt.Sprintf("and %d more volumes", more))
-	}
-	return strings.Join(names, ", ")
+	return strings.Join(andMore(names, len(volumes)-len(named), "volumes"), ", ")
 }
 
 // whyElsewhere says for each node why the pod is not there. It asks Filter plugins

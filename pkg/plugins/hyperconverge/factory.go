@@ -157,6 +157,16 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 	return pl, nil
 }
 
+// deletedPod is the pod of a deletion, of which nothing more than its last known state
+// may have come; nil if it is none.
+func deletedPod(obj any) *v1.Pod {
+	if gone, unseen := obj.(cache.DeletedFinalStateUnknown); unseen {
+		obj = gone.Obj
+	}
+	pod, _ := obj.(*v1.Pod)
+	return pod
+}
+
 // followPods keeps the list of waiting pods true to what happens to pods outside
 // of this scheduler: they are deleted, bound by another, or annotated anew.
 func followPods(factory informers.SharedInformerFactory, waiting *waitingPods, avoid *avoidance) (remove func() error, err error) {
@@ -168,10 +178,7 @@ func followPods(factory informers.SharedInformerFactory, waiting *waitingPods, a
 			}
 		},
 		DeleteFunc: func(obj any) {
-			if gone, unseen := obj.(cache.DeletedFinalStateUnknown); unseen {
-				obj = gone.Obj
-			}
-			if pod, isPod := obj.(*v1.Pod); isPod {
+			if pod := deletedPod(obj); pod != nil {
 				waiting.observe(pod.UID)
 				avoid.forget(pod.UID)
 			}

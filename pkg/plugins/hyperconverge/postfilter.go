@@ -46,8 +46,6 @@ func noRoom(volumes []*placement.Volume, nodes []*placement.Node, statuses fwk.N
 	for _, n := range explained {
 		reasons = append(reasons, fmt.Sprintf("%s (%s)", n.Name, strings.Join(statuses.Get(n.Name).Reasons(), ", ")))
 	}
-	if more := len(nodes) - len(explained); more > 0 {
-		reasons = append(reasons, fmt.Sprintf("and %d more nodes", more))
-	}
+	reasons = andMore(reasons, len(nodes)-len(explained), "nodes")
 	return fmt.Sprintf("preferLocalNodeOnly: %s %s on %s", namesOf(volumes), has, strings.Join(reasons, ", "))
 }

@@ -3,7 +3,6 @@ package hyperconverge
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -103,10 +102,7 @@ func (r *runningPods) follow(factory informers.SharedInformerFactory) (stop func
 			}
 		},
 		DeleteFunc: func(obj any) {
-			if gone, unseen := obj.(cache.DeletedFinalStateUnknown); unseen {
-				obj = gone.Obj
-			}
-			if pod, isPod := obj.(*v1.Pod); isPod {
+			if pod := deletedPod(obj); pod != nil {
 				r.forget(pod.UID)
 			}
 		},
@@ -137,28 +133,16 @@ func (r *runningPods) observe(old, pod *v1.Pod) {
 		r.remove(p)
 		return
 	case !known:
-		if !mayBeConcerned(pod) {
-			return
+		if len(r.decider.claimsOf(pod)) == 0 {
+			return // as most pods, whose place in the list would be wasted
 		}
 		p = &runningPod{}
 		r.pods[pod.UID] = p
 		r.mark(p)
-	case old == nil || !maps.Equal(old.Annotations, pod.Annotations):
+	case old == nil || !sameWords(old, pod):
 		r.mark(p)
 	}
 	p.pod = pod
-}
-
-// mayBeConcerned rules out most of the pods that have no volume of the driver, whose
-// place in the list would be wasted.
-func mayBeConcerned(pod *v1.Pod) bool {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil || v.PortworxVolume != nil {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *runningPods) forget(uid types.UID) {

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	v1 "github.com/hyperconverge/scheduler/pkg/apis/config/v1"
+	"github.com/hyperconverge/scheduler/pkg/spelling"
 )
 
 // ValidateDocument looks at arguments as they stand in a configuration file, before
@@ -126,8 +126,5 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 
 // nearestName is the name with the fewest letters to change.
 func nearestName(name string, known []string) string {
-	return slices.MinFunc(known, func(a, b string) int {
-		return levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(a)) -
-			levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(b))
-	})
+	return slices.MinFunc(known, func(a, b string) int { return spelling.Typos(name, a) - spelling.Typos(name, b) })
 }
