@@ -4,7 +4,10 @@
 // those of docs/behaviour.md.
 package placement
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // StorageState says how the storage system stands on one Kubernetes node.
 type StorageState uint8
@@ -37,6 +40,16 @@ func (s StorageState) String() string {
 	default:
 		return "Offline"
 	}
+}
+
+// StorageStateOf is the state that String has named.
+func StorageStateOf(name string) (StorageState, error) {
+	for s := NoDriver; s <= Offline; s++ {
+		if s.String() == name {
+			return s, nil
+		}
+	}
+	return NoDriver, fmt.Errorf("%.32q is no state of a storage node", name)
 }
 
 // Serves reports whether pods with volumes may run in this state (F5), and

@@ -67,6 +67,8 @@ const (
 	// FromClass is a parameter of the StorageClass. Storage makes labels of those,
 	// so that a label with the same value is no more than its copy.
 	FromClass
+	// FromDefault is no place at all: what counts where nothing is written.
+	FromDefault
 )
 
 // PodPolicy is what a pod's annotations ask for.

@@ -12,13 +12,11 @@ import (
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
-	"sigs.k8s.io/scheduler-plugins/pkg/capacityscheduling"
-	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
-	"sigs.k8s.io/scheduler-plugins/pkg/noderesources"
-	"sigs.k8s.io/scheduler-plugins/pkg/noderesourcetopology"
 
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
+	"github.com/hyperconverge/scheduler/pkg/plugins"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 )
 
@@ -27,14 +25,10 @@ import (
 // volume index knows what the informers know. Tests that measure put something around
 // the profiles inside of the pass.
 func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Map)) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
-	factory := hyperconverge.NewFactory()
-	config, sched, err := kubescheduler.Setup(ctx, opts,
-		kubescheduler.WithPlugin(hyperconverge.Name, factory.New),
-		kubescheduler.WithPlugin(coscheduling.Name, coscheduling.New),
-		kubescheduler.WithPlugin(capacityscheduling.Name, capacityscheduling.New),
-		kubescheduler.WithPlugin(noderesources.AllocatableName, noderesources.NewAllocatable),
-		kubescheduler.WithPlugin(noderesourcetopology.Name, noderesourcetopology.New),
-	)
+	factory := hyperconverge.NewFactory(hyperconverge.NewOpenStorageSource)
+	config, sched, err := kubescheduler.Setup(ctx, opts, func(registry runtime.Registry) error {
+		return registry.Merge(plugins.Registry(factory))
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,6 +43,7 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 		return next(logger)
 	}
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
+	go serveDebug(ctx, config, factory)
 	return config, sched, nil
 }
 

@@ -19,6 +19,7 @@ type StorageSettings struct {
 	MaxStaleness             metav1.Duration
 	OpenStorage              OpenStorage
 	CountPodsByNamespace     bool
+	DebugPort                int32
 }
 
 // StorageSettings returns the storage settings of a profile's arguments. They
@@ -31,6 +32,7 @@ func (a *HyperconvergeArgs) StorageSettings() StorageSettings {
 		MaxStaleness:             a.MaxStaleness,
 		OpenStorage:              a.OpenStorage,
 		CountPodsByNamespace:     a.CountPodsByNamespace,
+		DebugPort:                a.DebugPort,
 	}
 }
 
@@ -63,6 +65,7 @@ func (s *StorageSettings) FirstDifference(other *StorageSettings) *field.Path {
 		{openStorage.Child("watchBackoff"), s.OpenStorage.WatchBackoff == other.OpenStorage.WatchBackoff},
 		{openStorage.Child("allowPlaintextToken"), s.OpenStorage.AllowPlaintextToken == other.OpenStorage.AllowPlaintextToken},
 		{field.NewPath("countPodsByNamespace"), s.CountPodsByNamespace == other.CountPodsByNamespace},
+		{field.NewPath("debugPort"), s.DebugPort == other.DebugPort},
 	} {
 		if !setting.equal {
 			return setting.path

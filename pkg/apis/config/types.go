@@ -35,6 +35,7 @@ type HyperconvergeArgs struct {
 	MaxStaleness             metav1.Duration
 	OpenStorage              OpenStorage
 	CountPodsByNamespace     bool
+	DebugPort                int32
 }
 
 // TierScores are the scores of a node by its nearest relation to a replica,

@@ -1,8 +1,10 @@
 package hyperconverge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -24,18 +26,19 @@ import (
 // Factory makes the plugins of all profiles of one process. They share one index
 // of volumes, and one connection to the storage API.
 type Factory struct {
-	newSource newSource
+	newSource NewSource
 	newClient func(*rest.Config) (dynamic.Interface, error)
 
 	mu     sync.Mutex
 	shared *shared
-	// users is the number of plugins that are not closed.
-	users int
+	// plugins are those that are not closed.
+	plugins []*Hyperconverge
 }
 
-// NewFactory returns a factory that has started nothing yet.
-func NewFactory() *Factory {
-	return &Factory{newSource: newOpenStorageSource, newClient: newDynamicClient}
+// NewFactory returns a factory that has started nothing yet. Its index learns of
+// replicas from the source; NewOpenStorageSource makes that of a scheduler.
+func NewFactory(newSource NewSource) *Factory {
+	return &Factory{newSource: newSource, newClient: newDynamicClient}
 }
 
 // New makes the plugin of one profile. It fails on arguments that are wrong, or
@@ -67,12 +70,12 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 		return nil, err
 	}
 	stopPlugin := pl.close
-	f.users++
+	f.plugins = append(f.plugins, pl)
 	pl.close = sync.OnceValue(func() error {
 		err := stopPlugin()
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.users--
+		f.plugins = slices.DeleteFunc(f.plugins, func(other *Hyperconverge) bool { return other == pl })
 		f.closeUnused()
 		return err
 	})
@@ -82,7 +85,7 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 // closeUnused stops the shared parts when no plugin uses them. The caller holds
 // the lock.
 func (f *Factory) closeUnused() {
-	if f.users == 0 && f.shared != nil {
+	if len(f.plugins) == 0 && f.shared != nil {
 		f.shared.stop()
 		if err := f.shared.unfollow(); err != nil {
 			klog.Background().Error(err, "Cannot take the handler of running pods back")
@@ -109,6 +112,47 @@ func (f *Factory) HasSynced() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.shared == nil || f.shared.index.HasSynced()
+}
+
+// Leading reports whether this process is the one that schedules.
+func (f *Factory) Leading() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shared != nil && f.shared.running.leading()
+}
+
+// DebugPort is the port of the debug endpoint; 0 for none.
+func (f *Factory) DebugPort() int32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shared == nil {
+		return 0
+	}
+	return f.shared.settings.DebugPort
+}
+
+// Index copies what is known of volumes and nodes; nil without any plugin.
+func (f *Factory) Index() *volumes.Snapshot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shared == nil {
+		return nil
+	}
+	return volumes.SnapshotOf(f.shared.index)
+}
+
+// Waiting lists the pods that have been through PreFilter and have no node yet.
+func (f *Factory) Waiting() []WaitingPod {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := []WaitingPod{}
+	for _, pl := range f.plugins {
+		list = append(list, pl.waiting.snapshot(pl.handle.ProfileName())...)
+	}
+	slices.SortFunc(list, func(a, b WaitingPod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return list
 }
 
 func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {

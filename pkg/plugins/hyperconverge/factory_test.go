@@ -60,10 +60,10 @@ func inProcess(t *testing.T, test func(p *process), objects ...runtime.Object) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := &process{
-			T: t, ctx: ctx, factory: NewFactory(), storage: newStorageTable(), events: &eventList{},
+			T: t, ctx: ctx, factory: NewFactory(NewOpenStorageSource), storage: newStorageTable(), events: &eventList{},
 			informers: informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0),
 		}
-		p.factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (source, error) {
+		p.factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (Source, error) {
 			p.storage.index = index
 			return p.storage, nil
 		}
@@ -207,7 +207,7 @@ func TestWrongArguments(t *testing.T) {
 		if got := attempt(p, args); !strings.HasPrefix(got, "pluginConfig[Hyperconverge].args.tierScores.rack: Invalid value: 101") {
 			t.Errorf("error: %s", got)
 		}
-		p.factory.newSource = func(config.OpenStorage, *volumes.Index) (source, error) { return nil, errors.New("no such file") }
+		p.factory.newSource = func(config.OpenStorage, *volumes.Index) (Source, error) { return nil, errors.New("no such file") }
 		same(t, "a source that cannot be made", "storage API portworx-api.kube-system.svc:9020: no such file", attempt(p, defaultArgs(t)))
 		same(t, "nothing is left to wait for", true, p.factory.HasSynced())
 	})
@@ -282,7 +282,7 @@ func TestHasSynced(t *testing.T) {
 // The source of real life takes the settings, waits for nothing, and ends.
 func TestOpenStorageSource(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	factory := NewFactory()
+	factory := NewFactory(NewOpenStorageSource)
 	args := defaultArgs(t)
 	args.OpenStorage.Endpoint = "127.0.0.1:1"
 	pl, err := factory.New(t.Context(), args, &profileHandle{

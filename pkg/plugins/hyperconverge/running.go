@@ -236,6 +236,15 @@ func (r *runningPods) add(p *runningPod, difference int) {
 // startLeading has the pods counted from now on.
 func (r *runningPods) startLeading() { r.lead.Do(func() { close(r.leads) }) }
 
+func (r *runningPods) leading() bool {
+	select {
+	case <-r.leads:
+		return true
+	default:
+		return false
+	}
+}
+
 // run looks at pods from when this process leads until the context ends.
 func (r *runningPods) run(ctx context.Context) {
 	select {

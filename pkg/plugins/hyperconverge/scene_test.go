@@ -130,9 +130,9 @@ func newScene(t testing.TB, set setting) *scene {
 	s.client = fake.NewClientset(objects...)
 	s.informers = informers.NewSharedInformerFactory(s.client, 0)
 
-	factory := NewFactory()
+	factory := NewFactory(NewOpenStorageSource)
 	s.factory = factory
-	factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (source, error) {
+	factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (Source, error) {
 		s.storage.index = index
 		return s.storage, nil
 	}

@@ -34,14 +34,16 @@ type shared struct {
 	unfollow func() error
 }
 
-// source finds the replicas and tells the index. It fails on settings that are
-// wrong, and does not wait for the storage API.
 type (
-	source    interface{ Run(ctx context.Context) }
-	newSource func(config.OpenStorage, *volumes.Index) (source, error)
+	// Source finds the replicas and tells the index.
+	Source interface{ Run(ctx context.Context) }
+	// NewSource makes a source. It fails on settings that are wrong, and does not wait
+	// for the storage API.
+	NewSource func(config.OpenStorage, *volumes.Index) (Source, error)
 )
 
-func newOpenStorageSource(o config.OpenStorage, index *volumes.Index) (source, error) {
+// NewOpenStorageSource is the source that asks the storage API.
+func NewOpenStorageSource(o config.OpenStorage, index *volumes.Index) (Source, error) {
 	return openstorage.New(openstorage.Config{
 		Endpoint:            o.Endpoint,
 		TokenFile:           o.TokenFile,
@@ -56,7 +58,7 @@ func newOpenStorageSource(o config.OpenStorage, index *volumes.Index) (source, e
 
 // newShared makes the index, feeds it from the informers, and starts it and the
 // source of replicas. Nothing here waits for the storage API.
-func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, client dynamic.Interface, newSource newSource) (*shared, error) {
+func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, client dynamic.Interface, newSource NewSource) (*shared, error) {
 	metrics.RegisterScheduling()
 	machines, err := newMachines(factory, client)
 	if err != nil {

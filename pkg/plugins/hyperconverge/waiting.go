@@ -238,6 +238,39 @@ func (w *waitingPods) hasNoRoom(uid types.UID) {
 	}
 }
 
+// WaitingPod is a waiting pod for those who ask. As JSON it is an interface: fields are
+// only added.
+type WaitingPod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Profile   string `json:"profile"`
+	// Volumes are the handles that the pod waits with.
+	Volumes []string `json:"volumes,omitempty"`
+	// Reason is why storage holds it back on all nodes, with what is to blame; empty if
+	// storage does not, and other plugins or nobody have turned it down.
+	Reason string `json:"reason,omitempty"`
+	// HeldUntil is when the reason ends by itself.
+	HeldUntil time.Time `json:"heldUntil,omitzero"`
+}
+
+// snapshot lists the pods for those who ask.
+func (w *waitingPods) snapshot(profile string) []WaitingPod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := make([]WaitingPod, 0, len(w.list))
+	for _, p := range w.list {
+		waiting := WaitingPod{Namespace: p.pod.Namespace, Name: p.pod.Name, Profile: profile, Volumes: p.handles, HeldUntil: p.baseline.heldUntil}
+		switch {
+		case p.baseline.rejected():
+			waiting.Reason = p.baseline.rejection.Message()
+		case p.counted != "":
+			waiting.Reason = p.counted
+		}
+		list = append(list, waiting)
+	}
+	return list
+}
+
 // leaveAll takes all pods out.
 func (w *waitingPods) leaveAll() {
 	w.mu.Lock()

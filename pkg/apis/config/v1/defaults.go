@@ -18,6 +18,7 @@ func SetDefaults_HyperconvergeArgs(obj *HyperconvergeArgs) {
 	setDefault(&obj.UnknownVolumeGracePeriod, metav1.Duration{Duration: 5 * time.Second})
 	setDefault(&obj.MaxStaleness, metav1.Duration{Duration: 10 * time.Minute})
 	setDefault(&obj.CountPodsByNamespace, true)
+	setDefault(&obj.DebugPort, 10359)
 }
 
 // SetDefaults_TierScores sets the scores that the user left out, one by one.

@@ -38,6 +38,7 @@ func TestDefaults(t *testing.T) {
 				AllowPlaintextToken: ptr.To(false),
 			},
 			CountPodsByNamespace: ptr.To(true),
+			DebugPort:            ptr.To[int32](10359),
 		}
 		change(args)
 		return args

@@ -12,8 +12,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 //
 // One process has one view of one storage system, however many profiles it
 // runs. So topologyKeys, drivers, unknownVolumeGracePeriod, maxStaleness,
-// openStorage and countPodsByNamespace are the same in all profiles that enable the
-// plugin; preference and tierScores may differ.
+// openStorage, countPodsByNamespace and debugPort are the same in all profiles that
+// enable the plugin; preference and tierScores may differ.
 type HyperconvergeArgs struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -66,6 +66,14 @@ type HyperconvergeArgs struct {
 	// Default: true.
 	// +optional
 	CountPodsByNamespace *bool `json:"countPodsByNamespace,omitempty"`
+
+	// debugPort is the port on which the scheduler tells what it knows of volumes, nodes
+	// and waiting pods, to those who may get /debug/hyperconverge/. It listens on
+	// the loopback address only, with the certificate of --secure-port; kubectl
+	// hyperconverge comes through a port-forward. 0 turns it off.
+	// Default: 10359.
+	// +optional
+	DebugPort *int32 `json:"debugPort,omitempty"`
 }
 
 // TierScores are scores, each 0 to 100. From local to remote they do not rise.

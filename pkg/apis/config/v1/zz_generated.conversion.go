@@ -111,6 +111,9 @@ func autoConvert_v1_HyperconvergeArgs_To_config_HyperconvergeArgs(in *Hyperconve
 	if err := metav1.Convert_Pointer_bool_To_bool(&in.CountPodsByNamespace, &out.CountPodsByNamespace, s); err != nil {
 		return err
 	}
+	if err := metav1.Convert_Pointer_int32_To_int32(&in.DebugPort, &out.DebugPort, s); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -138,6 +141,9 @@ func autoConvert_config_HyperconvergeArgs_To_v1_HyperconvergeArgs(in *config.Hyp
 		return err
 	}
 	if err := metav1.Convert_bool_To_Pointer_bool(&in.CountPodsByNamespace, &out.CountPodsByNamespace, s); err != nil {
+		return err
+	}
+	if err := metav1.Convert_int32_To_Pointer_int32(&in.DebugPort, &out.DebugPort, s); err != nil {
 		return err
 	}
 	return nil

@@ -53,6 +53,11 @@ func (in *HyperconvergeArgs) DeepCopyInto(out *HyperconvergeArgs) {
 		*out = new(bool)
 		**out = **in
 	}
+	if in.DebugPort != nil {
+		in, out := &in.DebugPort, &out.DebugPort
+		*out = new(int32)
+		**out = **in
+	}
 	return
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,9 +51,9 @@ func validateType(path *field.Path, value any, want reflect.Type) field.ErrorLis
 		if _, is := value.(bool); !is {
 			return mismatch(path, value, "must be true or false, without quotes")
 		}
-	case reflect.Int64:
+	case reflect.Int32, reflect.Int64:
 		number, is := value.(json.Number)
-		if _, err := number.Int64(); !is || err != nil {
+		if _, err := strconv.ParseInt(number.String(), 10, want.Bits()); !is || err != nil {
 			return mismatch(path, value, "must be a whole number, without quotes")
 		}
 	case reflect.String:

@@ -37,7 +37,20 @@ func ValidateHyperconvergeArgs(path *field.Path, args *config.HyperconvergeArgs)
 	errs = append(errs, validatePositive(path.Child("unknownVolumeGracePeriod"), args.UnknownVolumeGracePeriod)...)
 	errs = append(errs, validateMaxStaleness(path.Child("maxStaleness"), args)...)
 	errs = append(errs, validateOpenStorage(path.Child("openStorage"), &args.OpenStorage)...)
+	errs = append(errs, validateDebugPort(path.Child("debugPort"), args.DebugPort)...)
 	return errs.ToAggregate()
+}
+
+// validateDebugPort takes 0 for off.
+func validateDebugPort(path *field.Path, port int32) field.ErrorList {
+	if port == 0 {
+		return nil
+	}
+	var errs field.ErrorList
+	for _, detail := range apivalidation.IsValidPortNum(int(port)) {
+		errs = append(errs, field.Invalid(path, port, detail+", or 0 to turn the endpoint off"))
+	}
+	return errs
 }
 
 func validatePreference(path *field.Path, preference config.Preference) field.ErrorList {
