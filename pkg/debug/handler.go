@@ -12,11 +12,13 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // Source is what the endpoint tells of: hyperconverge.Factory.
 type Source interface {
 	Index() *volumes.Snapshot
+	Conditions() []openstorage.Condition
 	Waiting() []hyperconverge.WaitingPod
 	Leading() bool
 }
@@ -31,9 +33,9 @@ func Handler(source Source, configuration json.RawMessage) http.Handler {
 	mux := http.NewServeMux()
 	for path, fill := range map[string]func(*State){
 		PathState: func(s *State) {
-			s.Index, s.Waiting, s.Configuration = source.Index(), source.Waiting(), configuration
+			s.Index, s.Conditions, s.Waiting, s.Configuration = source.Index(), source.Conditions(), source.Waiting(), configuration
 		},
-		PathIndex:         func(s *State) { s.Index = source.Index() },
+		PathIndex:         func(s *State) { s.Index, s.Conditions = source.Index(), source.Conditions() },
 		PathWaiting:       func(s *State) { s.Waiting = source.Waiting() },
 		PathConfiguration: func(s *State) { s.Configuration = configuration },
 	} {

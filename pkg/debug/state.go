@@ -13,6 +13,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // Paths of the endpoint, as roles name them. Each answers to GET with a State, of which
@@ -42,6 +43,8 @@ type State struct {
 	// Index is null while no profile has the plugin.
 	Index   *volumes.Snapshot          `json:"index,omitempty"`
 	Waiting []hyperconverge.WaitingPod `json:"waiting,omitempty"`
+	// Conditions are what is wrong with the storage API as a whole.
+	Conditions []openstorage.Condition `json:"conditions,omitempty"`
 	// Configuration is the KubeSchedulerConfiguration in force, with all defaults.
 	Configuration json.RawMessage `json:"configuration,omitempty"`
 }

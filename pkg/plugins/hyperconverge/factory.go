@@ -21,6 +21,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/apis/config/validation"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // Factory makes the plugins of all profiles of one process. They share one index
@@ -139,6 +140,20 @@ func (f *Factory) Index() *volumes.Snapshot {
 		return nil
 	}
 	return volumes.SnapshotOf(f.shared.index)
+}
+
+// Conditions are what is wrong with the storage API as a whole.
+func (f *Factory) Conditions() []openstorage.Condition {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shared == nil {
+		return nil
+	}
+	source, has := f.shared.source.(*openstorage.Source)
+	if !has {
+		return nil // a source of replicas that were learned elsewhere
+	}
+	return source.Conditions()
 }
 
 // Waiting lists the pods that have been through PreFilter and have no node yet.

@@ -22,6 +22,7 @@ type shared struct {
 	settings config.StorageSettings
 	index    *volumes.Index
 	claims   *claims.Finder
+	source   Source
 	machines *machines
 	running  *runningPods
 	nodes    corelisters.NodeLister
@@ -84,6 +85,7 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 		claims: claims.NewFinder(claims.Listers{
 			PVCs: core.PersistentVolumeClaims().Lister(), PVs: core.PersistentVolumes().Lister(), Classes: storage.StorageClasses().Lister(),
 		}, settings.Drivers),
+		source:   source,
 		machines: machines,
 		nodes:    core.Nodes().Lister(),
 		pods:     core.Pods().Lister(),

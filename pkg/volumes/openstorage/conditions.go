@@ -35,9 +35,9 @@ const (
 
 // Condition is something that is wrong with the storage API as a whole.
 type Condition struct {
-	Reason string
+	Reason string `json:"reason"`
 	// Message says what is wrong and what to do about it.
-	Message string
+	Message string `json:"message"`
 }
 
 // conditions holds what is wrong at the moment, and reports every change once, in the
