@@ -44,6 +44,8 @@ type podOptions struct {
 	endpoint string
 	// change alters the configuration after that, as its administrator would.
 	change func(config string) string
+	// debugPort is 0 for no debug endpoint.
+	debugPort int
 	// args come behind those of the Deployment.
 	args []string
 }
@@ -180,8 +182,9 @@ func (o *podOptions) configure(t *testing.T, paths *strings.Replacer, kubeconfig
 	}
 	connection["kubeconfig"] = kubeconfig
 	config["clientConnection"] = connection
-	for _, args := range storageArgs(config) {
-		args["endpoint"] = o.endpoint
+	for _, args := range pluginArgs(config) {
+		args["openStorage"].(map[string]any)["endpoint"] = o.endpoint
+		args["debugPort"] = o.debugPort // tests run several replicas on one machine
 	}
 	rewritten, err := yaml.Marshal(config)
 	if err != nil {
@@ -198,16 +201,16 @@ func (o *podOptions) configure(t *testing.T, paths *strings.Replacer, kubeconfig
 	return text
 }
 
-// storageArgs are the openStorage settings of all profiles.
-func storageArgs(config map[string]any) []map[string]any {
+// pluginArgs are the arguments of the plugin in all profiles.
+func pluginArgs(config map[string]any) []map[string]any {
 	var found []map[string]any
 	var walk func(any)
 	walk = func(node any) {
 		switch node := node.(type) {
 		case map[string]any:
 			for key, value := range node {
-				if settings, ok := value.(map[string]any); ok && key == "openStorage" {
-					found = append(found, settings)
+				if _, ok := value.(map[string]any); ok && key == "openStorage" {
+					found = append(found, node)
 				}
 				walk(value)
 			}

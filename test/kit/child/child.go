@@ -81,8 +81,8 @@ func Build(tb testing.TB, folder, command string) (path string) {
 	return path
 }
 
-// probe does not look at certificates, like a kubelet.
-var probe = &http.Client{
+// Probe does not look at certificates, like a kubelet.
+var Probe = &http.Client{
 	Timeout: 10 * time.Second,
 	Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
@@ -93,15 +93,18 @@ var probe = &http.Client{
 func (p *Process) Get(path string) (string, error) { return p.GetAs("", path) }
 
 // GetAs is Get with a bearer token.
-func (p *Process) GetAs(token, path string) (string, error) {
-	request, err := http.NewRequest(http.MethodGet, p.Base+path, nil)
+func (p *Process) GetAs(token, path string) (string, error) { return GetFrom(p.Base, token, path) }
+
+// GetFrom is GetAs for another port of a process.
+func GetFrom(base, token, path string) (string, error) {
+	request, err := http.NewRequest(http.MethodGet, base+path, nil)
 	if err != nil {
 		return "", err
 	}
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	response, err := probe.Do(request)
+	response, err := Probe.Do(request)
 	if err != nil {
 		return "", err
 	}
