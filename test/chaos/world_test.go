@@ -443,7 +443,7 @@ func (w *world) startScheduler(ctx context.Context, v variant) (*component, erro
 	config["clientConnection"].(map[string]any)["kubeconfig"] = kubeconfig
 	config["enableProfiling"] = true
 	maps.Copy(election, map[string]any{"leaseDuration": leaseDuration.String(), "renewDeadline": "7s", "retryPeriod": "1s"})
-	maps.Copy(args, map[string]any{"maxStaleness": maxStaleness.String(), "unknownVolumeGracePeriod": gracePeriod.String()})
+	maps.Copy(args, map[string]any{"maxStaleness": maxStaleness.String(), "unknownVolumeGracePeriod": gracePeriod.String(), "debugPort": 0})
 	maps.Copy(storage, map[string]any{
 		"endpoint": "127.0.0.1:" + portOf(w.server.address()), "nodePollInterval": "300ms", "requestTimeout": "2s",
 		"watchBackoff": "1s", "resyncInterval": "20s", "tokenFile": w.tokenFile(),

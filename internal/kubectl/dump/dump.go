@@ -67,7 +67,7 @@ var credentials = []struct {
 	with    string
 }{
 	{regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*`), "<token>"}, // JWT, RFC 7519
-	{regexp.MustCompile(`(?i)\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}`), "$1 <token>"},             // RFC 6750
+	{regexp.MustCompile(`(?i)\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}`), "$1 <token>"},              // RFC 6750
 	{regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----`), "<private key>"},
 	{regexp.MustCompile(`(?i)(["']?\b[a-z0-9_.-]*(?:password|passwd|secret[_-]?key|api[_-]?key|client[_-]?secret|auth[_-]?token)["']?\s*[:=]\s*)("[^"]+"|'[^']+'|[^\s,}"']+)`), "$1<hidden>"},
 }
