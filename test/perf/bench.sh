@@ -17,7 +17,7 @@ count=5
 few=3
 webhook=3
 docs=(-docs docs)
-minutes=36
+minutes=38
 if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
@@ -44,7 +44,7 @@ run() {
 	local benchmark=$1
 	shift
 	if ! (cd "$folder" && ./perf.test -test.run '^$' -test.bench "$benchmark" -test.benchtime 1x -test.timeout 2h "$@" 2>stderr.txt) |
-		tee -a "$results" | awk '/pods\/s|heap-MiB/ { printf "." > "/dev/stderr" } /FAIL|panic|_test.go/ { print > "/dev/stderr" }'; then
+		tee -a "$results" | awk '/pods\/s|heap-MiB|rss-MB/ { printf "." > "/dev/stderr" } /FAIL|panic|_test.go/ { print > "/dev/stderr" }'; then
 		echo >&2
 		tail -50 "$folder/stderr.txt" >&2
 		exit 1
@@ -69,6 +69,7 @@ gobench ./pkg/plugins/hyperconverge -count "$few" \
 "$folder/index" -json "${index[@]}" >>"$results"
 KUBE_CACHE_MUTATION_DETECTOR=false gobench ./test/webhook -bench . -benchtime 1x -count "$webhook" -timeout 30m
 run '^BenchmarkHeap$' "${heap[@]}"
+run '^BenchmarkKubectl$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
 printf '\n\n'

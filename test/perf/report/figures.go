@@ -90,6 +90,7 @@ const (
 	pluginSection     = "The plugin by itself"
 	webhookSection    = "The webhook"
 	indexSection      = "The volume index"
+	kubectlSection    = "kubectl hyperconverge, 1000 nodes, 10 000 pods and volumes"
 )
 
 // Packages of benchmarks, as samples name them.
@@ -158,6 +159,17 @@ func figures(r *results) []figure {
 	direct(webhookSection, "admission at 500 per second, p99, 100 000 claims", webhookPackage, "Webhook/admission/claims=100000", "p99-ms", 5, milliseconds)
 	direct(webhookSection, "resident memory without the caches, 100 000 claims", webhookPackage, "Webhook/admission/claims=100000", "MB-without-caches", 64, megabytes)
 	direct(webhookSection, "pods not mutated while certificates change under load", webhookPackage, "Webhook/rotation", "pods-not-mutated", 0, count)
+	command := func(name, what, unit string, limit float64, show func(float64) string) {
+		all = append(all, figure{
+			section: kubectlSection, what: what, limit: limit, show: show,
+			measure: func(r *results) measured { return spread(r.ofCommand(name, unit), show) },
+		})
+	}
+	seconds := quantity("s")
+	command("status", "status", "s", 5, seconds)
+	command("status", "status, resident memory", "rss-MB", 500, megabytes)
+	command("explain", "explain of a pod", "s", 5, seconds)
+	command("simulate", "simulate of a pod", "s", 5, seconds)
 	for _, f := range r.index {
 		all = append(all, figure{
 			section: indexSection, what: f.What, limit: f.Limit, show: quantity(f.Unit),
@@ -246,7 +258,11 @@ func heap(r *results) measured {
 
 // middle is the median of a benchmark's runs.
 func middle(r *results, pkg, benchmark, unit string, show func(float64) string) measured {
-	values := r.of(pkg, benchmark, unit)
+	return spread(r.of(pkg, benchmark, unit), show)
+}
+
+// spread is the median of some values, with the least and the greatest.
+func spread(values []float64, show func(float64) string) measured {
 	m := measured{}
 	if m.value, m.found = median(values); m.found && slices.Min(values) != slices.Max(values) {
 		m.detail = show(slices.Min(values)) + " to " + show(slices.Max(values))

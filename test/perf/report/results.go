@@ -99,6 +99,17 @@ func (r *results) of(pkg, name, unit string) []float64 {
 	return values
 }
 
+// ofCommand returns what one command of kubectl hyperconverge took in all its runs.
+func (r *results) ofCommand(command, unit string) []float64 {
+	var values []float64
+	for _, s := range r.samples {
+		if value, found := s.values[unit]; found && strings.HasPrefix(s.name, "Kubectl/") && s.keys["command"] == command {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
 // run is one measurement of BenchmarkScheduling, apart from its scheduler.
 type run struct {
 	nodes    int
