@@ -4,6 +4,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -99,6 +100,12 @@ func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 	return e
 }
 
+// Locality tells how a pod that has a node stands to its data.
+func (pl *Hyperconverge) Locality(pod *v1.Pod) placement.Locality {
+	locality, _ := pl.decider.locality(pod)
+	return locality
+}
+
 // ExplainClaim tells what the plugin knows of one claim, as a pod that mounts it and asks
 // for nothing would meet it.
 func (pl *Hyperconverge) ExplainClaim(namespace, name string) VolumeExplanation {
@@ -169,4 +176,11 @@ func settingsOf(c *claims.Claim, stored *volumes.StorageVolume) []placement.Sett
 		traits.Windows = stored.Winshare()
 	}
 	return placement.SettingsOf(traits, sources)
+}
+
+// Forget takes a pod off the list of those that wait. It is for who has asked the
+// extension points about a pod that nobody schedules.
+func (pl *Hyperconverge) Forget(uid types.UID) {
+	pl.waiting.leave(uid)
+	pl.waiting.bound(uid)
 }

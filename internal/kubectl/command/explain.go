@@ -1,0 +1,322 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/hyperconverge/scheduler/internal/kubectl/connect"
+	"github.com/hyperconverge/scheduler/internal/kubectl/view"
+)
+
+func (t *tool) explain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain",
+		Short: "Why a pod is where it is, or what decides about a volume",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	pod := &cobra.Command{
+		Use:   "pod NAME",
+		Short: "A pod's volumes, and what every node is to it",
+		Long: `A pod's volumes with their replicas and the rule that applies to each (docs/behaviour.md),
+and every node: how near it is to each volume, what the plugin scores it, and what
+every plugin has against it. A pod that has a node is looked at as if it were to be
+scheduled now.`,
+		Example:           "  kubectl hyperconverge explain pod db-0 -n shop",
+		Args:              exactly("the name of one pod"),
+		ValidArgsFunction: t.completeNames(podNames),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.explainPod(cmd.Context(), strings.TrimPrefix(args[0], "pod/"))
+		},
+	}
+	t.addOutput(pod)
+	volume := &cobra.Command{
+		Use:     "volume CLAIM",
+		Aliases: []string{"claim", "pvc"},
+		Short:   "A claim's replicas, who uses it, and which keys are in force",
+		Long: `A claim's volume: its replica sets, the pods that use it, and for each key that decides
+about placement its value and where that comes from: an annotation of the claim, a
+label of the volume, a parameter of its class, or the default.`,
+		Example: `  kubectl hyperconverge explain volume data-db-0 -n shop
+  kubectl hyperconverge explain volume shop/data-db-0`,
+		Args:              exactly("the name of one claim"),
+		ValidArgsFunction: t.completeNames(claimNames),
+		RunE:              func(cmd *cobra.Command, args []string) error { return t.explainVolume(cmd.Context(), args[0]) },
+	}
+	t.addOutput(volume)
+	cmd.AddCommand(pod, volume)
+	return cmd
+}
+
+// exactly wants one argument.
+func exactly(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("want %s; see \"%s --help\"", what, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+func (t *tool) explainPod(ctx context.Context, name string) error {
+	s, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	pod, err := findPod(s, s.Namespace, name)
+	if err != nil {
+		return err
+	}
+	doc, err := view.NewPod(ctx, s.World, pod)
+	if err != nil {
+		return err
+	}
+	return t.print(doc, doc.Unknown, func(w io.Writer, wide bool) error { return drawPod(w, doc, wide) })
+}
+
+// findPod finds a pod among those that were read.
+func findPod(s *connect.Session, namespace, name string) (*v1.Pod, error) {
+	pod, err := s.Engine.Informers().Core().V1().Pods().Lister().Pods(namespace).Get(name)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("there is no pod %s in the namespace %s: name its namespace by -n", name, namespace)
+	}
+	return pod, err
+}
+
+func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
+	p := palette(w)
+	lines := []string{fmt.Sprintf("%s  %s/%s (%s)", p.Strong("Pod:      "), doc.Pod.Namespace, doc.Pod.Name, cmp.Or(doc.Pod.Phase, "Pending"))}
+	add := func(label, text string) {
+		if text != "" {
+			lines = append(lines, p.Strong(fmt.Sprintf("%-10s", label+":"))+"  "+text)
+		}
+	}
+	add("Node", cmp.Or(doc.Pod.Node, "none"))
+	add("Locality", doc.Pod.Locality)
+	add("Scheduler", doc.Pod.Scheduler+modeOf(doc))
+	if doc.Pod.Verdict != "" {
+		add("Storage", p.Bad(doc.Pod.Verdict)+" ("+doc.Pod.Rule+")")
+	}
+	switch {
+	case doc.Pod.WouldRunOn != "":
+		add("Now", "would run on "+p.Good(doc.Pod.WouldRunOn)+alternatives(doc.Pod.OrOn, 4))
+	default:
+		add("Now", p.Bad("would run nowhere: ")+doc.Pod.Message)
+	}
+	for _, problem := range doc.Problems {
+		add("Problem", problem)
+	}
+	if _, err := fmt.Fprintln(w, strings.Join(lines, "\n")); err != nil {
+		return err
+	}
+	if len(doc.Volumes) == 0 {
+		_, err := fmt.Fprintln(w, "\nNo volume of the pod is of the storage driver: where it runs is up to the other plugins (F1).")
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "\n%s\n", p.Strong("Volumes")); err != nil {
+		return err
+	}
+	b := newTable(w)
+	b.row("CLAIM", "KIND", "RULE", "REPLICAS", "KNOWN", "HERE")
+	for i := range doc.Volumes {
+		v := &doc.Volumes[i]
+		b.row(v.Claim, v.Kind, v.Rule, setsOf(v), v.Freshness, v.Relation)
+	}
+	if err := b.end(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "\n%s\n", p.Strong("Nodes")); err != nil {
+		return err
+	}
+	return drawNodes(w, doc.Nodes, wide)
+}
+
+func modeOf(doc *view.Pod) string {
+	if doc.Pod.Mode == "" {
+		return ""
+	}
+	return " (profile " + doc.Pod.Profile + ", " + doc.Pod.Mode + ")"
+}
+
+// alternatives names nodes that are as good.
+func alternatives(nodes []string, most int) string {
+	if len(nodes) == 0 {
+		return ""
+	}
+	named := nodes[:min(len(nodes), most)]
+	text := ", or as well on " + strings.Join(named, ", ")
+	if left := len(nodes) - len(named); left > 0 {
+		text += fmt.Sprintf(" and %d more", left)
+	}
+	return text
+}
+
+// setsOf are the replicas of a volume: nodes of a stripe with commas, stripes with bars.
+// What is not Online says so.
+func setsOf(v *view.PodVolume) string {
+	sets := make([]string, 0, len(v.ReplicaSets))
+	for i, set := range v.ReplicaSets {
+		names := make([]string, 0, len(set))
+		for k, name := range set {
+			if state := v.States[i][k]; state != "Online" {
+				name += " " + state
+			}
+			names = append(names, name)
+		}
+		sets = append(sets, strings.Join(names, ","))
+	}
+	return strings.Join(sets, " | ")
+}
+
+func drawNodes(w io.Writer, nodes []view.PodNode, wide bool) error {
+	b := newTable(w)
+	b.row("NODE", "FEASIBLE", "SCORE", "TOTAL", "NEAREST", "STORAGE", "WHY NOT")
+	for i := range nodes[:shown(len(nodes), wide)] {
+		n := &nodes[i]
+		feasible := "no"
+		if n.Feasible {
+			feasible = "yes"
+		}
+		total := ""
+		if n.Total != 0 {
+			total = strconv.FormatInt(n.Total, 10)
+		}
+		b.row(n.Name, feasible, strconv.FormatInt(n.Score, 10), total, n.Relation, n.Storage, strings.Join(n.Reasons, "; "))
+	}
+	if err := b.end(); err != nil {
+		return err
+	}
+	return more(w, len(nodes), wide, "nodes")
+}
+
+func (t *tool) explainVolume(ctx context.Context, name string) error {
+	s, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	namespace := s.Namespace
+	if before, after, found := strings.Cut(name, "/"); found {
+		namespace, name = before, after
+	}
+	if _, err := s.Engine.Informers().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(namespace).Get(name); apierrors.IsNotFound(err) {
+		return fmt.Errorf("there is no claim %s in the namespace %s: name its namespace by -n", name, namespace)
+	}
+	doc, err := view.NewVolume(s.World, namespace, name)
+	if err != nil {
+		return err
+	}
+	return t.print(doc, doc.Unknown, func(w io.Writer, _ bool) error { return drawVolume(w, doc) })
+}
+
+func drawVolume(w io.Writer, doc *view.Volume) error {
+	p := palette(w)
+	verified := ""
+	if !doc.Verified.IsZero() {
+		verified = ", confirmed by storage " + time.Since(doc.Verified).Round(time.Second).String() + " ago"
+	}
+	_, err := fmt.Fprintf(w, "%s  %s\n%s  %s\n%s  %s\n%s  %s%s\n", p.Strong("Claim:   "), doc.Claim, p.Strong("Volume:  "), cmp.Or(doc.Handle, "none yet"),
+		p.Strong("Kind:    "), doc.VolumeKind, p.Strong("Replicas:"), cmp.Or(doc.Freshness, "none yet"), verified)
+	if err != nil {
+		return err
+	}
+	b := newTable(w)
+	for i, set := range doc.Sets {
+		for _, r := range set {
+			b.row("  set "+strconv.Itoa(i+1), cmp.Or(r.Node, "no Kubernetes node"), r.State, r.StorageNode)
+		}
+	}
+	if doc.Attached != "" {
+		b.row("  attached to", doc.Attached)
+	}
+	b.row()
+	b.row("USED BY", "NODE", "LOCALITY")
+	for _, u := range doc.UsedBy {
+		b.row(u.Namespace+"/"+u.Name, u.Node, u.Locality)
+	}
+	b.row()
+	b.row("KEY", "VALUE", "FROM")
+	for _, setting := range doc.Settings {
+		b.row(setting.Key, setting.Value, setting.Origin)
+	}
+	return b.end()
+}
+
+// completionTimeout bounds how long a shell waits for names.
+const completionTimeout = 3 * time.Second
+
+// completeNames completes names of objects in the namespace.
+func (t *tool) completeNames(list func(context.Context, kubernetes.Interface, string) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		config, err := t.connect.Kube.ToRESTConfig()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		namespace, _, err := t.connect.Kube.ToRawKubeConfigLoader().Namespace()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+		defer cancel()
+		names, err := list(ctx, client, namespace)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func podNames(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+	list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(list.Items))
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names, nil
+}
+
+func claimNames(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
+	list, err := client.CoreV1().PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(list.Items))
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names, nil
+}
+
+func nodeNames(ctx context.Context, client kubernetes.Interface, _ string) ([]string, error) {
+	list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(list.Items))
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names, nil
+}
