@@ -26,7 +26,7 @@ help: ## List the targets
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: bin/scheduler bin/sandbox bin/webhook ## Compile our own binaries into bin/
+build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge ## Compile our own binaries into bin/
 
 .PHONY: demo
 demo: bin/scheduler bin/sandbox $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
@@ -106,6 +106,10 @@ bin/sandbox: FORCE
 bin/webhook: FORCE
 	@test -x $@ || echo "Compiling the webhook"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/webhook
+
+bin/kubectl-hyperconverge: FORCE
+	@test -x $@ || echo "Compiling the kubectl plugin"
+	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/kubectl-hyperconverge
 
 bin/etcd: hack/controlplane/go.mod
 	@echo "Compiling etcd"
