@@ -60,19 +60,24 @@ stork as on clusters with Stork; and by the stock scheduler if they name none.`,
 // printUsage says what to do with a cluster that runs.
 func printUsage(out *console.Console, palette console.Palette, s *sandbox.Sandbox) {
 	out.Printf(`
-The cluster is up. In another terminal:
+The cluster is up. Pods that are bound only count as running: nothing runs in them. In
+another terminal:
 
   %s
   %s get nodes -L topology.kubernetes.io/zone,px/rack
+  %s status --scheduler-endpoint https://%s
+  %s storage node node-3 offline
 
 StorageClasses: %s (default), %s, %s, %s
-Schedulers:     hyperconverge-scheduler, stork, default-scheduler
-Storage:        %s   (drive it with "sandbox storage --help")
+Schedulers:     hyperconverge-scheduler, stork, default-scheduler; the webhook names
+                the first for pods with volumes that name none
+Storage:        %s
 Metrics:        curl -k https://%s/metrics
 Logs:           %s
 
 Ctrl-C ends it and leaves nothing behind.`,
 		palette.Strong("export KUBECONFIG="+s.Kubeconfig), s.Kubectl,
+		filepath.Join(s.BinDir, "kubectl-hyperconverge"), s.DebugAddress, filepath.Join(s.BinDir, "sandbox"),
 		driver.ClassDB, driver.ClassDBWait, driver.ClassSharedv4, driver.ClassSharedv4Service,
 		s.StorageEndpoint, s.SchedulerAddress, s.LogDir)
 }
@@ -82,7 +87,7 @@ func newDemoCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Watch databases land on their data",
-		Long: `Run a cluster, take five steps on it, and check that each of them comes out as the
+		Long: `Run a cluster, take six steps on it, and check that each of them comes out as the
 contract of the scheduler says. The exit code is 0 only if all do.
 
 The maps show one column per zone. Behind a node stand the volumes that it holds

@@ -53,6 +53,10 @@ type Sandbox struct {
 	LogDir string
 	// SchedulerAddress is host:port of the scheduler's metrics.
 	SchedulerAddress string
+	// DebugAddress is host:port of the scheduler's debug endpoint.
+	DebugAddress string
+	// BinDir has the executables.
+	BinDir string
 	// StorageEndpoint is host:port of the storage's SDK.
 	StorageEndpoint string
 
@@ -139,6 +143,8 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		Kubectl:          kubectl(plan.BinDir),
 		LogDir:           plan.LogDir,
 		SchedulerAddress: plane.SchedulerAddress(),
+		DebugAddress:     plane.DebugAddress(),
+		BinDir:           plan.BinDir,
 		StorageEndpoint:  storage.endpoint,
 		scheduler:        plane.HTTPClient(),
 	}

@@ -2,11 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/wait"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -29,7 +32,7 @@ const (
 // serveDebug serves the debug endpoint on the loopback address until ctx ends. Clients
 // prove who they are, and that they may, as for kube-scheduler's own endpoints. Pods are
 // scheduled without it as well, so that a port that is taken is no reason to end.
-func serveDebug(ctx context.Context, config *schedulerconfig.CompletedConfig, factory *hyperconverge.Factory) {
+func serveDebug(ctx context.Context, config *schedulerconfig.CompletedConfig, factory *hyperconverge.Factory, sharePort bool) {
 	port := factory.DebugPort()
 	logger := klog.FromContext(ctx).WithName("debug")
 	if port == 0 {
@@ -46,9 +49,13 @@ func serveDebug(ctx context.Context, config *schedulerconfig.CompletedConfig, fa
 	serving := *config.SecureServing
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
 	handler := debugChain(config, debug.Handler(factory, configuration))
+	listener := net.ListenConfig{}
+	if sharePort {
+		listener.Control = reusePort
+	}
 	told := false
 	_ = wait.PollUntilContextCancel(ctx, debugRetry, true, func(ctx context.Context) (bool, error) {
-		if serving.Listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address); err == nil {
+		if serving.Listener, err = listener.Listen(ctx, "tcp", address); err == nil {
 			return true, nil
 		}
 		if !told {
@@ -65,6 +72,14 @@ func serveDebug(ctx context.Context, config *schedulerconfig.CompletedConfig, fa
 		return
 	}
 	logger.Info("Serving the debug endpoint", "address", address)
+}
+
+// reusePort does for the debug endpoint what --permit-port-sharing does for the other.
+func reusePort(_, _ string, connection syscall.RawConn) error {
+	var failed error
+	return errors.Join(connection.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}), failed)
 }
 
 // debugChain asks who a client is, and whether it may.

@@ -43,7 +43,7 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 		return next(logger)
 	}
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
-	go serveDebug(ctx, config, factory)
+	go serveDebug(ctx, config, factory, opts.SecureServing.PermitPortSharing)
 	return config, sched, nil
 }
 

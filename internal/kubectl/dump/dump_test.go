@@ -34,7 +34,7 @@ func TestRedact(t *testing.T) {
 func TestWrite(t *testing.T) {
 	var written bytes.Buffer
 	err := Write(&written, "bundle", time.Unix(0, 0), []File{
-		{"a.txt", "Bearer abcdef123456"}, {"b.yaml", json.RawMessage(`{"x":[1]}`)}, {"c.yaml", struct{ Y int }{2}},
+		{"a.txt", "Bearer abcdef123456"}, {"b.yaml", json.RawMessage(`{"x":[1]}`)}, {"c.yaml", struct{ Z int }{2}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestWrite(t *testing.T) {
 		}
 		got.WriteString(header.Name + ": " + string(content) + "\n")
 	}
-	if want := "bundle/a.txt: Bearer <token>\nbundle/b.yaml: x:\n- 1\n\nbundle/c.yaml: Y: 2\n\n"; got.String() != want {
+	if want := "bundle/a.txt: Bearer <token>\nbundle/b.yaml: x:\n- 1\n\nbundle/c.yaml: Z: 2\n\n"; got.String() != want {
 		t.Errorf("got %q, want %q", got.String(), want)
 	}
 }

@@ -22,6 +22,7 @@ const quiet = 3 * time.Second
 type Console struct {
 	out      io.Writer
 	terminal bool
+	columns  func() int // of the terminal; 0 if that is not known
 	lost     func()
 	now      func() time.Time
 
@@ -39,11 +40,19 @@ func New(out *os.File, lost func()) (*Console, Palette) {
 	if terminal && os.Getenv("NO_COLOR") == "" {
 		palette = Colours
 	}
-	return newConsole(out, terminal, lost, time.Now), palette
+	c := newConsole(out, terminal, lost, time.Now)
+	c.columns = func() int {
+		columns, _, err := term.GetSize(int(out.Fd()))
+		if err != nil {
+			return 0
+		}
+		return columns
+	}
+	return c, palette
 }
 
 func newConsole(out io.Writer, terminal bool, lost func(), now func() time.Time) *Console {
-	return &Console{out: out, terminal: terminal, lost: lost, now: now, last: now()}
+	return &Console{out: out, terminal: terminal, columns: func() int { return 0 }, lost: lost, now: now, last: now()}
 }
 
 // Printf writes lines that stay.
@@ -58,6 +67,25 @@ func (c *Console) Printf(format string, args ...any) {
 	c.write(text)
 }
 
+// Width is how many columns the terminal has; 0 if it is none, where lines may have any
+// length.
+func (c *Console) Width() int {
+	if !c.terminal {
+		return 0
+	}
+	return c.columns()
+}
+
+// fit cuts a status line to the terminal's width: of one that wraps, only the last part
+// would be overwritten.
+func (c *Console) fit(text string) string {
+	letters := []rune(text)
+	if columns := c.Width(); columns > 1 && len(letters) >= columns {
+		return string(letters[:columns-2]) + "…"
+	}
+	return text
+}
+
 // Status says what is being waited for. A terminal shows it until the next call
 // of any method. A log gets it only when it has been silent for a while.
 func (c *Console) Status(format string, args ...any) {
@@ -68,7 +96,7 @@ func (c *Console) Status(format string, args ...any) {
 	case text == c.status:
 	case c.terminal:
 		c.clear()
-		c.write("  ... " + text)
+		c.write(c.fit("  ... " + text))
 		c.status = text
 	case c.now().Sub(c.last) >= quiet:
 		c.write("  ... " + text + "\n")

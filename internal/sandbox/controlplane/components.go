@@ -29,6 +29,8 @@ const (
 	controllerManagerBinary = "kube-controller-manager"
 	defaultSchedulerBinary  = "kube-scheduler"
 	schedulerBinary         = "scheduler"
+	// schedulerDebug is the scheduler's second port.
+	schedulerDebug = "scheduler-debug"
 	// KubectlBinary is for the person at the keyboard; the sandbox itself does not
 	// run it.
 	KubectlBinary = "kubectl"
@@ -38,7 +40,7 @@ const (
 func (o *Options) binaries() []string {
 	names := []string{etcdBinary, apiServerBinary, controllerManagerBinary}
 	if !o.WithoutSchedulers {
-		names = append(names, defaultSchedulerBinary, schedulerBinary)
+		names = append(names, defaultSchedulerBinary, schedulerBinary, webhookBinary)
 	}
 	return names
 }

@@ -59,8 +59,9 @@ type ControlPlane struct {
 	credentials *credentials
 	config      string // path of the scheduler's configuration
 	// ports are kept until the last component is gone.
-	ports    map[string]*ports.Reservation // name of the executable -> its port
+	ports    map[string]*ports.Reservation // name of the executable, or what else has a port -> the port
 	apiReady time.Time
+	client   kubernetes.Interface // with all rights
 }
 
 // Start runs etcd and the API server and returns when the latter is ready. Close
@@ -89,7 +90,7 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 	// Before anything runs, because a file that cannot be read is the most likely
 	// mistake.
-	if err := o.writeSchedulerConfig(cp.config, cp.credentials.kubeconfigPath(scheduler)); err != nil {
+	if err := o.writeSchedulerConfig(cp.config, cp.credentials.kubeconfigPath(scheduler), cp.ports[schedulerDebug].Port()); err != nil {
 		return nil, err
 	}
 
@@ -102,28 +103,30 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 	cp.apiReady = time.Now()
 
-	client, err := kubernetes.NewForConfig(cp.RESTConfig())
-	if err != nil {
+	if cp.client, err = kubernetes.NewForConfig(cp.RESTConfig()); err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
-	if err := grantSchedulerRights(ctx, client); err != nil {
+	if err := grantSchedulerRights(ctx, cp.client); err != nil {
 		return nil, err
 	}
-	return cp, nil
+	return cp, grantWebhookRights(ctx, cp.client)
 }
 
-// StartControllers runs the controller manager and both schedulers, unless these
-// are not wanted, and returns when all of them are ready.
+// StartControllers runs the controller manager and, unless they are not wanted, both
+// schedulers and the webhook, and returns when all of them are ready.
 func (cp *ControlPlane) StartControllers(ctx context.Context) error {
 	components := []component{cp.controllerManager()}
 	if !cp.options.WithoutSchedulers {
-		components = append(components, cp.scheduler(), cp.defaultScheduler())
+		components = append(components, cp.scheduler(), cp.defaultScheduler(), cp.webhook())
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, starting := errgroup.WithContext(ctx)
 	for _, component := range components {
-		group.Go(func() error { return cp.run(ctx, component) })
+		group.Go(func() error { return cp.run(starting, component) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil || cp.options.WithoutSchedulers {
+		return err
+	}
+	return cp.registerWebhook(ctx)
 }
 
 // run starts one component and waits until it is ready or something died.
@@ -189,6 +192,9 @@ func (cp *ControlPlane) reservePorts() error {
 		{schedulerBinary, cp.options.SchedulerPort, "--scheduler-port"},
 		{controllerManagerBinary, 0, ""},
 		{defaultSchedulerBinary, 0, ""},
+		{schedulerDebug, 0, ""},
+		{webhookBinary, 0, ""},
+		{webhookOps, 0, ""},
 	} {
 		reserved, err := ports.Reserve(want.port, want.flag)
 		if err != nil {
@@ -213,6 +219,10 @@ func (cp *ControlPlane) Kubeconfig() string { return cp.credentials.kubeconfigPa
 
 // SchedulerAddress is host:port of the scheduler's metrics and health.
 func (cp *ControlPlane) SchedulerAddress() string { return cp.ports[schedulerBinary].Address() }
+
+// DebugAddress is host:port of the scheduler's debug endpoint, unless the configuration
+// names another port.
+func (cp *ControlPlane) DebugAddress() string { return cp.ports[schedulerDebug].Address() }
 
 // Close ends all components and returns when they are gone.
 func (cp *ControlPlane) Close() {

@@ -33,7 +33,8 @@ var (
 	defaultScheduler  = user{"system:kube-scheduler", "", "kube-scheduler.kubeconfig"}
 	// The scheduler has a user of its own with the rights of its real installation:
 	// what it lacks there, it lacks here.
-	scheduler = user{"hyperconverge-scheduler", "", "scheduler.kubeconfig"}
+	scheduler   = user{"hyperconverge-scheduler", "", "scheduler.kubeconfig"}
+	webhookUser = user{"hyperconverge-webhook", "", "webhook.kubeconfig"}
 )
 
 // credentials are the files in the sandbox folder that hold certificates, keys,
@@ -62,7 +63,7 @@ func writeCredentials(dir *workdir.Dir, apiServer string) (*credentials, error) 
 	}
 	c := &credentials{dir: dir, server: "https://" + apiServer, ca: certificate, tokens: map[user]string{}}
 	var tokens strings.Builder
-	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler} {
+	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler, webhookUser} {
 		c.tokens[u] = rand.Text()
 		fmt.Fprintf(&tokens, "%s,%s,%s,%s\n", c.tokens[u], u.name, u.name, u.group)
 		if err := clientcmd.WriteToFile(c.kubeconfig(u), c.kubeconfigPath(u)); err != nil {
@@ -73,6 +74,9 @@ func writeCredentials(dir *workdir.Dir, apiServer string) (*credentials, error) 
 		if err := os.WriteFile(dir.Join(name), content, 0o600); err != nil {
 			return nil, fmt.Errorf("writing credentials: %w", err)
 		}
+	}
+	if err := c.writeWebhookCertificates(certificate, key); err != nil {
+		return nil, fmt.Errorf("writing credentials: %w", err)
 	}
 	return c, nil
 }

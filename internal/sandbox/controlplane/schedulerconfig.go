@@ -16,10 +16,11 @@ const pluginName = "Hyperconverge"
 //go:embed scheduler.yaml
 var defaultSchedulerConfig []byte
 
-// completeSchedulerConfig fills in what only the sandbox knows: the kubeconfig,
-// and where the storage is, in every profile that uses the plugin. All else stays
+// completeSchedulerConfig fills in what only the sandbox knows: the kubeconfig, and in
+// every profile that uses the plugin where the storage is, and a port for the debug
+// endpoint unless one is written. All else stays
 // as it is written, mistakes included, for the scheduler to judge.
-func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenFile string) ([]byte, error) {
+func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenFile string, debugPort int) ([]byte, error) {
 	var config map[string]any
 	if err := yaml.UnmarshalStrict(content, &config); err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenF
 		return nil, err
 	}
 	for i, profile := range profiles {
-		if err := setStorage(profile, storageEndpoint, tokenFile); err != nil {
+		if err := setStorage(profile, storageEndpoint, tokenFile, debugPort); err != nil {
 			return nil, fmt.Errorf("profiles[%d].%w", i, err)
 		}
 	}
@@ -47,7 +48,7 @@ func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenF
 
 // setStorage writes where the storage is into the plugin's arguments if the
 // profile enables the plugin.
-func setStorage(profile map[string]any, endpoint, tokenFile string) error {
+func setStorage(profile map[string]any, endpoint, tokenFile string, debugPort int) error {
 	entries, err := mappings(profile, "pluginConfig")
 	if err != nil {
 		return err
@@ -68,6 +69,9 @@ func setStorage(profile map[string]any, endpoint, tokenFile string) error {
 	args, err := child(plugin, "args")
 	if err != nil {
 		return err
+	}
+	if _, chosen := args["debugPort"]; !chosen {
+		args["debugPort"] = debugPort
 	}
 	storage, err := child(args, "openStorage")
 	if err != nil {
@@ -135,7 +139,7 @@ func mentions(plugins any, name string) bool {
 
 // writeSchedulerConfig writes the completed configuration to path. The error
 // names where the configuration came from.
-func (o *Options) writeSchedulerConfig(path, kubeconfig string) error {
+func (o *Options) writeSchedulerConfig(path, kubeconfig string, debugPort int) error {
 	content, name := defaultSchedulerConfig, "the built-in scheduler configuration"
 	if o.SchedulerConfig != "" {
 		var err error
@@ -144,7 +148,7 @@ func (o *Options) writeSchedulerConfig(path, kubeconfig string) error {
 		}
 		name = o.SchedulerConfig
 	}
-	completed, err := completeSchedulerConfig(content, kubeconfig, o.StorageEndpoint, o.StorageTokenFile)
+	completed, err := completeSchedulerConfig(content, kubeconfig, o.StorageEndpoint, o.StorageTokenFile, debugPort)
 	if err != nil {
 		return fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(err.Error()), " "))
 	}

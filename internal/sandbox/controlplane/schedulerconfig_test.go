@@ -31,7 +31,7 @@ profiles:
   - name: NodeAffinity
     args: {addedAffinity: {}}
   - name: Hyperconverge
-    args: {preference: Score, openStorage: {endpoint: "sdk:9020", nodePollInterval: 1s}}`,
+    args: {preference: Score, debugPort: 7, openStorage: {endpoint: "sdk:9020", nodePollInterval: 1s}}`,
 		},
 		"a profile that enables the plugin without arguments gets some": {
 			config: `
@@ -42,7 +42,7 @@ profiles:
 - plugins: {multiPoint: {enabled: [{name: Hyperconverge, weight: 15}]}}
   pluginConfig:
   - name: Hyperconverge
-    args: {openStorage: {endpoint: "sdk:9020"}}`,
+    args: {debugPort: 7, openStorage: {endpoint: "sdk:9020"}}`,
 		},
 		"profiles without the plugin are left alone": {
 			config: `
@@ -60,6 +60,16 @@ profiles:
 			config: "profils: []\nclientConnection: {qps: many}",
 			want:   "profils: []\nclientConnection: {kubeconfig: /k, qps: many}",
 		},
+		"a debug port that somebody chose stays": {
+			config: `
+profiles:
+- pluginConfig: [{name: Hyperconverge, args: {debugPort: 0}}]`,
+			want: connection + `
+profiles:
+- pluginConfig:
+  - name: Hyperconverge
+    args: {debugPort: 0, openStorage: {endpoint: "sdk:9020"}}`,
+		},
 		"a token goes along": {
 			token: "/token",
 			config: `
@@ -69,11 +79,11 @@ profiles:
 profiles:
 - pluginConfig:
   - name: Hyperconverge
-    args: {openStorage: {endpoint: "sdk:9020", tokenFile: /token, allowPlaintextToken: true}}`,
+    args: {debugPort: 7, openStorage: {endpoint: "sdk:9020", tokenFile: /token, allowPlaintextToken: true}}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := completeSchedulerConfig([]byte(row.config), "/k", "sdk:9020", row.token)
+			got, err := completeSchedulerConfig([]byte(row.config), "/k", "sdk:9020", row.token, 7)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,7 +110,7 @@ func TestAConfigurationThatCannotBeCompletedIsNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			options := Options{SchedulerConfig: path}
-			err := options.writeSchedulerConfig(filepath.Join(t.TempDir(), "out"), "/k")
+			err := options.writeSchedulerConfig(filepath.Join(t.TempDir(), "out"), "/k", 7)
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
@@ -118,7 +128,7 @@ func TestTheBuiltInConfigurationHasBothProfilesOnOneStorage(t *testing.T) {
 	}
 	defer func() { _ = dir.Remove() }()
 	options := Options{StorageEndpoint: "sdk:9020"}
-	if err := options.writeSchedulerConfig(dir.Join("out.yaml"), "/k"); err != nil {
+	if err := options.writeSchedulerConfig(dir.Join("out.yaml"), "/k", 7); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(dir.Join("out.yaml"))

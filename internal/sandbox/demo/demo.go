@@ -1,4 +1,4 @@
-// Package demo is the demonstration: five steps on a sandbox, each of which says
+// Package demo is the demonstration: six steps on a sandbox, each of which says
 // what the scheduler promises, does it, shows it, and checks it.
 package demo
 
@@ -62,6 +62,7 @@ var steps = []struct {
 	{letter: "c", title: "a StatefulSet that takes no node without all its data", run: (*demo).strictLedger},
 	{letter: "d", title: "a shared volume with hyperconvergence turned off", run: (*demo).sharedOff},
 	{letter: "e", title: "60 databases: the stock scheduler and ours", run: (*demo).compare},
+	{letter: "f", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
 }
 
 // Run runs all steps. The error wraps ErrBroken if a check failed, after all steps
@@ -143,7 +144,7 @@ func (d *demo) say(format string, args ...any) {
 
 // show draws the cluster, with a mark for each pod or with its name.
 func (d *demo) show(seen Snapshot, marks bool) {
-	d.out.Printf("\n%s", seen.Draw(Style{Palette: d.palette, Marks: marks}))
+	d.out.Printf("\n%s", seen.Draw(Style{Palette: d.palette, Marks: marks, Width: d.out.Width()}))
 }
 
 // expect prints the outcome of checks and remembers those that failed.

@@ -129,17 +129,35 @@ type Style struct {
 	Palette console.Palette
 	// Marks draws a mark for each pod instead of its name.
 	Marks bool
+	// Width is how many columns there are; 0 for any number.
+	Width int
 }
 
 // Draw draws one column per zone, racks below each other in it, and for each
-// node its name, the tags of the volumes that it holds, and its pods.
+// node its name, the tags of the volumes that it holds, and its pods. Zones that do not
+// fit beside the others stand below them.
 func (s Snapshot) Draw(style Style) string {
+	var b strings.Builder
 	var columns [][]string
-	var widths []int
-	rows := 0
+	taken := 0
 	for _, zone := range s.zones() {
 		column := s.column(zone, style)
-		columns, widths, rows = append(columns, column), append(widths, width(column...)), max(rows, len(column))
+		wide := len(gap) + width(column...)
+		if len(columns) > 0 && style.Width > 0 && len(margin)+taken+wide > style.Width {
+			b.WriteString(beside(columns) + "\n")
+			columns, taken = nil, 0
+		}
+		columns, taken = append(columns, column), taken+wide
+	}
+	return b.String() + beside(columns) + "\n" + s.legend(style)
+}
+
+// beside draws columns beside each other.
+func beside(columns [][]string) string {
+	var widths []int
+	rows := 0
+	for _, column := range columns {
+		widths, rows = append(widths, width(column...)), max(rows, len(column))
 	}
 	var b strings.Builder
 	for row := range rows {
@@ -157,7 +175,6 @@ func (s Snapshot) Draw(style Style) string {
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
-	b.WriteString("\n" + s.legend(style))
 	return b.String()
 }
 

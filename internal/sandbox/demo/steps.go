@@ -313,6 +313,9 @@ func (d *demo) scheduleDatabases(ctx context.Context, scheduler string) (seen Sn
 		if err := d.apply(ctx, "database.yaml", func(object runtime.Object) {
 			if pod, ok := object.(*corev1.Pod); ok {
 				pod.Name, pod.Spec.SchedulerName = fmt.Sprintf("db-%02d", i), scheduler
+				if scheduler == stockScheduler { // which the webhook would replace
+					pod.Annotations = map[string]string{placement.PodDisableAdmission: "true"}
+				}
 				pod.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = claimName(i)
 			}
 		}); err != nil {

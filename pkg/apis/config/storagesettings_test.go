@@ -58,6 +58,8 @@ func change(t *testing.T, value reflect.Value) {
 		v.Duration += time.Nanosecond
 	case *[]string:
 		*v = append(*v, "changed")
+	case *int32:
+		*v++
 	default:
 		t.Fatalf("no change for a %T", v)
 	}

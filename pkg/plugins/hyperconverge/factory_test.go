@@ -299,7 +299,7 @@ func TestOpenStorageSource(t *testing.T) {
 	}
 
 	args.OpenStorage.TokenFile = "/var/run/secrets/token" // without TLS
-	_, err = newOpenStorageSource(args.OpenStorage, volumes.NewIndex(volumes.Options{}))
+	_, err = NewOpenStorageSource(args.OpenStorage, volumes.NewIndex(volumes.Options{}))
 	if err == nil || !strings.Contains(err.Error(), "allowPlaintextToken") {
 		t.Errorf("error: %v", err)
 	}

@@ -55,6 +55,7 @@ const everyArgument = configurationHead + `
         watchBackoff: 6s
         allowPlaintextToken: true
       countPodsByNamespace: false
+      debugPort: 7
 `
 
 func everyArgumentDecoded() *config.HyperconvergeArgs {
@@ -84,6 +85,7 @@ func everyArgumentDecoded() *config.HyperconvergeArgs {
 			AllowPlaintextToken: true,
 		},
 		CountPodsByNamespace: false,
+		DebugPort:            7,
 	}
 }
 
