@@ -75,7 +75,7 @@ func TestDebugEndpoint(t *testing.T) {
 			if v.Freshness != "fresh" || replica.State != "Online" {
 				t.Errorf("volume %s is %s, its replica on %s %s", v.Handle, v.Freshness, replica.Node, replica.State)
 			}
-			held[v.Handle] = append(held[v.Handle], c.Short(replica.Node))
+			held[v.Handle] = append(held[v.Handle], replica.Node)
 		}
 	}
 	if len(held) != 2 || len(state.Index.StorageNodes) != 3 {
@@ -116,5 +116,5 @@ func TestDebugEndpoint(t *testing.T) {
 func (c *cluster) account(name string) (token string) {
 	_, err := c.Client.CoreV1().ServiceAccounts(c.Namespace).Create(c.Ctx, &v1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	c.Must(err)
-	return c.plane.As(c.T, c.Namespace, name).BearerToken
+	return c.plane.As(c.TB, c.Namespace, name).BearerToken
 }
