@@ -201,23 +201,24 @@ func (e *Engine) ProfileOf(pod *v1.Pod) (name string, foreign bool, err error) {
 	return "", true, ErrNoPlugin
 }
 
-// Unsigned says which plugin keeps pods without volumes from being placed in batches in a
-// profile; empty if none does.
+// Unsigned says which plugin keeps pods without volumes and wishes from being placed in
+// batches in a profile, and why; empty if none does.
 func (e *Engine) Unsigned(ctx context.Context, profileName string) string {
 	plain := &v1.Pod{}
 	plain.Spec.Containers = []v1.Container{{Name: "plain"}}
 	f := e.profiles[profileName]
-	if f.SignPod(ctx, plain, false) != nil {
-		return ""
-	}
 	for _, set := range [...]schedulerapi.PluginSet{f.ListPlugins().PreFilter, f.ListPlugins().Filter, f.ListPlugins().PreScore, f.ListPlugins().Score} {
 		for _, enabled := range set.Enabled {
-			if _, signs := e.plugins[profileName][enabled.Name].(fwk.SignPlugin); !signs {
+			plugin, signs := e.plugins[profileName][enabled.Name].(fwk.SignPlugin)
+			if !signs {
 				return enabled.Name + " signs no pod"
+			}
+			if _, s := plugin.SignPod(ctx, plain); !s.IsSuccess() {
+				return enabled.Name + ": " + s.Message()
 			}
 		}
 	}
-	return "the feature gate OpportunisticBatching is off, or a plugin refuses to sign"
+	return ""
 }
 
 // Cluster is the picture of the moment.

@@ -95,26 +95,37 @@ func (t *tool) examine(ctx context.Context, s *connect.Session) *doctor.Report {
 		f.ServerVersion = server.GitVersion
 	}
 	if list, err := s.Client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{}); !unread("scheduler", err) {
-		f.Deployments = list.Items
+		f.Deployments = there(list.Items)
 	}
 	if list, err := s.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, metav1.ListOptions{}); !unread("webhook", err) {
-		f.Webhooks = list.Items
+		f.Webhooks = there(list.Items)
 	}
 	selector := "kubernetes.io/service-name=" + doctor.WebhookName
 	if list, err := s.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector}); !unread("webhook", err) {
-		f.Endpoints = list.Items
+		f.Endpoints = there(list.Items)
+	}
+	informers := s.Engine.Informers()
+	if list, err := informers.Core().V1().Pods().Lister().List(labels.Everything()); !unread("schedulerNames", err) {
+		f.Pods = there(list)
+	}
+	if list, err := informers.Core().V1().PersistentVolumeClaims().Lister().List(labels.Everything()); !unread("keys", err) {
+		f.Claims = there(list)
+	}
+	if list, err := informers.Storage().V1().StorageClasses().Lister().List(labels.Everything()); !unread("keys", err) {
+		f.Classes = there(list)
 	}
 	var err error
-	informers := s.Engine.Informers()
-	f.Pods, err = informers.Core().V1().Pods().Lister().List(labels.Everything())
-	unread("schedulerNames", err)
-	f.Claims, err = informers.Core().V1().PersistentVolumeClaims().Lister().List(labels.Everything())
-	unread("keys", err)
-	f.Classes, err = informers.Storage().V1().StorageClasses().Lister().List(labels.Everything())
-	unread("keys", err)
 	f.Denied, err = deniedRights(ctx, s, namespace)
 	unread("rights", err)
 	return doctor.Examine(f)
+}
+
+// there is a list that was read, and may be empty: nil is one that was not.
+func there[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // rights are some that the scheduler cannot do without, one of each role.

@@ -89,7 +89,8 @@ func TestExamine(t *testing.T) {
 			f.Configuration.Profiles = append(f.Configuration.Profiles, profile("stork", "NodeResourcesFit"))
 		}, []string{"profiles warn the profile stork places pods without regard"}},
 		{"a configuration that was not read is no reason to complain", func(f *Facts) { f.Assumed = true }, []string{"profiles unknown"}},
-		{"a plugin that does not sign warns", func(f *Facts) { f.Batching["hyperconverge-scheduler"] = "Coscheduling signs no pod" }, []string{"batching warn profile hyperconverge-scheduler"}},
+		{"a version that means nothing is not judged", func(f *Facts) { f.ServerVersion = "master" }, []string{"versions unknown the API server's version cannot be read: master"}},
+		{"a plugin that does not sign is no finding", func(f *Facts) { f.Batching["hyperconverge-scheduler"] = "Coscheduling signs no pod" }, nil},
 		{"a condition of the storage API fails", func(f *Facts) {
 			f.State.Conditions = []openstorage.Condition{{Reason: openstorage.ReasonTokenBlind, Message: "give the token the group *"}}
 			f.State.Index.LastContact = time.Time{}
