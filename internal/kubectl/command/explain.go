@@ -75,7 +75,7 @@ func (t *tool) explainPod(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.Close()
-	pod, err := findPod(s, s.Namespace, name)
+	pod, err := findPod(ctx, s, s.Namespace, name)
 	if err != nil {
 		return err
 	}
@@ -86,9 +86,9 @@ func (t *tool) explainPod(ctx context.Context, name string) error {
 	return t.print(doc, doc.Unknown, func(w io.Writer, wide bool) error { return drawPod(w, doc, wide) })
 }
 
-// findPod finds a pod among those that were read.
-func findPod(s *connect.Session, namespace, name string) (*v1.Pod, error) {
-	pod, err := s.Engine.Informers().Core().V1().Pods().Lister().Pods(namespace).Get(name)
+// findPod finds a pod. Those that have finished are not among those that were read.
+func findPod(ctx context.Context, s *connect.Session, namespace, name string) (*v1.Pod, error) {
+	pod, err := s.Client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("there is no pod %s in the namespace %s: name its namespace by -n", name, namespace)
 	}

@@ -86,7 +86,7 @@ func (t *tool) runSimulation(ctx context.Context, q *questions) error {
 	case q.pod != "":
 		what = "pod " + s.Namespace + "/" + q.pod
 		var pod *v1.Pod
-		if pod, err = findPod(s, s.Namespace, strings.TrimPrefix(q.pod, "pod/")); err == nil {
+		if pod, err = findPod(ctx, s, s.Namespace, strings.TrimPrefix(q.pod, "pod/")); err == nil {
 			pods = []*v1.Pod{pod}
 		}
 	case q.drain != "":
