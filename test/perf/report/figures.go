@@ -166,10 +166,10 @@ func figures(r *results) []figure {
 		})
 	}
 	seconds := quantity("s")
-	command("status", "status", "s", 5, seconds)
+	command("status", "status, likewise", "s", 5, seconds)
 	command("status", "status, resident memory", "rss-MB", 500, megabytes)
-	command("explain", "explain of a pod", "s", 5, seconds)
-	command("simulate", "simulate of a pod", "s", 5, seconds)
+	command("explain", "explain of a pod, from its start, all reading included", "s", 2, seconds)
+	command("simulate", "simulate of a pod, likewise", "s", 2, seconds)
 	for _, f := range r.index {
 		all = append(all, figure{
 			section: indexSection, what: f.What, limit: f.Limit, show: quantity(f.Unit),
