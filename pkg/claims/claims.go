@@ -3,10 +3,12 @@ package claims
 import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-helpers/storage/ephemeral"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 
@@ -84,14 +86,23 @@ type Objects interface {
 // store is updated before its handlers run, so a pod that an event has put back
 // into the queue sees at least that event here.
 type Listers struct {
-	PVCs    corelisters.PersistentVolumeClaimLister
+	// PVCs is the store behind a lister, which is asked for a claim of every pod: a
+	// lister allocates once more.
+	PVCs    cache.Store
 	PVs     corelisters.PersistentVolumeLister
 	Classes storagelisters.StorageClassLister
 }
 
 // PVC implements Objects.
 func (l Listers) PVC(namespace, name string) (*v1.PersistentVolumeClaim, error) {
-	return l.PVCs.PersistentVolumeClaims(namespace).Get(name)
+	object, _, err := l.PVCs.GetByKey(namespace + "/" + name)
+	if err != nil {
+		return nil, err
+	}
+	if pvc, found := object.(*v1.PersistentVolumeClaim); found {
+		return pvc, nil
+	}
+	return nil, apierrors.NewNotFound(v1.Resource("persistentvolumeclaims"), name)
 }
 
 // PV implements Objects.

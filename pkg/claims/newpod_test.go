@@ -79,7 +79,7 @@ func newPodWorld() []runtime.Object {
 
 func listersOver(pvcs, pvs, classes cache.Indexer) Listers {
 	return Listers{
-		PVCs:    corelisters.NewPersistentVolumeClaimLister(pvcs),
+		PVCs:    pvcs,
 		PVs:     corelisters.NewPersistentVolumeLister(pvs),
 		Classes: storagelisters.NewStorageClassLister(classes),
 	}

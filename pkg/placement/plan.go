@@ -119,7 +119,7 @@ func (p *Plan) confineToReplicas(volumes []Volume) *Rejection {
 		}
 		if !p.strict {
 			p.strict = true
-			p.local.addAll(v.replicaNodes())
+			p.local = v.replicaNodes()
 		} else {
 			p.local = p.local.keep(v.HeldBy)
 		}
@@ -137,7 +137,7 @@ func (p *Plan) forbidReplicas(volumes []Volume) *Rejection {
 		if v.Kind != Away || !v.RemoteOnly || v.Unknown {
 			continue
 		}
-		p.forbidden.addAll(v.replicaNodes())
+		p.forbidden.addAll(v.replicaNodes().list)
 		if p.strict && p.forbidden.hasAll(p.local.list) {
 			return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
 		}

@@ -73,25 +73,25 @@ func (v *Volume) eachHolderNode(visit func(*Node)) {
 }
 
 // replicaNodes returns the Kubernetes nodes that hold a replica of every replica
-// set, each once, in the order of the first set.
-func (v *Volume) replicaNodes() []*Node {
+// set, in the order of the first set.
+func (v *Volume) replicaNodes() (nodes nodeSet) {
 	if len(v.Sets) == 0 {
-		return nil
+		return nodes
 	}
-	var nodes nodeSet
-	for _, h := range v.Sets[0] {
-		if h.Node != nil && v.HeldBy(h.Node) {
-			nodes.add(h.Node)
+	nodes.list = make([]*Node, 0, len(v.Sets[0]))
+	for i := range v.Sets[0] {
+		if n := v.Sets[0][i].Node; n != nil && v.HeldBy(n) {
+			nodes.add(n)
 		}
 	}
-	return nodes.list
+	return nodes
 }
 
 // ReplicaNodes returns the replica nodes of the volumes, each once.
 func ReplicaNodes(volumes []*Volume) []*Node {
 	var nodes nodeSet
 	for _, v := range volumes {
-		nodes.addAll(v.replicaNodes())
+		nodes.addAll(v.replicaNodes().list)
 	}
 	return nodes.list
 }

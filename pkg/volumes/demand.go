@@ -69,7 +69,7 @@ func (ix *Index) Request(handle string) Entry {
 	if handle == "" {
 		return Entry{}
 	}
-	now, k := ix.now(), keyOf(handle)
+	k := keyOf(handle)
 	view := ix.view.Load()
 	shard := ix.volumes.shard(k)
 	shard.Lock()
@@ -85,7 +85,7 @@ func (ix *Index) Request(handle string) Entry {
 			ix.refuse(k)
 			return Entry{}
 		}
-		r, inspect = shard.add(k, now), true
+		r, inspect = shard.add(k, ix.now()), true
 	}
 	// An unclaimed handle is asked for once. If that failed, it will be repeated.
 	inspect = inspect || r.pvs > 0 && r.needsInspect(view)

@@ -81,7 +81,7 @@ func newWorld(seed uint64) *world {
 	}
 	w.pvs, w.pvcs = newStore(), newStore()
 	w.claims = claims.NewFinder(claims.Listers{
-		PVCs: corelisters.NewPersistentVolumeClaimLister(w.pvcs), PVs: corelisters.NewPersistentVolumeLister(w.pvs),
+		PVCs: w.pvcs, PVs: corelisters.NewPersistentVolumeLister(w.pvs),
 		Classes: storagelisters.NewStorageClassLister(newStore()),
 	}, modelDrivers)
 	w.nodeFeed, w.csiFeed, w.pvFeed = w.ix.nodeHandler(), w.ix.csiNodeHandler(), w.ix.pvHandler()

@@ -120,9 +120,9 @@ func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
 }
 
 // decide decides about a pod by its claims.
-func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup) *decision {
+func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup, now time.Time) *decision {
 	d := dec.gather(pod, found, look)
-	d.Decision = placement.Decide(&d.pod, &dec.settings, time.Now())
+	d.Decision = placement.Decide(&d.pod, &dec.settings, now)
 	return d
 }
 
@@ -176,7 +176,7 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 		if c.Driver == "" || c.Repeated {
 			continue
 		}
-		v := dec.volume(d, pod, c, look)
+		v := dec.volume(d, pod, c, p.Claims[i].Name, look)
 		// A volume without replicas has no say, unless it is a Windows volume.
 		if c.Handle != "" || v.Windows {
 			p.Volumes = append(p.Volumes, v)
@@ -186,8 +186,8 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 
 // volume is the volume of a claim of the driver, with what the index knows of it. A
 // volume that is not bound has nothing but wishes.
-func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, look lookup) placement.Volume {
-	v := placement.Volume{Name: c.String()}
+func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, name string, look lookup) placement.Volume {
+	v := placement.Volume{Name: name}
 	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
 	var traits placement.Traits
 	if c.Handle != "" {
@@ -223,10 +223,16 @@ func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, look looku
 
 // locate resolves replicas and attachment of a volume to nodes of the view.
 func locate(v *placement.Volume, view *volumes.View, stored *volumes.StorageVolume) {
+	total := 0
+	for i := range stored.NumSets() {
+		total += len(stored.Set(i))
+	}
+	holders := make([]placement.Holder, total) // of all sets
 	v.Sets = make([]placement.ReplicaSet, stored.NumSets())
 	for i := range v.Sets {
 		refs := stored.Set(i)
-		set := make(placement.ReplicaSet, len(refs))
+		set := holders[:len(refs):len(refs)]
+		holders = holders[len(refs):]
 		for k, ref := range refs {
 			set[k].Node, set[k].State = view.Holder(ref)
 		}

@@ -62,7 +62,7 @@ type NodeExplanation struct {
 // Explain tells what the plugin thinks of a pod now. It changes nothing.
 func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 	found := pl.decider.claimsOf(pod)
-	d := pl.decider.decide(pod, found, pl.decider.index.Lookup)
+	d := pl.decider.decide(pod, found, pl.decider.index.Lookup, time.Now())
 	d.localFirst = pl.localFirst
 	e := &Explanation{
 		Mode:      d.mode(),

@@ -26,8 +26,8 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	// at afterwards.
 	since := pl.waiting.received.Load()
 	requests := requests{index: pl.decider.index}
-	d := pl.decider.decide(pod, found, requests.request)
-	d.avoided = pl.avoid.nodes(pod.UID, time.Now())
+	d := pl.decider.decide(pod, found, requests.request, began)
+	d.avoided = pl.avoid.nodes(pod.UID, began)
 	d.localFirst = pl.localFirst
 	d.began, d.revision = began, since
 	d.seed = maphash.String(seed, string(pod.UID))

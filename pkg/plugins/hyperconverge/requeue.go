@@ -268,7 +268,7 @@ func tail[T any](list []T) []T {
 // decide decides about a pod anew, without the lock. It requests no volumes: PreFilter
 // has done that.
 func (w *waitingPods) decide(c *comparison) {
-	c.decision = w.decider.decide(c.pod, w.decider.claimsOf(c.pod), w.decider.index.Lookup)
+	c.decision = w.decider.decide(c.pod, w.decider.claimsOf(c.pod), w.decider.index.Lookup, time.Now())
 	c.improved = c.improves()
 	c.next = newBaseline(c.decision, c.since)
 }

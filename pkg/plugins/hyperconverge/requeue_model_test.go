@@ -203,7 +203,7 @@ type plain struct {
 }
 
 func (w *world) decide(pod *v1.Pod) *decision {
-	return w.pl.decider.decide(pod, w.pl.decider.claimsOf(pod), w.pl.decider.index.Lookup)
+	return w.pl.decider.decide(pod, w.pl.decider.claimsOf(pod), w.pl.decider.index.Lookup, time.Now())
 }
 
 // requeues reports whether a pod with another decision is to be tried again.

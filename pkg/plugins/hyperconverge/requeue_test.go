@@ -520,7 +520,7 @@ func (s *scene) beginAttempt(pod *v1.Pod) (enter func()) {
 	w := s.pl.waiting
 	since := w.received.Load()
 	requests := requests{index: s.pl.decider.index}
-	d := s.pl.decider.decide(pod, s.pl.decider.claimsOf(pod), requests.request)
+	d := s.pl.decider.decide(pod, s.pl.decider.claimsOf(pod), requests.request, time.Now())
 	return func() {
 		w.enter(pod, d, since, requests.followed(d.handles))
 		s.settle()

@@ -83,7 +83,7 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 		settings: settings,
 		index:    index,
 		claims: claims.NewFinder(claims.Listers{
-			PVCs: core.PersistentVolumeClaims().Lister(), PVs: core.PersistentVolumes().Lister(), Classes: storage.StorageClasses().Lister(),
+			PVCs: core.PersistentVolumeClaims().Informer().GetStore(), PVs: core.PersistentVolumes().Lister(), Classes: storage.StorageClasses().Lister(),
 		}, settings.Drivers),
 		source:   source,
 		machines: machines,

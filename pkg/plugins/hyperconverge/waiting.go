@@ -353,7 +353,9 @@ func newBaseline(d *decision, since uint64) *baseline {
 	}
 	b.anywhere = d.Plan.Verdict(nil) == placement.Feasible
 	nodes, confined := d.Plan.Confined()
-	b.confined = confined
+	if b.confined = confined; confined {
+		b.open = make([]string, 0, len(nodes))
+	}
 	for _, n := range nodes {
 		if d.Plan.Verdict(n) == placement.Feasible {
 			b.open = append(b.open, n.Name)
