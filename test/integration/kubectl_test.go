@@ -254,6 +254,17 @@ func TestKubectlSimulates(t *testing.T) {
 		t.Errorf("drained (-want +got):\n%s", diff)
 	}
 
+	offline := document[view.Simulation](c, "simulate", "--storage-offline", taken)
+	for _, p := range offline.Pods {
+		other := map[string]string{"n1": "n2", "n2": "n1"}[taken]
+		if p.From != taken || p.Name == "db-a" && p.To != other {
+			t.Errorf("with storage offline on %s: %+v", taken, p)
+		}
+	}
+	if len(offline.Pods) == 0 {
+		t.Error("nobody is on the node whose storage is offline")
+	}
+
 	manifest := filepath.Join(t.TempDir(), "new.yaml")
 	c.Must(os.WriteFile(manifest, []byte(`
 apiVersion: v1
@@ -355,6 +366,7 @@ func TestKubectlBadInput(t *testing.T) {
 		{"no pod at all", []string{"explain", "pod"}, `want the name of one pod; see "kubectl hyperconverge explain pod --help"`},
 		{"a claim that does not exist", []string{"explain", "volume", "nothing"}, "there is no claim nothing in the namespace"},
 		{"a node that does not exist", []string{"simulate", "--drain", "nowhere"}, "there is no node nowhere"},
+		{"a node without storage", []string{"simulate", "--storage-offline", "nowhere"}, "node nowhere is no storage node"},
 		{"no question", []string{"simulate"}, "want one of -f, --pod, --drain and --storage-offline"},
 		{"two questions", []string{"simulate", "--pod", "a", "--drain", "b"}, "want one of -f, --pod, --drain and --storage-offline"},
 		{"a file that does not exist", []string{"simulate", "-f", folder + "/none.yaml"}, "no such file or directory"},

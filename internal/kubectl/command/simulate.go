@@ -72,6 +72,11 @@ func (t *tool) runSimulation(ctx context.Context, q *questions) error {
 		return err
 	}
 	defer s.Close()
+	if q.offline != "" {
+		if err := s.Freeze(ctx); err != nil {
+			return err
+		}
+	}
 	cluster, err := s.Engine.Cluster()
 	if err != nil {
 		return err
@@ -124,9 +129,6 @@ func drained(cluster *simulation.Cluster, node string) ([]*v1.Pod, error) {
 
 // stranded takes storage offline on a node and returns its pods with volumes.
 func stranded(ctx context.Context, s *connect.Session, cluster *simulation.Cluster, node string) ([]*v1.Pod, error) {
-	if s.Restored == nil {
-		return nil, errors.New("--storage-offline works with what the scheduler knows, and not with --storage-endpoint")
-	}
 	pods := podsOf(cluster, node, func(pod *v1.Pod) bool {
 		for _, c := range s.Plugin.Claims(pod) {
 			if c.Driver != "" {

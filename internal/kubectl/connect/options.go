@@ -154,35 +154,53 @@ func (o *Options) read(ctx, starting context.Context, s *Session) error {
 		}
 		replicas = s.Restored
 	}
-	engineCtx, cancel := context.WithCancelCause(ctx)
-	ended := context.AfterFunc(starting, func() { cancel(context.Cause(starting)) })
-	engine, err := simulation.New(engineCtx, simulation.Options{RESTConfig: s.RESTConfig, Configuration: s.Configuration, Replicas: replicas})
-	if err != nil {
+	if err := s.start(ctx, starting, replicas); err != nil {
 		return err
-	}
-	ended()
-	s.Engine = engine
-	name, _, err := engine.ProfileOf(unnamed)
-	if err != nil {
-		engine.Close()
-		return err
-	}
-	s.Plugin = engine.Plugin(name)
-	if s.Plugin == nil {
-		engine.Close()
-		return simulation.ErrNoPlugin
 	}
 	switch {
 	case asked != nil:
 		s.Index = asked.Snapshot()
 		if s.Index.LastContact.IsZero() {
-			engine.Close()
+			s.Engine.Close()
 			return fmt.Errorf("storage at %s did not answer within %s: see --storage-endpoint, --storage-token-file and --storage-tls", o.Storage.Endpoint, o.Timeout/2)
 		}
 	default:
 		s.Index = volumes.SnapshotOf(s.Restored.Index())
 	}
 	return nil
+}
+
+// start makes the engine.
+func (s *Session) start(ctx, starting context.Context, replicas simulation.Replicas) error {
+	engineCtx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(starting, func() { cancel(context.Cause(starting)) })
+	engine, err := simulation.New(engineCtx, simulation.Options{RESTConfig: s.RESTConfig, Configuration: s.Configuration, Replicas: replicas})
+	if err != nil {
+		return err
+	}
+	stop()
+	name, _, err := engine.ProfileOf(unnamed)
+	if err != nil {
+		engine.Close()
+		return err
+	}
+	if s.Plugin = engine.Plugin(name); s.Plugin == nil {
+		engine.Close()
+		return simulation.ErrNoPlugin
+	}
+	s.Engine = engine
+	return nil
+}
+
+// Freeze has the session go on with what is known now, so that it can be changed. Storage
+// is asked no more.
+func (s *Session) Freeze(ctx context.Context) error {
+	if s.Restored != nil {
+		return nil
+	}
+	s.Engine.Close()
+	s.Restored = &simulation.Restored{Snapshot: s.Index}
+	return s.start(ctx, ctx, s.Restored)
 }
 
 // warnOfVersion tells of a scheduler of another release.
