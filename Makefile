@@ -81,6 +81,7 @@ bench-webhook: ## Measure the webhook alone
 verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-codegen.sh
 	@hack/verify-docs.sh
+	@hack/verify-krew.sh
 	@hack/verify-modules.sh
 	@hack/verify-monitoring.sh
 	@go -C hack test ./...
