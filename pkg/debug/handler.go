@@ -15,8 +15,8 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
-// Source is what the endpoint tells of: hyperconverge.Factory.
-type Source interface {
+// Scheduler is what the endpoint tells of: hyperconverge.Factory.
+type Scheduler interface {
 	Index() *volumes.Snapshot
 	Conditions() []openstorage.Condition
 	Waiting() []hyperconverge.WaitingPod
@@ -28,7 +28,7 @@ type Source interface {
 const atOnce = 2
 
 // Handler answers the paths of this package. Who may ask is decided before it.
-func Handler(source Source, configuration json.RawMessage) http.Handler {
+func Handler(source Scheduler, configuration json.RawMessage) http.Handler {
 	slots := make(chan struct{}, atOnce)
 	mux := http.NewServeMux()
 	for path, fill := range map[string]func(*State){

@@ -37,8 +37,8 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 )
 
-// Options say what to simulate.
-type Options struct {
+// EngineOptions say what to simulate.
+type EngineOptions struct {
 	// RESTConfig is the cluster. Nothing is ever written to it.
 	RESTConfig *rest.Config
 	// Configuration is that of the scheduler, with its defaults.
@@ -66,7 +66,7 @@ type Engine struct {
 
 // New reads the cluster, and returns when all of it is there and the replicas are known.
 // The engine goes on reading until ctx ends, or Close.
-func New(ctx context.Context, o Options) (_ *Engine, err error) {
+func New(ctx context.Context, o EngineOptions) (_ *Engine, err error) {
 	config := ReadOnly(o.RESTConfig)
 	protobuf := rest.CopyConfig(config)
 	protobuf.ContentType, protobuf.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON

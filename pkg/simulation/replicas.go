@@ -16,7 +16,7 @@ import (
 // Replicas is how an engine learns where the replicas are.
 type Replicas interface {
 	// NewSource is hyperconverge.NewSource.
-	NewSource(settings config.OpenStorage, index *volumes.Index) (hyperconverge.Source, error)
+	NewSource(settings config.OpenStorage, index *volumes.Index) (hyperconverge.ReplicaSource, error)
 	// Wait returns when the index has learned what there is to learn, or with an error
 	// when ctx ends.
 	Wait(ctx context.Context) error
@@ -36,7 +36,7 @@ type Restored struct {
 func (r *Restored) Index() *volumes.Index { return r.index }
 
 // NewSource implements Replicas.
-func (r *Restored) NewSource(_ config.OpenStorage, index *volumes.Index) (hyperconverge.Source, error) {
+func (r *Restored) NewSource(_ config.OpenStorage, index *volumes.Index) (hyperconverge.ReplicaSource, error) {
 	r.index = index
 	if r.Snapshot == nil {
 		return silence{}, nil
@@ -47,7 +47,7 @@ func (r *Restored) NewSource(_ config.OpenStorage, index *volumes.Index) (hyperc
 // silence is a source that has said all.
 type silence struct{}
 
-// Run implements hyperconverge.Source.
+// Run implements hyperconverge.ReplicaSource.
 func (silence) Run(ctx context.Context) { <-ctx.Done() }
 
 // Wait implements Replicas.
@@ -97,7 +97,7 @@ type Asked struct {
 }
 
 // NewSource implements Replicas.
-func (a *Asked) NewSource(_ config.OpenStorage, index *volumes.Index) (hyperconverge.Source, error) {
+func (a *Asked) NewSource(_ config.OpenStorage, index *volumes.Index) (hyperconverge.ReplicaSource, error) {
 	a.index = index
 	return hyperconverge.NewOpenStorageSource(a.Settings, index)
 }

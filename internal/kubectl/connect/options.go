@@ -174,7 +174,7 @@ func (o *Options) read(ctx, starting context.Context, s *Session) error {
 func (s *Session) start(ctx, starting context.Context, replicas simulation.Replicas) error {
 	engineCtx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(starting, func() { cancel(context.Cause(starting)) })
-	engine, err := simulation.New(engineCtx, simulation.Options{RESTConfig: s.RESTConfig, Configuration: s.Configuration, Replicas: replicas})
+	engine, err := simulation.New(engineCtx, simulation.EngineOptions{RESTConfig: s.RESTConfig, Configuration: s.Configuration, Replicas: replicas})
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func inProcess(t *testing.T, test func(p *process), objects ...runtime.Object) {
 			T: t, ctx: ctx, factory: NewFactory(NewOpenStorageSource), storage: newStorageTable(), events: &eventList{},
 			informers: informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0),
 		}
-		p.factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (Source, error) {
+		p.factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (ReplicaSource, error) {
 			p.storage.index = index
 			return p.storage, nil
 		}
@@ -207,7 +207,9 @@ func TestWrongArguments(t *testing.T) {
 		if got := attempt(p, args); !strings.HasPrefix(got, "pluginConfig[Hyperconverge].args.tierScores.rack: Invalid value: 101") {
 			t.Errorf("error: %s", got)
 		}
-		p.factory.newSource = func(config.OpenStorage, *volumes.Index) (Source, error) { return nil, errors.New("no such file") }
+		p.factory.newSource = func(config.OpenStorage, *volumes.Index) (ReplicaSource, error) {
+			return nil, errors.New("no such file")
+		}
 		same(t, "a source that cannot be made", "storage API portworx-api.kube-system.svc:9020: no such file", attempt(p, defaultArgs(t)))
 		same(t, "nothing is left to wait for", true, p.factory.HasSynced())
 	})

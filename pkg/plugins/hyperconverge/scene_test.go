@@ -132,7 +132,7 @@ func newScene(t testing.TB, set setting) *scene {
 
 	factory := NewFactory(NewOpenStorageSource)
 	s.factory = factory
-	factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (Source, error) {
+	factory.newSource = func(_ config.OpenStorage, index *volumes.Index) (ReplicaSource, error) {
 		s.storage.index = index
 		return s.storage, nil
 	}

@@ -22,7 +22,7 @@ type shared struct {
 	settings config.StorageSettings
 	index    *volumes.Index
 	claims   *claims.Finder
-	source   Source
+	source   ReplicaSource
 	machines *machines
 	running  *runningPods
 	nodes    corelisters.NodeLister
@@ -36,15 +36,15 @@ type shared struct {
 }
 
 type (
-	// Source finds the replicas and tells the index.
-	Source interface{ Run(ctx context.Context) }
+	// ReplicaSource finds the replicas and tells the index.
+	ReplicaSource interface{ Run(ctx context.Context) }
 	// NewSource makes a source. It fails on settings that are wrong, and does not wait
 	// for the storage API.
-	NewSource func(config.OpenStorage, *volumes.Index) (Source, error)
+	NewSource func(config.OpenStorage, *volumes.Index) (ReplicaSource, error)
 )
 
 // NewOpenStorageSource is the source that asks the storage API.
-func NewOpenStorageSource(o config.OpenStorage, index *volumes.Index) (Source, error) {
+func NewOpenStorageSource(o config.OpenStorage, index *volumes.Index) (ReplicaSource, error) {
 	return openstorage.New(openstorage.Config{
 		Endpoint:            o.Endpoint,
 		TokenFile:           o.TokenFile,
