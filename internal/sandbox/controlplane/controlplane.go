@@ -6,8 +6,10 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,6 +60,7 @@ type ControlPlane struct {
 	supervisor  *process.Supervisor
 	credentials *credentials
 	config      string // path of the scheduler's configuration
+	debugPort   int    // of the scheduler, as its configuration says; 0 for none
 	// ports are kept until the last component is gone.
 	ports    map[string]*ports.Reservation // name of the executable, or what else has a port -> the port
 	apiReady time.Time
@@ -90,7 +93,8 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	}
 	// Before anything runs, because a file that cannot be read is the most likely
 	// mistake.
-	if err := o.writeSchedulerConfig(cp.config, cp.credentials.kubeconfigPath(scheduler), cp.ports[schedulerDebug].Port()); err != nil {
+	cp.debugPort, err = o.writeSchedulerConfig(cp.config, cp.credentials.kubeconfigPath(scheduler), cp.ports[schedulerDebug].Port())
+	if err != nil {
 		return nil, err
 	}
 
@@ -211,6 +215,12 @@ func (cp *ControlPlane) Died() <-chan *process.Death { return cp.supervisor.Died
 // RESTConfig is for clients with all rights and without a rate limit.
 func (cp *ControlPlane) RESTConfig() *rest.Config { return cp.credentials.restConfig() }
 
+// Certificate is the paths of the certificate that all components serve with, and of its
+// key.
+func (cp *ControlPlane) Certificate() (certificate, key string) {
+	return cp.credentials.dir.Join(certFile), cp.credentials.dir.Join(keyFile)
+}
+
 // HTTPClient is for what components tell anybody.
 func (cp *ControlPlane) HTTPClient() *http.Client { return cp.credentials.httpClient() }
 
@@ -220,9 +230,14 @@ func (cp *ControlPlane) Kubeconfig() string { return cp.credentials.kubeconfigPa
 // SchedulerAddress is host:port of the scheduler's metrics and health.
 func (cp *ControlPlane) SchedulerAddress() string { return cp.ports[schedulerBinary].Address() }
 
-// DebugAddress is host:port of the scheduler's debug endpoint, unless the configuration
-// names another port.
-func (cp *ControlPlane) DebugAddress() string { return cp.ports[schedulerDebug].Address() }
+// DebugAddress is host:port of the scheduler's debug endpoint; empty if its configuration
+// turns that off.
+func (cp *ControlPlane) DebugAddress() string {
+	if cp.debugPort == 0 {
+		return ""
+	}
+	return net.JoinHostPort(ports.Loopback, strconv.Itoa(cp.debugPort))
+}
 
 // Close ends all components and returns when they are gone.
 func (cp *ControlPlane) Close() {

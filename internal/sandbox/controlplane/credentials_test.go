@@ -34,7 +34,7 @@ func TestEveryKubeconfigIsKnownAsItsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving, err := tls.LoadX509KeyPair(dir.Join(certFile), dir.Join(keyFile))
+	serving, err := tls.LoadX509KeyPair((&ControlPlane{credentials: c}).Certificate())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestEveryKubeconfigIsKnownAsItsUser(t *testing.T) {
 		}
 	}
 
-	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler} {
+	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler, webhookUser} {
 		t.Run(u.name, func(t *testing.T) {
 			config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfigPath(u))
 			if err != nil {

@@ -17,41 +17,61 @@ const pluginName = "Hyperconverge"
 var defaultSchedulerConfig []byte
 
 // completeSchedulerConfig fills in what only the sandbox knows: the kubeconfig, and in
-// every profile that uses the plugin where the storage is, and a port for the debug
-// endpoint unless one is written. All else stays
-// as it is written, mistakes included, for the scheduler to judge.
-func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenFile string, debugPort int) ([]byte, error) {
+// every profile that uses the plugin where the storage is, and the port of the debug
+// endpoint, which all profiles share: the first one that is written, or debugPort. It
+// returns that port, too. All else stays as it is written, mistakes included, for the
+// scheduler to judge.
+func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenFile string, debugPort int) ([]byte, int, error) {
 	var config map[string]any
 	if err := yaml.UnmarshalStrict(content, &config); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if config == nil {
-		return nil, errors.New("the file is empty")
+		return nil, 0, errors.New("the file is empty")
 	}
 	connection, err := child(config, "clientConnection")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	connection["kubeconfig"] = kubeconfig
 
 	profiles, err := mappings(config, "profiles")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	var all []map[string]any // arguments
+	chosen := false
 	for i, profile := range profiles {
-		if err := setStorage(profile, storageEndpoint, tokenFile, debugPort); err != nil {
-			return nil, fmt.Errorf("profiles[%d].%w", i, err)
+		args, err := pluginArgs(profile)
+		if err != nil {
+			return nil, 0, fmt.Errorf("profiles[%d].%w", i, err)
+		}
+		if args == nil {
+			continue
+		}
+		if err := setStorage(args, storageEndpoint, tokenFile); err != nil {
+			return nil, 0, fmt.Errorf("profiles[%d].%w", i, err)
+		}
+		if written, ok := args["debugPort"].(float64); ok && !chosen {
+			debugPort, chosen = int(written), true
+		}
+		all = append(all, args)
+	}
+	for _, args := range all {
+		if _, written := args["debugPort"]; !written {
+			args["debugPort"] = debugPort
 		}
 	}
-	return yaml.Marshal(config)
+	completed, err := yaml.Marshal(config)
+	return completed, debugPort, err
 }
 
-// setStorage writes where the storage is into the plugin's arguments if the
-// profile enables the plugin.
-func setStorage(profile map[string]any, endpoint, tokenFile string, debugPort int) error {
+// pluginArgs are the plugin's arguments, made if they are not there; nil if the profile
+// does not enable the plugin.
+func pluginArgs(profile map[string]any) (map[string]any, error) {
 	entries, err := mappings(profile, "pluginConfig")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var plugin map[string]any
 	for _, entry := range entries {
@@ -61,18 +81,16 @@ func setStorage(profile map[string]any, endpoint, tokenFile string, debugPort in
 	}
 	if plugin == nil {
 		if !mentions(profile["plugins"], pluginName) {
-			return nil
+			return nil, nil
 		}
 		plugin = map[string]any{"name": pluginName}
 		profile["pluginConfig"] = append(entries, plugin)
 	}
-	args, err := child(plugin, "args")
-	if err != nil {
-		return err
-	}
-	if _, chosen := args["debugPort"]; !chosen {
-		args["debugPort"] = debugPort
-	}
+	return child(plugin, "args")
+}
+
+// setStorage writes where the storage is into the plugin's arguments.
+func setStorage(args map[string]any, endpoint, tokenFile string) error {
 	storage, err := child(args, "openStorage")
 	if err != nil {
 		return err
@@ -137,23 +155,23 @@ func mentions(plugins any, name string) bool {
 	return false
 }
 
-// writeSchedulerConfig writes the completed configuration to path. The error
-// names where the configuration came from.
-func (o *Options) writeSchedulerConfig(path, kubeconfig string, debugPort int) error {
+// writeSchedulerConfig writes the completed configuration to path, and returns the port
+// of the debug endpoint in it. The error names where the configuration came from.
+func (o *Options) writeSchedulerConfig(path, kubeconfig string, debugPort int) (int, error) {
 	content, name := defaultSchedulerConfig, "the built-in scheduler configuration"
 	if o.SchedulerConfig != "" {
 		var err error
 		if content, err = os.ReadFile(o.SchedulerConfig); err != nil {
-			return fmt.Errorf("reading the scheduler configuration: %w", err)
+			return 0, fmt.Errorf("reading the scheduler configuration: %w", err)
 		}
 		name = o.SchedulerConfig
 	}
-	completed, err := completeSchedulerConfig(content, kubeconfig, o.StorageEndpoint, o.StorageTokenFile, debugPort)
+	completed, debugPort, err := completeSchedulerConfig(content, kubeconfig, o.StorageEndpoint, o.StorageTokenFile, debugPort)
 	if err != nil {
-		return fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(err.Error()), " "))
+		return 0, fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(err.Error()), " "))
 	}
 	if err := os.WriteFile(path, completed, 0o600); err != nil {
-		return fmt.Errorf("writing the scheduler configuration: %w", err)
+		return 0, fmt.Errorf("writing the scheduler configuration: %w", err)
 	}
-	return nil
+	return debugPort, nil
 }

@@ -14,8 +14,12 @@ import (
 
 func TestOnlyWhatTheSandboxKnowsIsFilledIn(t *testing.T) {
 	const connection = "clientConnection:\n  kubeconfig: /k\n"
-	for name, row := range map[string]struct{ config, token, want string }{
+	for name, row := range map[string]struct {
+		config, token, want string
+		port                int
+	}{
 		"a profile with arguments keeps them": {
+			port: 7,
 			config: `
 profiles:
 - schedulerName: ours
@@ -34,6 +38,7 @@ profiles:
     args: {preference: Score, debugPort: 7, openStorage: {endpoint: "sdk:9020", nodePollInterval: 1s}}`,
 		},
 		"a profile that enables the plugin without arguments gets some": {
+			port: 7,
 			config: `
 profiles:
 - plugins: {multiPoint: {enabled: [{name: Hyperconverge, weight: 15}]}}`,
@@ -45,6 +50,7 @@ profiles:
     args: {debugPort: 7, openStorage: {endpoint: "sdk:9020"}}`,
 		},
 		"profiles without the plugin are left alone": {
+			port: 7,
 			config: `
 profiles:
 - schedulerName: plain
@@ -57,10 +63,12 @@ profiles:
   plugins: {multiPoint: {disabled: [{name: Hyperconverge}]}}`,
 		},
 		"mistakes are kept for the scheduler to find": {
+			port:   7,
 			config: "profils: []\nclientConnection: {qps: many}",
 			want:   "profils: []\nclientConnection: {kubeconfig: /k, qps: many}",
 		},
-		"a debug port that somebody chose stays": {
+		"a debug endpoint that is turned off stays off": {
+			port: 0,
 			config: `
 profiles:
 - pluginConfig: [{name: Hyperconverge, args: {debugPort: 0}}]`,
@@ -70,8 +78,39 @@ profiles:
   - name: Hyperconverge
     args: {debugPort: 0, openStorage: {endpoint: "sdk:9020"}}`,
 		},
+		"a debug port that one profile chose is that of all": {
+			port: 8,
+			config: `
+profiles:
+- pluginConfig: [{name: Hyperconverge}]
+- pluginConfig: [{name: Hyperconverge, args: {debugPort: 8}}]`,
+			want: connection + `
+profiles:
+- pluginConfig:
+  - name: Hyperconverge
+    args: {debugPort: 8, openStorage: {endpoint: "sdk:9020"}}
+- pluginConfig:
+  - name: Hyperconverge
+    args: {debugPort: 8, openStorage: {endpoint: "sdk:9020"}}`,
+		},
+		"debug ports that differ are kept for the scheduler to find": {
+			port: 8,
+			config: `
+profiles:
+- pluginConfig: [{name: Hyperconverge, args: {debugPort: 8}}]
+- pluginConfig: [{name: Hyperconverge, args: {debugPort: 9}}]`,
+			want: connection + `
+profiles:
+- pluginConfig:
+  - name: Hyperconverge
+    args: {debugPort: 8, openStorage: {endpoint: "sdk:9020"}}
+- pluginConfig:
+  - name: Hyperconverge
+    args: {debugPort: 9, openStorage: {endpoint: "sdk:9020"}}`,
+		},
 		"a token goes along": {
 			token: "/token",
+			port:  7,
 			config: `
 profiles:
 - pluginConfig: [{name: Hyperconverge}]`,
@@ -83,9 +122,12 @@ profiles:
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := completeSchedulerConfig([]byte(row.config), "/k", "sdk:9020", row.token, 7)
+			got, port, err := completeSchedulerConfig([]byte(row.config), "/k", "sdk:9020", row.token, 7)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if want := row.port; port != want {
+				t.Errorf("the debug port is %d, want %d", port, want)
 			}
 			if diff := cmp.Diff(parse(t, []byte(row.want)), parse(t, got)); diff != "" {
 				t.Errorf("configuration differs (-want +got):\n%s", diff)
@@ -110,7 +152,7 @@ func TestAConfigurationThatCannotBeCompletedIsNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			options := Options{SchedulerConfig: path}
-			err := options.writeSchedulerConfig(filepath.Join(t.TempDir(), "out"), "/k", 7)
+			_, err := options.writeSchedulerConfig(filepath.Join(t.TempDir(), "out"), "/k", 7)
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
@@ -128,7 +170,7 @@ func TestTheBuiltInConfigurationHasBothProfilesOnOneStorage(t *testing.T) {
 	}
 	defer func() { _ = dir.Remove() }()
 	options := Options{StorageEndpoint: "sdk:9020"}
-	if err := options.writeSchedulerConfig(dir.Join("out.yaml"), "/k", 7); err != nil {
+	if _, err := options.writeSchedulerConfig(dir.Join("out.yaml"), "/k", 7); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(dir.Join("out.yaml"))
