@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/controlplane"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
+	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 )
 
 // Options say what kind of sandbox to run. Run removes the folder ControlPlane.Dir
@@ -53,7 +55,8 @@ type Sandbox struct {
 	LogDir string
 	// SchedulerAddress is host:port of the scheduler's metrics.
 	SchedulerAddress string
-	// DebugAddress is host:port of the scheduler's debug endpoint.
+	// DebugAddress is host:port of the scheduler's debug endpoint; empty if the
+	// configuration turns that off.
 	DebugAddress string
 	// BinDir has the executables.
 	BinDir string
@@ -110,6 +113,11 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
+	kubelets, err := listenForKubelets(ctx, nodes)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = kubelets.Close() }()
 	parts := &parts{fail: fail}
 	running, stop := context.WithCancel(ctx)
 	defer func() {
@@ -123,6 +131,10 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		return err
 	}
 	parts.run(running, func(ctx context.Context) error { return fakenodes.Run(ctx, client, nodes) })
+	parts.run(running, func(ctx context.Context) error {
+		cert, key := plane.Certificate()
+		return fakenodes.ServeKubelets(ctx, kubelets, cert, key)
+	})
 	parts.run(running, func(ctx context.Context) error {
 		driver.RunProvisioner(ctx, client, storage.driver)
 		return nil
@@ -174,6 +186,21 @@ func (p *parts) run(ctx context.Context, part func(context.Context) error) {
 	})
 }
 
+// listenForKubelets opens a free port for the kubelets of all nodes, and writes it into
+// the nodes.
+func listenForKubelets(ctx context.Context, nodes []fakenodes.Node) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(ports.Loopback, "0"))
+	if err != nil {
+		return nil, fmt.Errorf("opening a port for the kubelets: %w", err)
+	}
+	if address, ok := listener.Addr().(*net.TCPAddr); ok {
+		for i := range nodes {
+			nodes[i].KubeletPort = address.Port
+		}
+	}
+	return listener, nil
+}
+
 // furnish creates what an administrator and the storage driver's operator would
 // have created.
 func furnish(ctx context.Context, out *console.Console, client kubernetes.Interface, nodes []fakenodes.Node) error {
@@ -208,6 +235,18 @@ func kubectl(binDir string) string {
 		return controlplane.KubectlBinary
 	}
 	return path
+}
+
+// Plugin is the path of the kubectl plugin.
+func (s *Sandbox) Plugin() string { return filepath.Join(s.BinDir, "kubectl-hyperconverge") }
+
+// PluginFlags tell the kubectl plugin where to ask the scheduler; none if its
+// configuration has it answer nobody.
+func (s *Sandbox) PluginFlags() []string {
+	if s.DebugAddress == "" {
+		return nil
+	}
+	return []string{"--scheduler-endpoint", "https://" + s.DebugAddress}
 }
 
 // SchedulerMetric reads a gauge or counter of the scheduler: the sum of all

@@ -111,6 +111,9 @@ func (cp *ControlPlane) apiServer() component {
 		"--service-account-signing-key-file="+c.dir.Join(keyFile),
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--allow-privileged=true",
+		// Only the fake kubelets have an external address; see fakenodes.ServeKubelets.
+		"--kubelet-preferred-address-types=ExternalIP",
+		"--kubelet-certificate-authority="+c.dir.Join(certFile),
 		"--enable-priority-and-fairness=false",
 		// It taints new nodes until a controller that does not run here clears them.
 		"--disable-admission-plugins=TaintNodesByCondition",

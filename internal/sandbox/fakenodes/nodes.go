@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
+	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 )
 
 // MaxNodes is the largest sandbox that Layout lays out. Beyond it the control
@@ -51,6 +52,8 @@ type Node struct {
 	// StorageID is the id of the storage node there; empty if the storage driver
 	// does not run on the node.
 	StorageID string
+	// KubeletPort is where ServeKubelets answers on this machine; 0 if it does not.
+	KubeletPort int
 }
 
 // Layout spreads n nodes, 1 to MaxNodes, over regions, zones and racks. Names
@@ -178,6 +181,13 @@ func nodeObject(n Node, now metav1.Time) *corev1.Node {
 	for i := range conditions {
 		conditions[i].LastHeartbeatTime, conditions[i].LastTransitionTime = now, now
 	}
+	addresses := []corev1.NodeAddress{
+		{Type: corev1.NodeInternalIP, Address: n.IP.String()},
+		{Type: corev1.NodeHostName, Address: n.Name},
+	}
+	if n.KubeletPort != 0 {
+		addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: ports.Loopback})
+	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: n.Name,
@@ -194,9 +204,9 @@ func nodeObject(n Node, now metav1.Time) *corev1.Node {
 			Capacity:    resources,
 			Allocatable: resources,
 			Conditions:  conditions,
-			Addresses: []corev1.NodeAddress{
-				{Type: corev1.NodeInternalIP, Address: n.IP.String()},
-				{Type: corev1.NodeHostName, Address: n.Name},
+			Addresses:   addresses,
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{
+				KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(n.KubeletPort)},
 			},
 			NodeInfo: corev1.NodeSystemInfo{
 				KubeletVersion: kubeletVersion, OperatingSystem: "linux", Architecture: "amd64",
