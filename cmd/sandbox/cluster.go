@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
@@ -30,7 +31,10 @@ func newUpCommand() *cobra.Command {
 		Long: `Run a cluster until Ctrl-C, and leave nothing behind.
 
 Pods are scheduled by ours if they name schedulerName hyperconverge-scheduler, or
-stork as on clusters with Stork; and by the stock scheduler if they name none.`,
+stork as on clusters with Stork. For pods that name none the webhook decides: those
+with volumes of the storage are ours, all others the stock scheduler's.
+
+Pods only count as running: nothing runs in them, and kubectl logs says so.`,
 		Example: `  sandbox up
   sandbox up --nodes 100
   sandbox up --scheduler-config my-config.yaml --log-dir logs
@@ -43,7 +47,11 @@ stork as on clusters with Stork; and by the stock scheduler if they name none.`,
 			ready := false
 			err := flags.cluster(ctx, out, func(ctx context.Context, s *sandbox.Sandbox) error {
 				ready = true
-				printUsage(out, palette, s)
+				self, err := os.Executable()
+				if err != nil {
+					self = "sandbox"
+				}
+				out.Printf("%s", usage(palette, s, self))
 				<-ctx.Done()
 				return nil
 			})
@@ -57,29 +65,42 @@ stork as on clusters with Stork; and by the stock scheduler if they name none.`,
 	return command
 }
 
-// printUsage says what to do with a cluster that runs.
-func printUsage(out *console.Console, palette console.Palette, s *sandbox.Sandbox) {
-	out.Printf(`
-The cluster is up. Pods that are bound only count as running: nothing runs in them. In
-another terminal:
+// usage says what to do with a cluster that runs: commands to paste into a shell, of
+// which self is the path of this program.
+func usage(palette console.Palette, s *sandbox.Sandbox, self string) string {
+	commands := []string{
+		palette.Strong("export KUBECONFIG=" + shell(s.Kubeconfig)),
+		shell(s.Kubectl) + " get nodes -L topology.kubernetes.io/zone,px/rack",
+		strings.Join(append([]string{shell(s.Plugin()), "status"}, s.PluginFlags()...), " "),
+	}
+	if s.Control != nil { // otherwise there is nobody to tell
+		commands = append(commands, shell(self)+" storage node node-3 offline")
+	}
+	return fmt.Sprintf(`
+The cluster is up. Pods only count as running: nothing runs in them.
+In another terminal:
 
   %s
-  %s get nodes -L topology.kubernetes.io/zone,px/rack
-  %s status --scheduler-endpoint https://%s
-  %s storage node node-3 offline
 
 StorageClasses: %s (default), %s, %s, %s
-Schedulers:     hyperconverge-scheduler, stork, default-scheduler; the webhook names
-                the first for pods with volumes that name none
+Schedulers:     hyperconverge-scheduler, stork, default-scheduler; the webhook
+                names the first for pods with our volumes that name none
 Storage:        %s
 Metrics:        curl -k https://%s/metrics
 Logs:           %s
 
 Ctrl-C ends it and leaves nothing behind.`,
-		palette.Strong("export KUBECONFIG="+s.Kubeconfig), s.Kubectl,
-		filepath.Join(s.BinDir, "kubectl-hyperconverge"), s.DebugAddress, filepath.Join(s.BinDir, "sandbox"),
+		strings.Join(commands, "\n  "),
 		driver.ClassDB, driver.ClassDBWait, driver.ClassSharedv4, driver.ClassSharedv4Service,
 		s.StorageEndpoint, s.SchedulerAddress, s.LogDir)
+}
+
+// shell quotes a path if a shell would not take it as it is.
+func shell(path string) string {
+	if !strings.ContainsAny(path, " \t'\"$&;()<>|*?[]~`\\!#") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func newDemoCommand() *cobra.Command {
@@ -91,7 +112,8 @@ func newDemoCommand() *cobra.Command {
 contract of the scheduler says. The exit code is 0 only if all do.
 
 The maps show one column per zone. Behind a node stand the volumes that it holds
-a replica of, in brackets, and its pods.`,
+a replica of, in brackets, and its pods. In the end kubectl hyperconverge explains
+where a pod is, and writes a report, which stays.`,
 		Example: `  sandbox demo
   sandbox demo --nodes 30 --log-dir logs`,
 		Args: cobra.NoArgs,

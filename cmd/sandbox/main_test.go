@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/internal/sandbox"
+	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
 )
 
@@ -140,6 +143,34 @@ func TestBadInputIsOneLineThatNamesIt(t *testing.T) {
 				t.Errorf("left behind: %v", got)
 			}
 		})
+	}
+}
+
+func TestTheCommandsOfAClusterThatRunsCanBePasted(t *testing.T) {
+	s := &sandbox.Sandbox{
+		Kubeconfig: "/tmp/s 1/kubeconfig", Kubectl: "/b/kubectl", BinDir: "/b", LogDir: "/tmp/s 1/logs",
+		DebugAddress: "127.0.0.1:1", SchedulerAddress: "127.0.0.1:2", StorageEndpoint: "127.0.0.1:3",
+		Control: openstoragesim.NewControlClient("127.0.0.1:4"),
+	}
+	const offline = "\n  '/it'\\''s here/sandbox' storage node node-3 offline\n"
+	said := usage(console.Plain, s, "/it's here/sandbox")
+	for _, want := range []string{
+		"\n  export KUBECONFIG='/tmp/s 1/kubeconfig'\n", "\n  /b/kubectl get nodes -L ",
+		"\n  /b/kubectl-hyperconverge status --scheduler-endpoint https://127.0.0.1:1\n", offline,
+		" curl -k https://127.0.0.1:2/metrics\n", "Pods only count as running",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it says %q, want %q in it", said, want)
+		}
+	}
+
+	s.Control, s.DebugAddress = nil, ""
+	said = usage(console.Plain, s, "/it's here/sandbox")
+	if strings.Contains(said, offline) {
+		t.Error("storage that nobody can drive is to be driven")
+	}
+	if strings.Contains(said, "--scheduler-endpoint") {
+		t.Error("a debug endpoint that is turned off is to be asked")
 	}
 }
 

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,6 +43,10 @@ func (d *demo) unnamed(ctx context.Context) error {
 // file that stays.
 func (d *demo) explain(ctx context.Context) error {
 	d.out.Printf("")
+	if _, err := os.Stat(d.sandbox.Plugin()); errors.Is(err, fs.ErrNotExist) {
+		d.say("kubectl hyperconverge would say why; build it with: make bin/kubectl-hyperconverge")
+		return nil
+	}
 	d.say("Why is it there? %s", d.palette.Strong("kubectl hyperconverge explain pod "+unnamedPod))
 	text, err := d.hyperconverge(ctx, "explain", "pod", unnamedPod, "-n", namespace)
 	if err != nil {
@@ -58,6 +63,7 @@ func (d *demo) explain(ctx context.Context) error {
 	if _, err := d.hyperconverge(ctx, "report", "--html", report.Name(), "--overwrite"); err != nil {
 		return errors.Join(err, os.Remove(report.Name()))
 	}
+	d.out.Printf("")
 	d.say("The whole cluster on a page, for a browser: %s", d.palette.Strong(report.Name()))
 	return nil
 }
@@ -65,8 +71,8 @@ func (d *demo) explain(ctx context.Context) error {
 // hyperconverge runs kubectl hyperconverge, and returns what it says.
 func (d *demo) hyperconverge(ctx context.Context, args ...string) (string, error) {
 	d.out.Status("asking kubectl hyperconverge")
-	command := exec.CommandContext(ctx, filepath.Join(d.sandbox.BinDir, "kubectl-hyperconverge"),
-		append(args, "--kubeconfig", d.sandbox.Kubeconfig, "--scheduler-endpoint", "https://"+d.sandbox.DebugAddress)...)
+	command := exec.CommandContext(ctx, d.sandbox.Plugin(),
+		slices.Concat(args, []string{"--kubeconfig", d.sandbox.Kubeconfig}, d.sandbox.PluginFlags())...)
 	said, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("kubectl hyperconverge %s: %w: %s", args[0], err, strings.TrimSpace(string(said)))
