@@ -21,6 +21,39 @@ func TestATerminalShowsOneStatusLineThatGivesWay(t *testing.T) {
 	}
 }
 
+func TestAStatusLineIsCutWhereTheTerminalEnds(t *testing.T) {
+	for name, row := range map[string]struct {
+		columns int
+		status  string
+		want    string
+	}{
+		"one that is shorter stays":           {20, "naïve waiting", "  ... naïve waiting"},
+		"one that would reach the end is cut": {19, "naïve waiting", "  ... naïve waiti…"},
+		"one that is longer is cut":           {10, "naïve waiting", "  ... na…"},
+		"a terminal of unknown width":         {0, "naïve waiting", "  ... naïve waiting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			c := newConsole(&out, true, nil, time.Now)
+			c.columns = func() int { return row.columns }
+			c.Status("%s", row.status)
+			if got := out.String(); got != row.want {
+				t.Errorf("printed %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestOnlyATerminalHasAWidth(t *testing.T) {
+	for terminal, want := range map[bool]int{true: 80, false: 0} {
+		c := newConsole(io.Discard, terminal, nil, time.Now)
+		c.columns = func() int { return 80 }
+		if got := c.Width(); got != want {
+			t.Errorf("terminal %v: width %d, want %d", terminal, got, want)
+		}
+	}
+}
+
 func TestALogGetsTheStatusOnlyAfterSilence(t *testing.T) {
 	var out strings.Builder
 	now := time.Now()

@@ -103,10 +103,10 @@ func TestBothSchedulersStandSideBySide(t *testing.T) {
 		Tally{OnData: 60},
 	)
 	want := `
-                                            default-scheduler    hyperconverge-scheduler
-  on a node with their data                          12 of 60                   60 of 60
-  on another node, data over the network             33 of 60                    0 of 60
-  on a node where they cannot start                  15 of 60                    0 of 60
+                                     default-scheduler  hyperconverge-scheduler
+  on a node with their data                   12 of 60                 60 of 60
+  on another node, over the network           33 of 60                  0 of 60
+  on a node where they cannot start           15 of 60                  0 of 60
 `
 	if diff := cmp.Diff(want, "\n"+got); diff != "" {
 		t.Errorf("table differs (-want +got):\n%s", diff)

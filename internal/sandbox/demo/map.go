@@ -139,15 +139,15 @@ type Style struct {
 func (s Snapshot) Draw(style Style) string {
 	var b strings.Builder
 	var columns [][]string
-	taken := 0
+	taken := len(margin)
 	for _, zone := range s.zones() {
 		column := s.column(zone, style)
-		wide := len(gap) + width(column...)
-		if len(columns) > 0 && style.Width > 0 && len(margin)+taken+wide > style.Width {
+		wide := width(column...)
+		if len(columns) > 0 && style.Width > 0 && taken+wide > style.Width {
 			b.WriteString(beside(columns) + "\n")
-			columns, taken = nil, 0
+			columns, taken = nil, len(margin)
 		}
-		columns, taken = append(columns, column), taken+wide
+		columns, taken = append(columns, column), taken+wide+len(gap)
 	}
 	return b.String() + beside(columns) + "\n" + s.legend(style)
 }
@@ -303,7 +303,7 @@ func (s Snapshot) legend(style Style) string {
 	}
 	switch {
 	case style.Marks:
-		lines = append(lines, fmt.Sprintf("%s pod on its data   %s pod away from it   %s pod whose volume cannot be mounted there",
+		lines = append(lines, fmt.Sprintf("%s pod on its data   %s away from it   %s where its volume cannot be mounted",
 			markOnData, markAway, markNoStorage))
 	case slices.ContainsFunc(s.Pods, func(p Pod) bool { return p.Node != "" && !s.OnData(p) }):
 		lines = append(lines, markAway+" pod away from its data")

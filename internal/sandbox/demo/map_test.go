@@ -95,7 +95,41 @@ func TestDraw(t *testing.T) {
           node-2
   rack-2  node-3  no storage x
 
-  # pod on its data   ~ pod away from it   x pod whose volume cannot be mounted there
+  # pod on its data   ~ away from it   x where its volume cannot be mounted
+`,
+		},
+		"zones that just fit stand beside each other": {
+			style:    Style{Width: 50},
+			snapshot: Snapshot{Nodes: nodes()},
+			want: `
+  region east, zone a          region west, zone a
+  rack-1  node-1               rack-3  node-10
+          node-2
+  rack-2  node-3  no storage
+
+`,
+		},
+		"zones that do not fit beside each other stand below": {
+			style:    Style{Width: 49},
+			snapshot: Snapshot{Nodes: nodes()},
+			want: `
+  region east, zone a
+  rack-1  node-1
+          node-2
+  rack-2  node-3  no storage
+
+  region west, zone a
+  rack-3  node-10
+
+`,
+		},
+		"a zone that does not fit at all is drawn all the same": {
+			style:    Style{Width: 10},
+			snapshot: Snapshot{Nodes: nodes()[:1]},
+			want: `
+  region east, zone a
+  rack-1  node-1
+
 `,
 		},
 		"a cluster without nodes is an empty map": {

@@ -347,7 +347,7 @@ func claimName(database int) string { return fmt.Sprintf("data-%02d", database) 
 
 // sideBySide is the table of step e.
 func sideBySide(stock, ours Tally) string {
-	const row = "  %-40s %18s   %24s\n"
+	const row = "  %-33s  %17s  %23s\n"
 	var table strings.Builder
 	fmt.Fprintf(&table, row, "", stockScheduler, ourScheduler)
 	for _, line := range []struct {
@@ -355,7 +355,7 @@ func sideBySide(stock, ours Tally) string {
 		stock, ours int
 	}{
 		{"on a node with their data", stock.OnData, ours.OnData},
-		{"on another node, data over the network", stock.Away, ours.Away},
+		{"on another node, over the network", stock.Away, ours.Away},
 		{"on a node where they cannot start", stock.NoStorage, ours.NoStorage},
 	} {
 		fmt.Fprintf(&table, row, line.what, outOf(line.stock), outOf(line.ours))
