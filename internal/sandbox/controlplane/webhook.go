@@ -101,10 +101,13 @@ func (cp *ControlPlane) registerWebhook(ctx context.Context) error {
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 				Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
 			}},
-			FailurePolicy:     ptr.To(admissionregistrationv1.Ignore),
-			TimeoutSeconds:    ptr.To[int32](3),
-			SideEffects:       ptr.To(admissionregistrationv1.SideEffectClassNone),
-			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: []string{metav1.NamespaceSystem}}}},
+			FailurePolicy:  ptr.To(admissionregistrationv1.Ignore),
+			TimeoutSeconds: ptr.To[int32](3),
+			SideEffects:    ptr.To(admissionregistrationv1.SideEffectClassNone),
+			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+				{Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: []string{metav1.NamespaceSystem}},
+				{Key: "hyperconverge.dev/webhook", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"disabled"}},
+			}},
 		}},
 	}, metav1.CreateOptions{})
 	if err != nil {
