@@ -17,51 +17,59 @@ type Topologies interface{ Members(Domain) []*Node }
 // group have the same score, and a group is worth trying when no node of an earlier
 // one is feasible (section 6).
 //
-// Candidates are the nodes that hold replicas and, from the point at which they could
-// be better than what is left of those, the nodes in the racks, zones and regions of
-// the holders. Nodes that the filter rules turn down and nodes whose storage does not
-// serve are left out, and so are neighbours that score no more than any node of the
-// cluster does. Which of many nodes in a rack are candidates depends on seed.
+// Candidates are the nodes that hold replicas and, when they could be better than what
+// is left of those, the nodes in the racks, zones and regions of the holders. Nodes that
+// the filter rules turn down and nodes whose storage does not serve are left out, and so
+// are neighbours that score no more than any node of the cluster does. Which of many
+// nodes in a rack are candidates depends on seed.
 //
 // Strict pods get no offer, they are confined already; nor do virtual machines in
 // migration (S8).
-func (p *Plan) Offer(racks Topologies, seed uint64) iter.Seq[[]*Node] {
+func (p *Plan) Offer(members Topologies, seed uint64) iter.Seq[[]*Node] {
 	return func(yield func([]*Node) bool) {
 		if p.strict || p.machine == MachineMigrating || len(p.near) == 0 {
 			return
 		}
-		anywhere := p.Score(&Node{State: Online})
 		o := offer{plan: p, seen: make(map[*Node]struct{})}
 		for _, n := range p.holders() {
 			o.add(n, 0)
 		}
-		expanded := false
+		o.sort()
+		atLeast := p.Score(&Node{State: Online}) + 1
+		o.domains = p.neighbourhoods(atLeast)
 		for {
-			slices.SortStableFunc(o.queue, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
-			for len(o.queue) > 0 && (expanded || o.queue[0].score > p.bestWithoutReplica()) {
-				if !yield(o.next()) {
-					return
-				}
+			for len(o.domains) > 0 && (len(o.queue) == 0 || o.domains[0].bound >= o.queue[0].score) {
+				o.expand(members, seed, atLeast)
 			}
-			if expanded {
+			if len(o.queue) == 0 || !yield(o.next()) {
 				return
 			}
-			expanded = true
-			o.addNeighbours(racks, seed, anywhere+1)
 		}
 	}
 }
 
 // offer collects the candidates of a pod.
 type offer struct {
-	plan  *Plan
-	seen  map[*Node]struct{}
+	plan *Plan
+	seen map[*Node]struct{}
+	// queue are the candidates, best first.
 	queue []candidate
+	// domains are those whose nodes are no candidates yet, best first.
+	domains []neighbourhood
 }
 
 type candidate struct {
 	node  *Node
 	score int64
+}
+
+// neighbourhood is a topology domain of holders.
+type neighbourhood struct {
+	domain Domain
+	// bound is what no node of it exceeds that holds no replica, and most reach.
+	bound int64
+	// room is how many of its nodes may become candidates.
+	room int
 }
 
 // add makes a node a candidate if its score is high enough. It reports whether the
@@ -91,50 +99,65 @@ func (o *offer) next() []*Node {
 	return group
 }
 
-// addNeighbours adds nodes in the racks of replicas, then in their zones and regions.
-func (o *offer) addNeighbours(racks Topologies, seed uint64, atLeast int64) {
-	for _, level := range [...]func(*Topology) Domain{
-		func(t *Topology) Domain { return t.Rack },
-		func(t *Topology) Domain { return t.Zone },
-		func(t *Topology) Domain { return t.Region },
-	} {
-		domains := o.plan.domains(level)
-		for _, d := range domains {
-			members := racks.Members(d)
-			room := max(OfferLimit/len(domains), 1)
-			for i := range members {
-				if room == 0 {
-					break
-				}
-				if o.add(members[(uint64(i)+seed)%uint64(len(members))], atLeast) {
-					room--
-				}
-			}
-		}
-	}
+// sort puts the best candidates first.
+func (o *offer) sort() {
+	slices.SortStableFunc(o.queue, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
 }
 
-// domains are those of one level in which a replica of a near volume serves, of many
-// the first.
-func (p *Plan) domains(level func(*Topology) Domain) []Domain {
-	var domains []Domain
+// expand makes the nodes of the first domain candidates.
+func (o *offer) expand(members Topologies, seed uint64, atLeast int64) {
+	d := o.domains[0]
+	o.domains = o.domains[1:]
+	nodes := members.Members(d.domain)
+	for i := 0; i < len(nodes) && d.room > 0; i++ {
+		if o.add(nodes[(uint64(i)+seed)%uint64(len(nodes))], atLeast) {
+			d.room--
+		}
+	}
+	o.sort()
+}
+
+// neighbourhoods are the racks, zones and regions in which a replica of a near volume
+// serves, best first, without those that are no better than any place of the cluster.
+// Of many on one level they are the first. All nodes of one that hold nothing have the
+// same relations, so that one that does not exist tells their score. Whatever lies in
+// another comes before it: it scores no less.
+func (p *Plan) neighbourhoods(atLeast int64) []neighbourhood {
+	var all []neighbourhood
+	for _, level := range [...]func(Topology) (Domain, Topology){
+		func(t Topology) (Domain, Topology) { return t.Rack, t },
+		func(t Topology) (Domain, Topology) { return t.Zone, Topology{Zone: t.Zone, Region: t.Region} },
+		func(t Topology) (Domain, Topology) { return t.Region, Topology{Region: t.Region} },
+	} {
+		begin := len(all)
+		p.eachServing(func(holder *Node) bool {
+			domain, place := level(holder.Topology)
+			if domain != 0 && !slices.ContainsFunc(all[begin:], func(n neighbourhood) bool { return n.domain == domain }) {
+				all = append(all, neighbourhood{domain: domain, bound: p.Score(&Node{State: Online, Topology: place})})
+			}
+			return len(all)-begin < OfferLimit
+		})
+		for i := begin; i < len(all); i++ {
+			all[i].room = max(OfferLimit/(len(all)-begin), 1)
+		}
+	}
+	all = slices.DeleteFunc(all, func(n neighbourhood) bool { return n.bound < atLeast })
+	slices.SortStableFunc(all, func(a, b neighbourhood) int { return cmp.Compare(b.bound, a.bound) })
+	return all
+}
+
+// eachServing calls visit for the nodes of the replicas of near volumes that serve, until
+// it returns false.
+func (p *Plan) eachServing(visit func(*Node) bool) {
 	for _, v := range p.near {
 		for _, set := range v.Sets {
 			for i := range set {
-				h := &set[i]
-				if h.Node == nil || !h.State.Serves() {
-					continue
-				}
-				d := level(&h.Node.Topology)
-				if d != 0 && !slices.Contains(domains, d) {
-					if domains = append(domains, d); len(domains) == OfferLimit {
-						return domains
-					}
+				if h := &set[i]; h.Node != nil && h.State.Serves() && !visit(h.Node) {
+					return
 				}
 			}
 		}
 	}
-	return domains
 }
 
 // holders are the nodes that hold replicas of near volumes: of many those that hold
@@ -156,17 +179,4 @@ func (p *Plan) holders() []*Node {
 		nodes = nodes[:OfferLimit]
 	}
 	return nodes
-}
-
-// bestWithoutReplica is a score that no node without any replica exceeds: it stands
-// in the rack of a replica of every set.
-func (p *Plan) bestWithoutReplica() int64 {
-	if !p.hasAway {
-		return p.tiers.Rack
-	}
-	var near float64
-	for _, v := range p.near {
-		near += float64(v.Weight)
-	}
-	return int64((MaxScore + near*float64(p.tiers.Rack)) / (1 + near))
 }
