@@ -2,6 +2,7 @@ package placement_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -87,20 +88,24 @@ func BenchmarkOffer(b *testing.B) {
 	}
 	for _, volumes := range []int{1, 3} {
 		b.Run(fmt.Sprintf("volumes=%d", volumes), func(b *testing.B) {
-			var pod placement.Pod
-			for v := range volumes {
-				var set placement.ReplicaSet
-				for r := range 3 {
-					set = append(set, placement.Holder{Node: all[(v*1237+r*1663)%nodes], State: placement.Online})
+			rng := rand.New(rand.NewPCG(1, 2))
+			plans := make([]*placement.Plan, 256)
+			for i := range plans {
+				var pod placement.Pod
+				for v := range volumes {
+					var set placement.ReplicaSet
+					for range 3 {
+						set = append(set, placement.Holder{Node: all[rng.IntN(nodes)], State: placement.Online})
+					}
+					pod.Volumes = append(pod.Volumes, placement.Volume{
+						Name: fmt.Sprintf("v%d", v), Policy: placement.Policy{Kind: placement.Near, Weight: 1}, Sets: []placement.ReplicaSet{set},
+					})
 				}
-				pod.Volumes = append(pod.Volumes, placement.Volume{
-					Name: fmt.Sprintf("v%d", v), Policy: placement.Policy{Kind: placement.Near, Weight: 1}, Sets: []placement.ReplicaSet{set},
-				})
+				plans[i] = planFor(b, pod)
 			}
-			plan := planFor(b, pod)
 			b.ReportAllocs()
-			for b.Loop() {
-				for group := range plan.Offer(members, 7) {
+			for i := 0; b.Loop(); i++ {
+				for group := range plans[i%len(plans)].Offer(members, 7) {
 					if len(group) == 0 {
 						b.Fatal("the first group is empty")
 					}

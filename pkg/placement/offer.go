@@ -35,6 +35,12 @@ func (p *Plan) Offer(members Topologies, seed uint64) iter.Seq[[]*Node] {
 			o.add(n, 0)
 		}
 		o.sort()
+		// Nearly all pods get a replica node, before any neighbour is thought of.
+		for len(o.queue) > 0 && o.queue[0].score > p.bestWithoutReplica() {
+			if !yield(o.next()) {
+				return
+			}
+		}
 		atLeast := p.Score(&Node{State: Online}) + 1
 		o.domains = p.neighbourhoods(atLeast)
 		for {
@@ -179,4 +185,17 @@ func (p *Plan) holders() []*Node {
 		nodes = nodes[:OfferLimit]
 	}
 	return nodes
+}
+
+// bestWithoutReplica is a score that no node without any replica exceeds: it stands
+// in the rack of a replica of every set.
+func (p *Plan) bestWithoutReplica() int64 {
+	if !p.hasAway {
+		return p.tiers.Rack
+	}
+	var near float64
+	for _, v := range p.near {
+		near += float64(v.Weight)
+	}
+	return int64((MaxScore + near*float64(p.tiers.Rack)) / (1 + near))
 }
