@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,7 @@ func (t *tool) bundle(ctx context.Context, s *connect.Session, now time.Time) ([
 	if err != nil {
 		return nil, err
 	}
-	notes := ""
+	var notes []string
 	files := []dump.File{
 		{Name: "status.yaml", Content: all.Status},
 		{Name: "cluster.yaml", Content: all},
@@ -85,13 +86,13 @@ func (t *tool) bundle(ctx context.Context, s *connect.Session, now time.Time) ([
 	}
 	namespace := t.connect.SchedulerNamespace
 	if deployments, err := s.Client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{}); err != nil {
-		notes += "deployments: " + err.Error() + "\n"
+		notes = append(notes, "deployments: "+err.Error())
 	} else {
 		files = append(files, dump.File{Name: "deployments.yaml", Content: deployments.Items})
 	}
 	pods, err := s.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=hyperconverge"})
 	if err != nil {
-		notes += "pods: " + err.Error() + "\n"
+		notes = append(notes, "pods: "+err.Error())
 		pods = &v1.PodList{}
 	}
 	for i := range pods.Items {
@@ -99,16 +100,14 @@ func (t *tool) bundle(ctx context.Context, s *connect.Session, now time.Time) ([
 			name := "logs/" + pods.Items[i].Name + "-" + container.Name + ".log"
 			text, err := logOf(ctx, s, &pods.Items[i], container.Name)
 			if err != nil {
-				notes += name + ": " + err.Error() + "\n"
+				notes = append(notes, name+": "+err.Error())
 				continue
 			}
 			files = append(files, dump.File{Name: name, Content: text})
 		}
 	}
-	for _, text := range s.Unknown {
-		notes += text + "\n"
-	}
-	return append(files, dump.File{Name: "notes.txt", Content: notes}), nil
+	notes = append(notes, s.Unknown...)
+	return append(files, dump.File{Name: "notes.txt", Content: strings.Join(notes, "\n")}), nil
 }
 
 // logOf reads the end of a container's log.

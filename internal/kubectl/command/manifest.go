@@ -48,7 +48,11 @@ func (t *tool) readManifest(path, namespace string) (pods []*v1.Pod, passed []st
 		}
 		if object.IsList() {
 			err = object.EachListItem(func(item runtime.Object) error {
-				return addPods(&pods, &passed, item.(*unstructured.Unstructured), namespace) //nolint:forcetypeassert // as documented
+				one, is := item.(*unstructured.Unstructured)
+				if !is {
+					return fmt.Errorf("an item of a list is a %T", item)
+				}
+				return addPods(&pods, &passed, one, namespace)
 			})
 		} else {
 			err = addPods(&pods, &passed, &object, namespace)

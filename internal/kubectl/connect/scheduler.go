@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -90,7 +91,7 @@ func (o *Options) askLeader(ctx context.Context, s *Session) (*debug.State, erro
 	go func() { failed <- forwarder.ForwardPorts() }()
 	defer func() {
 		close(stop)
-		<-failed
+		_ = <-failed //nolint:staticcheck // what was asked is answered by now, or that has failed before
 	}()
 	select {
 	case err := <-failed:
@@ -109,7 +110,7 @@ func (o *Options) askLeader(ctx context.Context, s *Session) (*debug.State, erro
 	}
 	// The certificate is one that the scheduler has made for itself. That the pod is the
 	// one of that name in that namespace is what the API server says.
-	state, err := fetch(ctx, s.RESTConfig, net.JoinHostPort("127.0.0.1", fmt.Sprint(ports[0].Local)), rest.TLSClientConfig{Insecure: true})
+	state, err := fetch(ctx, s.RESTConfig, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(ports[0].Local))), rest.TLSClientConfig{Insecure: true})
 	if err != nil {
 		return nil, fmt.Errorf("asking pod %s/%s: %w", o.SchedulerNamespace, pod, err)
 	}

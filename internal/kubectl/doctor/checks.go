@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -264,7 +265,7 @@ func validUntil(bundle []byte) (time.Time, error) {
 		}
 	}
 	if last.IsZero() {
-		return last, fmt.Errorf("it has no certificate")
+		return last, errors.New("it has no certificate")
 	}
 	return last, nil
 }

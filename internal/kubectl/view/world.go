@@ -32,10 +32,6 @@ type Selection struct {
 	Labels    labels.Selector
 }
 
-func (s *Selection) has(pod *v1.Pod) bool {
-	return (s.Namespace == "" || pod.Namespace == s.Namespace) && (s.Labels == nil || s.Labels.Matches(labels.Set(pod.Labels)))
-}
-
 // pods lists those that are selected.
 func (w *World) pods(selection Selection) ([]*v1.Pod, error) {
 	lister := w.Engine.Informers().Core().V1().Pods().Lister().Pods(selection.Namespace)
@@ -48,12 +44,12 @@ func (w *World) pods(selection Selection) ([]*v1.Pod, error) {
 
 // kindOf is the word for what a volume wishes.
 func kindOf(v *hyperconverge.VolumeExplanation) string {
-	switch {
-	case v.Claim.State == placement.ClaimUnbound:
+	switch v.Claim.State {
+	case placement.ClaimUnbound:
 		return "unbound"
-	case v.Claim.State == placement.ClaimMissing || v.Claim.State == placement.ClaimLost || v.Claim.State == placement.ClaimNotOwned:
+	case placement.ClaimMissing, placement.ClaimLost, placement.ClaimNotOwned:
 		return "missing"
-	case v.Claim.State == placement.ClaimInline:
+	case placement.ClaimInline:
 		return "inline"
 	default:
 		return v.Kind.String()
