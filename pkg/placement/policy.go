@@ -2,6 +2,7 @@ package placement
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -12,6 +13,9 @@ const (
 	PodPreferLocalOnly = "stork.libopenstorage.org/preferLocalNodeOnly"
 	// PodDisableHyperconvergence turns scoring (S1) and F7 off for a pod.
 	PodDisableHyperconvergence = "stork.libopenstorage.org/disableHyperconvergence"
+	// PodPreference is the pod's own Preference, over that of its profile. Stork has no
+	// such key.
+	PodPreference = "hyperconverge.dev/preference"
 	// PodDisableAdmission keeps the admission webhook's hands off a pod.
 	PodDisableAdmission = "stork.libopenstorage.org/disable-admission-controller"
 	// VolumePreferRemote makes a service volume near when false; default true.
@@ -35,7 +39,7 @@ const (
 const MaxVolumeWeight = 100
 
 // PodKeys are the annotations of a pod that mean something.
-var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodDisableAdmission}
+var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodPreference, PodDisableAdmission}
 
 // VolumeKeys are the keys that may stand in a volume's labels, as annotations of its
 // claim, and as parameters of its class.
@@ -77,7 +81,22 @@ type PodPolicy struct {
 	Strict bool
 	// Off means that locality does not count for this pod (S1).
 	Off bool
+	// Preference is what the pod wants instead of that of its profile; empty if it wants
+	// nothing, or Off.
+	Preference Preference
 }
+
+// Preference says how soft pods are brought to their data (section 6).
+type Preference string
+
+const (
+	// LocalFirst tries the nodes with the best scores before all others.
+	LocalFirst Preference = "LocalFirst"
+	// ScoreOnly gives scores to the nodes that the scheduler happens to look at.
+	ScoreOnly Preference = "Score"
+	// preferenceOff is another word for PodDisableHyperconvergence.
+	preferenceOff Preference = "Off"
+)
 
 // PodPolicyOf reads a pod's annotations.
 func PodPolicyOf(annotations map[string]string) (PodPolicy, []Problem) {
@@ -93,14 +112,42 @@ func PodPolicyOf(annotations map[string]string) (PodPolicy, []Problem) {
 		return set
 	}
 	policy := PodPolicy{Strict: read(PodPreferLocalOnly), Off: read(PodDisableHyperconvergence)}
+	offBy := PodDisableHyperconvergence
+	if value, found := annotations[PodPreference]; found {
+		preference, problem := preferenceOf(value)
+		switch {
+		case problem != nil:
+			problems = append(problems, *problem)
+		case preference == preferenceOff && !policy.Off:
+			policy.Off, offBy = true, PodPreference
+		case preference != preferenceOff && policy.Off:
+			problems = append(problems, Problem{Key: PodPreference, Value: value, Detail: "has no effect beside " + PodDisableHyperconvergence})
+		case preference != preferenceOff:
+			policy.Preference = preference
+		}
+	}
 	if policy.Strict && policy.Off {
 		problems = append(problems, Problem{
-			Key:    PodDisableHyperconvergence,
-			Value:  annotations[PodDisableHyperconvergence],
+			Key:    offBy,
+			Value:  annotations[offBy],
 			Detail: "contradicts " + PodPreferLocalOnly + ": the pod is kept on replica nodes, and all of them count the same",
 		})
 	}
 	return policy, problems
+}
+
+// preferenceOf reads the value of PodPreference.
+func preferenceOf(value string) (Preference, *Problem) {
+	advice := "LocalFirst, Score or Off"
+	for _, p := range [...]Preference{LocalFirst, ScoreOnly, preferenceOff} {
+		if string(p) == value {
+			return p, nil
+		}
+		if strings.EqualFold(string(p), strings.TrimSpace(value)) {
+			advice = string(p)
+		}
+	}
+	return "", &Problem{Key: PodPreference, Value: Excerpt(value), Detail: "means nothing, the preference of the profile is used: write " + advice}
 }
 
 // Policy is what the keys of one volume come to.

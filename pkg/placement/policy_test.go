@@ -142,6 +142,46 @@ func TestAbsentKeysAreNoProblem(t *testing.T) {
 	}
 }
 
+func TestPodPreference(t *testing.T) {
+	const preference, disable, strict = placement.PodPreference, placement.PodDisableHyperconvergence, placement.PodPreferLocalOnly
+	for _, tc := range []struct {
+		name        string
+		annotations text
+		want        placement.PodPolicy
+		problems    []placement.Problem
+		detail      string // in the first problem
+	}{
+		{name: "LocalFirst is taken", annotations: text{preference: "LocalFirst"}, want: placement.PodPolicy{Preference: placement.LocalFirst}},
+		{name: "Score is taken", annotations: text{preference: "Score"}, want: placement.PodPolicy{Preference: placement.ScoreOnly}},
+		{name: "Off turns locality off", annotations: text{preference: "Off"}, want: placement.PodPolicy{Off: true}},
+		{name: "Off said twice is no contradiction", annotations: text{preference: "Off", disable: "true"}, want: placement.PodPolicy{Off: true}},
+		{name: "Off beside strict is one, told of the key that says it", annotations: text{preference: "Off", strict: "true"},
+			want: placement.PodPolicy{Strict: true, Off: true}, problems: []placement.Problem{{Key: preference, Value: "Off"}}, detail: strict},
+		{name: "a preference of a pod that is off has no effect", annotations: text{preference: "LocalFirst", disable: "true"},
+			want: placement.PodPolicy{Off: true}, problems: []placement.Problem{{Key: preference, Value: "LocalFirst"}}, detail: disable},
+		{name: "a preference beside strict is fine", annotations: text{preference: "Score", strict: "true"},
+			want: placement.PodPolicy{Strict: true, Preference: placement.ScoreOnly}},
+		{name: "a value in other letters is told the right ones", annotations: text{preference: "localfirst"},
+			problems: []placement.Problem{{Key: preference, Value: "localfirst"}}, detail: "write LocalFirst"},
+		{name: "an unknown value is told all that there are", annotations: text{preference: "Near"},
+			problems: []placement.Problem{{Key: preference, Value: "Near"}}, detail: "write LocalFirst, Score or Off"},
+		{name: "an empty value is told", annotations: text{preference: ""}, problems: []placement.Problem{{Key: preference}}, detail: "write LocalFirst, Score or Off"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			policy, problems := placement.PodPolicyOf(tc.annotations)
+			if policy != tc.want {
+				t.Errorf("policy is %+v, want %+v", policy, tc.want)
+			}
+			if diff := cmp.Diff(tc.problems, problems, problemsIn); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+			if len(problems) > 0 && !strings.Contains(problems[0].Detail, tc.detail) {
+				t.Errorf("%q does not say %q", problems[0].Detail, tc.detail)
+			}
+		})
+	}
+}
+
 func TestContradictoryPod(t *testing.T) {
 	policy, problems := placement.PodPolicyOf(text{placement.PodPreferLocalOnly: "true", placement.PodDisableHyperconvergence: "1"})
 	if want := strictOff; policy != want {

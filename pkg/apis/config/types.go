@@ -1,6 +1,10 @@
 package config
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
 
 // Preference says how pods are brought to the nodes that hold their volumes.
 type Preference string
@@ -8,10 +12,10 @@ type Preference string
 const (
 	// PreferenceLocalFirst tries the nodes that hold a replica first and goes on
 	// to the others only when none of them is feasible.
-	PreferenceLocalFirst Preference = "LocalFirst"
+	PreferenceLocalFirst = Preference(placement.LocalFirst)
 	// PreferenceScore leaves it to the scores of the nodes that the scheduler
 	// happens to look at.
-	PreferenceScore Preference = "Score"
+	PreferenceScore = Preference(placement.ScoreOnly)
 )
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object

@@ -63,7 +63,7 @@ type NodeExplanation struct {
 func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 	found := pl.decider.claimsOf(pod)
 	d := pl.decider.decide(pod, found, pl.decider.index.Lookup, time.Now())
-	d.localFirst = pl.localFirst
+	d.localFirst = pl.offersFirst(&d.pod)
 	e := &Explanation{
 		Mode:      d.mode(),
 		Locality:  placement.LocalityNone,

@@ -9,6 +9,8 @@ import (
 	"io"
 
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // Name is the plugin's name in a KubeSchedulerConfiguration.
@@ -39,6 +41,15 @@ var (
 	_ fwk.SignPlugin        = &Hyperconverge{}
 	_ io.Closer             = &Hyperconverge{}
 )
+
+// offersFirst reports whether the pod's best nodes are to be tried first: as the pod
+// says, or else as its profile does.
+func (pl *Hyperconverge) offersFirst(pod *placement.Pod) bool {
+	if pod.Preference != "" {
+		return pod.Preference == placement.LocalFirst
+	}
+	return pl.localFirst
+}
 
 // Name returns the plugin's name.
 func (pl *Hyperconverge) Name() string { return Name }

@@ -33,8 +33,8 @@ func SetDefaults_TierScores(obj *TierScores) {
 // SetDefaults_TopologyKeys sets the lists that the user left out; an empty list
 // is the user's wish.
 func SetDefaults_TopologyKeys(obj *TopologyKeys) {
-	setDefaultList(&obj.Region, corev1.LabelTopologyRegion, corev1.LabelFailureDomainBetaRegion, "px/region")
-	setDefaultList(&obj.Zone, corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaZone, "px/zone")
+	setDefaultList(&obj.Region, corev1.LabelTopologyRegion, corev1.LabelFailureDomainBetaRegion, "px/region", "topology.portworx.io/region")
+	setDefaultList(&obj.Zone, corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaZone, "px/zone", "topology.portworx.io/zone")
 	setDefaultList(&obj.Rack, "px/rack", "topology.portworx.io/rack")
 }
 

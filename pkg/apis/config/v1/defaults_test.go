@@ -21,8 +21,8 @@ func TestDefaults(t *testing.T) {
 				Remote: ptr.To[int64](0),
 			},
 			TopologyKeys: TopologyKeys{
-				Region: []string{"topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region", "px/region"},
-				Zone:   []string{"topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone", "px/zone"},
+				Region: []string{"topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region", "px/region", "topology.portworx.io/region"},
+				Zone:   []string{"topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone", "px/zone", "topology.portworx.io/zone"},
 				Rack:   []string{"px/rack", "topology.portworx.io/rack"},
 			},
 			Drivers:                  []string{"pxd.portworx.com", "com.openstorage.pxd", "kubernetes.io/portworx-volume"},

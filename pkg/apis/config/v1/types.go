@@ -108,12 +108,14 @@ type TierScores struct {
 // carries counts. An empty list turns its level off.
 type TopologyKeys struct {
 	// region lists the labels that hold a node's region.
-	// Default: [topology.kubernetes.io/region, failure-domain.beta.kubernetes.io/region, px/region].
+	// Default: [topology.kubernetes.io/region, failure-domain.beta.kubernetes.io/region, px/region,
+	// topology.portworx.io/region].
 	// +optional
 	Region []string `json:"region,omitzero"`
 
 	// zone lists the labels that hold a node's zone.
-	// Default: [topology.kubernetes.io/zone, failure-domain.beta.kubernetes.io/zone, px/zone].
+	// Default: [topology.kubernetes.io/zone, failure-domain.beta.kubernetes.io/zone, px/zone,
+	// topology.portworx.io/zone].
 	// +optional
 	Zone []string `json:"zone,omitzero"`
 
