@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 )
 
 const scoreProfile = "score-scheduler"
@@ -47,6 +50,29 @@ var profileScenarios = []scenario{
 			c.ExpectNode("first", "n2")
 			c.Create(c.pod("score", "data").SchedulerName(scoreProfile))
 			c.ExpectNode("score", "n1", "n3")
+		},
+	},
+	{
+		name: "a pod's own preference beats that of its profile", nodes: 3,
+		play: func(c *cluster) {
+			c.Volume("data", "n2")
+			c.runProfiles(
+				profileYAML{name: schedulerName, args: indifferent},
+				profileYAML{name: scoreProfile, args: indifferent + "\npreference: Score"},
+			)
+			c.take("n2", "2")
+			preferring := func(name, profile, preference string) {
+				c.Create(c.pod(name, "data").SchedulerName(profile).Annotation(placement.PodPreference, preference))
+			}
+			preferring("first", scoreProfile, "LocalFirst")
+			c.ExpectNode("first", "n2")
+			preferring("score", schedulerName, "Score")
+			c.ExpectNode("score", "n1", "n3")
+			preferring("off", schedulerName, "Off")
+			c.ExpectNode("off", "n1", "n3")
+			preferring("wrong", schedulerName, "localfirst")
+			c.ExpectNode("wrong", "n2")
+			c.expectEvent("wrong", hyperconverge.EventInvalidValue, "localfirst", "write LocalFirst")
 		},
 	},
 	{
