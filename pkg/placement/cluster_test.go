@@ -48,6 +48,7 @@ var verdictWords = map[placement.Verdict]string{
 	placement.RejectedDegraded:      "Degraded",
 	placement.RejectedOffline:       "Offline",
 	placement.RejectedNotLocal:      "NotLocal",
+	placement.RejectedNotFast:       "NotFast",
 	placement.RejectedRemoteOnly:    "RemoteOnly",
 }
 
@@ -207,6 +208,7 @@ type volume struct {
 func near(notation string) volume       { return ofKind(placement.Near, notation) }
 func away(notation string) volume       { return ofKind(placement.Away, notation) }
 func neutral(notation string) volume    { return ofKind(placement.Neutral, notation) }
+func fast(notation string) volume       { v := near(notation); v.Fast = true; return v }
 func remoteOnly(notation string) volume { v := away(notation); v.RemoteOnly = true; return v }
 func windows(notation string) volume    { v := neutral(notation); v.Windows = true; return v }
 

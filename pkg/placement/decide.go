@@ -148,21 +148,21 @@ func (c *PodClaim) objection() string {
 	return ""
 }
 
+// insistsOn reports whether the pod runs on replica nodes of the volume only (F6, F14).
+func (p *Pod) insistsOn(v *Volume) bool { return v.Kind == Near && (p.Strict || v.Fast) }
+
 // hold is the grace period of section 7: a pod waits a moment for the replicas of
 // volumes that were bound just now, and goes without them afterwards. Volumes whose
 // replicas have no say hold nobody, nor do those that the index does not follow.
 func (d *Decision) hold(pod *Pod, grace time.Duration, now time.Time) {
-	if pod.Off && !pod.Strict {
-		return
-	}
 	var holder *Volume
 	for i := range pod.Volumes {
 		v := &pod.Volumes[i]
-		if !v.Unknown || v.Kind == Neutral {
+		if !v.Unknown || v.Kind == Neutral || pod.Off && !pod.Strict && !v.Fast {
 			continue
 		}
 		until := v.FirstSeen.Add(grace)
-		if !pod.Strict && !v.Stale && !v.FirstSeen.IsZero() && now.Before(until) {
+		if !pod.Strict && !v.Fast && !v.Stale && !v.FirstSeen.IsZero() && now.Before(until) {
 			if until.After(d.HeldUntil) {
 				d.HeldUntil, holder = until, v
 			}

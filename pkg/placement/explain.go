@@ -4,7 +4,7 @@ import "strconv"
 
 // Rule is a rule of docs/behaviour.md.
 type Rule struct {
-	// Number is F1 to F13, S1 to S9, or the section that has the rule.
+	// Number is F1 to F14, S1 to S9, or the section that has the rule.
 	Number string
 	// Name says in a few words what it does.
 	Name string
@@ -20,6 +20,11 @@ var rulesOfReasons = map[string]Rule{
 	ReasonNoDriver:          {"F5", "nodes must run the driver"},
 	ReasonDegraded:          {"F5", "nodes must run the driver"},
 	ReasonOffline:           {"F5", "nodes must run the driver"},
+	ReasonNotFast:           {"F14", "volumes with fastpath work on their replica nodes only"},
+	ReasonFastUnknown:       {"F14", "volumes with fastpath work on their replica nodes only"},
+	ReasonFastStale:         {"F14", "volumes with fastpath work on their replica nodes only"},
+	ReasonFastNowhere:       {"F14", "volumes with fastpath work on their replica nodes only"},
+	ReasonFastNoRoom:        {"F14", "volumes with fastpath work on their replica nodes only"},
 	ReasonNotLocal:          {"F6", "strict pods run on replica nodes only"},
 	ReasonStrictUnknown:     {"F6", "strict pods run on replica nodes only"},
 	ReasonStrictStale:       {"F6", "strict pods run on replica nodes only"},
@@ -43,6 +48,8 @@ func (v *Volume) Rule(p *Pod) Rule {
 		return Rule{"F11", "storage's own pods go to nodes that are online"}
 	case v.Unknown && v.Kind != Neutral && p.Strict:
 		return RuleOf(ReasonStrictUnknown)
+	case v.Unknown && v.Fast:
+		return RuleOf(ReasonFastUnknown)
 	case v.Unknown && v.Kind != Neutral:
 		return Rule{"section 7", "replicas are not known, the volume has no say"}
 	case v.Windows:
@@ -51,6 +58,8 @@ func (v *Volume) Rule(p *Pod) Rule {
 		return RuleOf(ReasonNoOnlineReplica)
 	case p.Strict && v.Kind == Near:
 		return RuleOf(ReasonNotLocal)
+	case v.Fast:
+		return RuleOf(ReasonNotFast)
 	case p.Off:
 		return Rule{"S1", "locality is off, all nodes are equal"}
 	case v.Kind == Away && v.RemoteOnly:
@@ -86,7 +95,7 @@ type Setting struct {
 func SettingsOf(traits Traits, sources Sources) []Setting {
 	defaults := map[string]string{
 		VolumePreferRemote: "true", VolumePreferRemoteOnly: "false", VolumeSkipScoring: "false",
-		VolumeWindows: strconv.FormatBool(traits.Windows), VolumeWeight: "1",
+		VolumeWindows: strconv.FormatBool(traits.Windows), VolumeWeight: "1", VolumeFast: "false",
 	}
 	settings := make([]Setting, 0, len(VolumeKeys))
 	for _, key := range VolumeKeys {

@@ -23,11 +23,11 @@ type Topologies interface{ Members(Domain) []*Node }
 // are neighbours that score no more than any node of the cluster does. Which of many
 // nodes in a rack are candidates depends on seed.
 //
-// Strict pods get no offer, they are confined already; nor do virtual machines in
+// Confined pods get no offer; nor do virtual machines in
 // migration (S8).
 func (p *Plan) Offer(members Topologies, seed uint64) iter.Seq[[]*Node] {
 	return func(yield func([]*Node) bool) {
-		if p.strict || p.machine == MachineMigrating || len(p.near) == 0 {
+		if p.confined || p.machine == MachineMigrating || len(p.near) == 0 {
 			return
 		}
 		o := offer{plan: p, seen: make(map[*Node]struct{})}

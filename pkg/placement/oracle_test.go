@@ -53,6 +53,8 @@ func (v worldVolume) isAway() bool {
 
 func (v worldVolume) isNear() bool { return !v.isNeutral() && !v.isAway() }
 
+func (v worldVolume) isFast() bool { return v.isNear() && v.wants("fastpath", false) }
+
 func (v worldVolume) isRemoteOnly() bool {
 	return v.isAway() && v.wants("stork.libopenstorage.org/preferRemoteNodeOnly", false)
 }
@@ -133,7 +135,18 @@ func (w world) hasWindows() bool {
 	return slices.ContainsFunc(w.Pod.Volumes, worldVolume.isWindows)
 }
 
-// strictNodes are the nodes that F6 leaves for the first count volumes of the
+// insists: F6 of all near volumes of a strict pod, F14 of those with fastpath of any pod.
+func (w world) insists(v worldVolume) bool { return v.isNear() && (w.isStrict() || v.isFast()) }
+
+// confining is the rule of what insists.
+func (w world) confining() string {
+	if w.isStrict() {
+		return "F6"
+	}
+	return "F14"
+}
+
+// strictNodes are the nodes that F6 and F14 leave for the first count volumes of the
 // pod, and false if none of those has a say.
 func (w world) strictNodes(count int) (map[string]bool, bool) {
 	nodes, applies := map[string]bool{}, false
@@ -141,7 +154,7 @@ func (w world) strictNodes(count int) (map[string]bool, bool) {
 		nodes[n.Name] = true
 	}
 	for _, v := range w.Pod.Volumes[:count] {
-		if !v.isNear() || !v.isKnown() {
+		if !w.insists(v) || !v.isKnown() {
 			continue
 		}
 		applies = true
@@ -170,19 +183,16 @@ func (w world) objections() []objection {
 			all = append(all, objection{"F8", v.Name})
 		}
 	}
-	if !w.isStrict() {
-		return all
-	}
-	for i, v := range w.Pod.Volumes { // F6
-		if !v.isNear() {
+	for i, v := range w.Pod.Volumes { // F6, F14
+		if !w.insists(v) {
 			continue
 		}
 		switch v.Knowledge {
 		case "unknown":
-			all = append(all, objection{"F6 unknown", v.Name})
+			all = append(all, objection{w.confining() + " unknown", v.Name})
 			continue
 		case "stale":
-			all = append(all, objection{"F6 stale", v.Name})
+			all = append(all, objection{w.confining() + " stale", v.Name})
 			continue
 		}
 		// Open: the volume that rules all nodes out is the first, in the order of
@@ -190,7 +200,7 @@ func (w world) objections() []objection {
 		before, _ := w.strictNodes(i)
 		after, _ := w.strictNodes(i + 1)
 		if len(before) > 0 && len(after) == 0 {
-			all = append(all, objection{"F6 nowhere", v.Name})
+			all = append(all, objection{w.confining() + " nowhere", v.Name})
 		}
 	}
 	local, applies := w.strictNodes(len(w.Pod.Volumes))
@@ -250,8 +260,8 @@ func (w world) objectionTo(n worldNode) string {
 	default:
 		return "F5 NoDriver"
 	}
-	if local, applies := w.strictNodes(len(w.Pod.Volumes)); w.isStrict() && applies && !local[n.Name] {
-		return "F6"
+	if local, applies := w.strictNodes(len(w.Pod.Volumes)); applies && !local[n.Name] {
+		return w.confining()
 	}
 	for _, v := range w.Pod.Volumes {
 		if !w.isOff() && v.isRemoteOnly() && w.isReplicaNode(v, n.Name) {
@@ -447,13 +457,10 @@ func (w world) isConcerned() bool {
 // unlocated are the volumes that should have a say and whose replicas are not known
 // (section 7), by whether they hold the pod back.
 func (w world) unlocated() (holding, ignored []worldVolume) {
-	if w.isOff() && !w.isStrict() {
-		return nil, nil
-	}
 	for _, v := range w.Pod.Volumes {
 		switch {
-		case v.Knowledge == "known", v.isNeutral():
-		case !w.isStrict() && v.Knowledge == "unknown" && v.Age >= 0 && v.Age < 5000:
+		case v.Knowledge == "known", v.isNeutral(), w.isOff() && !w.isStrict() && !v.isFast():
+		case !w.isStrict() && !v.isFast() && v.Knowledge == "unknown" && v.Age >= 0 && v.Age < 5000:
 			holding = append(holding, v)
 		default:
 			ignored = append(ignored, v)
@@ -507,7 +514,7 @@ func (w world) locality(node string) string {
 func (w world) hasOffer() bool {
 	near, _ := w.scoring()
 	_, confined := w.strictNodes(len(w.Pod.Volumes))
-	return len(near) > 0 && !w.Pod.StoragePod && w.Pod.Machine != "migrating" && (!w.isStrict() || !confined || w.hasWindows())
+	return len(near) > 0 && !w.Pod.StoragePod && w.Pod.Machine != "migrating" && (!confined || w.hasWindows())
 }
 
 // isNearReplica: the node holds, or stands in the rack, zone or region of a node that holds,

@@ -26,6 +26,17 @@ type Pod struct {
 	Machine    Machine
 }
 
+// Insisted are the volumes on whose replica nodes alone the pod runs (F6, F14).
+func (p *Pod) Insisted() []*Volume {
+	var insisted []*Volume
+	for i := range p.Volumes {
+		if v := &p.Volumes[i]; p.insistsOn(v) {
+			insisted = append(insisted, v)
+		}
+	}
+	return insisted
+}
+
 // Tiers is what a node is worth by its nearest relation to a replica node,
 // each from 0 to 100 and none greater than the one before it.
 type Tiers struct {
@@ -44,9 +55,10 @@ type Plan struct {
 	machine    Machine
 	off        bool
 
-	strict bool
-	// local are the nodes that a strict pod is confined to (F6).
-	local nodeSet
+	// confined pods have the nodes of local only: strict ones (F6), or for the sake of
+	// volumes with fastpath alone (F14).
+	confined, fast bool
+	local          nodeSet
 	// forbidden are the replica nodes of remote-only volumes (F7).
 	forbidden nodeSet
 
@@ -85,17 +97,15 @@ func NewPlan(pod Pod, tiers Tiers) (*Plan, *Rejection) {
 	return p, nil
 }
 
-// confine applies F6, F7, F8 and F10.
+// confine applies F6, F7, F8, F10 and F14.
 func (p *Plan) confine(pod Pod) *Rejection {
 	for i := range pod.Volumes {
 		if v := &pod.Volumes[i]; !v.usable() {
 			return &Rejection{Reason: ReasonNoOnlineReplica, Blame: v.Name}
 		}
 	}
-	if pod.Strict {
-		if rejection := p.confineToReplicas(pod.Volumes); rejection != nil {
-			return rejection
-		}
+	if rejection := p.confineToReplicas(&pod); rejection != nil {
+		return rejection
 	}
 	if pod.Off {
 		return nil // S1: F7 does not apply
@@ -103,28 +113,32 @@ func (p *Plan) confine(pod Pod) *Rejection {
 	return p.forbidReplicas(pod.Volumes)
 }
 
-// confineToReplicas applies F6.
-func (p *Plan) confineToReplicas(volumes []Volume) *Rejection {
-	for i := range volumes {
-		v := &volumes[i]
-		if v.Kind != Near {
+// confineToReplicas applies F6 and F14.
+func (p *Plan) confineToReplicas(pod *Pod) *Rejection {
+	unknown, stale, nowhere := ReasonStrictUnknown, ReasonStrictStale, ReasonStrictNowhere
+	if p.fast = !pod.Strict; p.fast {
+		unknown, stale, nowhere = ReasonFastUnknown, ReasonFastStale, ReasonFastNowhere
+	}
+	for i := range pod.Volumes {
+		v := &pod.Volumes[i]
+		if !pod.insistsOn(v) {
 			continue
 		}
 		if v.Unknown {
-			reason := ReasonStrictUnknown
+			reason := unknown
 			if v.Stale {
-				reason = ReasonStrictStale
+				reason = stale
 			}
 			return &Rejection{Reason: reason, Blame: v.Name}
 		}
-		if !p.strict {
-			p.strict = true
+		if !p.confined {
+			p.confined = true
 			p.local = v.replicaNodes()
 		} else {
 			p.local = p.local.keep(v.HeldBy)
 		}
 		if len(p.local.list) == 0 {
-			return &Rejection{Reason: ReasonStrictNowhere, Blame: v.Name}
+			return &Rejection{Reason: nowhere, Blame: v.Name}
 		}
 	}
 	return nil
@@ -138,7 +152,7 @@ func (p *Plan) forbidReplicas(volumes []Volume) *Rejection {
 			continue
 		}
 		p.forbidden.addAll(v.replicaNodes().list)
-		if p.strict && p.forbidden.hasAll(p.local.list) {
+		if p.confined && p.forbidden.hasAll(p.local.list) {
 			return &Rejection{Reason: ReasonStrictRemoteOnly, Blame: v.Name}
 		}
 	}
@@ -165,10 +179,17 @@ func (p *Plan) attract(volumes []Volume) {
 	}
 }
 
-// Confined returns the nodes that F6 leaves a strict pod, of which other rules
-// may still turn some down, and false if the pod is not strict or has no near
-// volume.
-func (p *Plan) Confined() ([]*Node, bool) { return p.local.list, p.strict }
+// Confined returns the nodes that F6 or F14 leave a pod, of which other rules
+// may still turn some down, and false if they leave it all.
+func (p *Plan) Confined() ([]*Node, bool) { return p.local.list, p.confined }
+
+// NoRoom is the reason of a confined pod whose nodes other plugins turn down.
+func (p *Plan) NoRoom() string {
+	if p.fast {
+		return ReasonFastNoRoom
+	}
+	return ReasonStrictNoRoom
+}
 
 // Indifferent reports whether all nodes would get the same score, so that
 // scoring can be left out: the shared fast path of S1.

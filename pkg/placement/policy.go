@@ -29,6 +29,8 @@ const (
 	// VolumeWeight is the volume's share in the mean of S4: a whole number from
 	// 1 to MaxVolumeWeight, default 1. Stork has no such key.
 	VolumeWeight = "hyperconverge.dev/volume-weight"
+	// VolumeFast marks a volume that works on its replica nodes only, PX-Fast (F14).
+	VolumeFast = "fastpath"
 	// ClaimRestoreInProgress holds every pod of a claim back while true (F2).
 	ClaimRestoreInProgress = "stork.libopenstorage.org/restore-in-progress"
 	// NodeUnschedulable keeps pods with volumes off a node (F4).
@@ -43,7 +45,7 @@ var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodPre
 
 // VolumeKeys are the keys that may stand in a volume's labels, as annotations of its
 // claim, and as parameters of its class.
-var VolumeKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight}
+var VolumeKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight, VolumeFast}
 
 // ClaimKeys are the annotations of a claim that mean something.
 var ClaimKeys = append(VolumeKeys[:], ClaimRestoreInProgress)
@@ -157,6 +159,8 @@ type Policy struct {
 	RemoteOnly bool
 	// Windows volumes free their pod from F5 to F8 (F9).
 	Windows bool
+	// Fast near volumes confine their pod to their replica nodes (F14).
+	Fast bool
 	// Weight is the share in the mean of S4, from 1 to MaxVolumeWeight.
 	Weight int32
 }
@@ -221,7 +225,7 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 	// All keys are read, whether they matter to this volume or not, so that no
 	// mistake in one goes unnoticed until the day it matters.
 	policy := Policy{Kind: Near, Weight: 1, Windows: read(VolumeWindows, traits.Windows)}
-	skip := read(VolumeSkipScoring, false)
+	skip, fast := read(VolumeSkipScoring, false), read(VolumeFast, false)
 	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
 	if value, origin, found := sources.find(VolumeWeight); found {
 		weight, err := strconv.ParseInt(Excerpt(value), 10, 32)
@@ -244,6 +248,8 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 		policy.Kind = Neutral
 	case traits.Service && remote:
 		policy.Kind, policy.RemoteOnly = Away, remoteOnly
+	default:
+		policy.Fast = fast
 	}
 	return policy, problems
 }

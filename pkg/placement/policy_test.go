@@ -86,6 +86,10 @@ func TestBooleans(t *testing.T) {
 			read: classPolicy(placement.Traits{}, placement.VolumeSkipScoring, func(p placement.Policy) bool { return p.Kind == placement.Neutral }),
 		},
 		{
+			key:  placement.VolumeFast,
+			read: classPolicy(placement.Traits{}, placement.VolumeFast, func(p placement.Policy) bool { return p.Fast }),
+		},
+		{
 			key:  placement.VolumeWindows,
 			read: classPolicy(placement.Traits{}, placement.VolumeWindows, func(p placement.Policy) bool { return p.Windows }),
 		},
@@ -243,6 +247,10 @@ func TestVolumePolicy(t *testing.T) {
 			class: text{preferRemote: "false", preferRemoteOnly: "true"}, want: nearOne, problems: problem(preferRemoteOnly, "true")},
 		{name: "the contradiction is told wherever its halves stand", traits: service,
 			claim: text{preferRemote: "F"}, volume: volumeLabels{preferRemoteOnly: "T"}, want: nearOne, problems: problem(preferRemoteOnly, "T")},
+		{name: "fastpath makes a near volume a fast one", traits: plain, class: text{placement.VolumeFast: "true"}, want: placement.Policy{Kind: placement.Near, Weight: 1, Fast: true}},
+		{name: "the claim's fastpath=false turns off that of its class", traits: plain, claim: text{placement.VolumeFast: "false"}, class: text{placement.VolumeFast: "true"}, want: nearOne},
+		{name: "fastpath says nothing of an away volume", traits: service, class: text{placement.VolumeFast: "true"}, want: awayOne},
+		{name: "fastpath says nothing of a neutral volume", traits: plain, class: text{placement.VolumeFast: "true", skipScoring: "true"}, want: silent},
 		{name: "skipSchedulerScoring makes an ordinary volume neutral", traits: plain, class: text{skipScoring: "true"}, want: silent},
 		{name: "skipSchedulerScoring makes a service volume neutral, and not remote-only", traits: service,
 			class: text{skipScoring: "true", preferRemoteOnly: "true"}, want: silent},

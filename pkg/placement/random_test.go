@@ -47,7 +47,7 @@ type sightings map[string]int
 
 // corners are the outcomes without which the comparison would be an idle one.
 var corners = []string{
-	"ok", "F4", "F5 Degraded", "F5 Offline", "F5 NoDriver", "F6", "F7",
+	"ok", "F4", "F5 Degraded", "F5 Offline", "F5 NoDriver", "F6", "F14", "F7",
 	"rejected by F6 nowhere", "rejected by F6 unknown", "rejected by F6 stale", "rejected by F8", "rejected by F10",
 	"indifferent", "score 0", "score 100", "score cut", "taken from the offer", "taken beside the offer", "no offer",
 	"held back", "ignored", "not concerned", "rejected by F2", "rejected by F3 missing", "rejected by F3 not owned", "rejected by F3 lost", "rejected by F13",
@@ -67,6 +67,7 @@ var reasonOf = map[string]string{
 	"F4": placement.ReasonNodeUnschedulable, "F5 NoDriver": placement.ReasonNoDriver, "F5 Degraded": placement.ReasonDegraded,
 	"F5 Offline": placement.ReasonOffline, "F6": placement.ReasonNotLocal, "F7": placement.ReasonRemoteOnly,
 	"F6 nowhere": placement.ReasonStrictNowhere, "F6 unknown": placement.ReasonStrictUnknown, "F6 stale": placement.ReasonStrictStale,
+	"F14": placement.ReasonNotFast, "F14 nowhere": placement.ReasonFastNowhere, "F14 unknown": placement.ReasonFastUnknown, "F14 stale": placement.ReasonFastStale,
 	"F2": placement.ReasonRestoring, "F3 missing": placement.ReasonClaimMissing, "F3 not owned": placement.ReasonClaimNotOwned,
 	"F3 lost": placement.ReasonClaimLost, "F13": placement.ReasonHandleInvalid,
 	"F8": placement.ReasonNoOnlineReplica, "F10": placement.ReasonStrictRemoteOnly,
@@ -304,7 +305,7 @@ func comparePlaces(w world, plan *placement.Plan, nodes map[string]*placement.No
 
 	confined, isConfined := plan.Confined()
 	local, applies := w.strictNodes(len(w.Pod.Volumes))
-	if applies = applies && w.isStrict() && !w.hasWindows() && !w.Pod.StoragePod; applies != isConfined {
+	if applies = applies && !w.hasWindows() && !w.Pod.StoragePod; applies != isConfined {
 		return fmt.Errorf("F6: confined is %t, want %t", isConfined, applies)
 	}
 	if !applies {

@@ -13,6 +13,8 @@ const (
 	ReasonOffline = "node(s) have offline storage"
 	// ReasonNotLocal is F6.
 	ReasonNotLocal = "node(s) do not hold a replica of every volume of a pod with preferLocalNodeOnly"
+	// ReasonNotFast is F14.
+	ReasonNotFast = "node(s) do not hold a replica of every volume with fastpath"
 	// ReasonRemoteOnly is F7.
 	ReasonRemoteOnly = "node(s) hold a replica of a volume with preferRemoteNodeOnly"
 )
@@ -46,6 +48,12 @@ const (
 	// ReasonStrictNoRoom is F6 when other plugins turn down every node that holds all
 	// near volumes. It stands in the metric of held pods; the pod is told of each node.
 	ReasonStrictNoRoom = "preferLocalNodeOnly: no node that holds a replica of every volume has room"
+	// ReasonFastUnknown, ReasonFastStale, ReasonFastNowhere and ReasonFastNoRoom are F14
+	// where F6 has those of a strict pod.
+	ReasonFastUnknown = "fastpath: replicas of the volume are not known yet"
+	ReasonFastStale   = "fastpath: what is known of the volume's replicas is too old"
+	ReasonFastNowhere = "fastpath: no node holds a replica of every volume with fastpath, ruled out by"
+	ReasonFastNoRoom  = "fastpath: no node that holds a replica of every volume with fastpath has room"
 	// ReasonNoOnlineReplica is F8.
 	ReasonNoOnlineReplica = "no node that holds a replica of the volume is online"
 	// ReasonStrictRemoteOnly is F10.
@@ -68,6 +76,8 @@ const (
 	RejectedOffline
 	// RejectedNotLocal is F6.
 	RejectedNotLocal
+	// RejectedNotFast is F14.
+	RejectedNotFast
 	// RejectedRemoteOnly is F7.
 	RejectedRemoteOnly
 
@@ -88,6 +98,8 @@ func (v Verdict) Reason() string {
 		return ReasonOffline
 	case RejectedNotLocal:
 		return ReasonNotLocal
+	case RejectedNotFast:
+		return ReasonNotFast
 	case RejectedRemoteOnly:
 		return ReasonRemoteOnly
 	default:
@@ -130,7 +142,10 @@ func (p *Plan) Verdict(n *Node) Verdict {
 	default:
 		return RejectedOffline
 	}
-	if p.strict && !p.local.has(n) {
+	if p.confined && !p.local.has(n) {
+		if p.fast {
+			return RejectedNotFast
+		}
 		return RejectedNotLocal
 	}
 	if p.forbidden.has(n) {

@@ -302,6 +302,55 @@ func TestRemoteOnlyVolumes(t *testing.T) {
 	})
 }
 
+func TestFastVolumes(t *testing.T) {
+	runScenarios(t, []scenario{
+		{
+			name:     "F14: a soft pod is confined to the replica nodes of a volume with fastpath, and of no other",
+			nodes:    online(4),
+			volumes:  []volume{fast("A@{2,4}"), near("B@{1,4}")},
+			verdicts: "NotFast ok NotFast ok",
+		},
+		{
+			name:     "F14: disableHyperconvergence does not lift it",
+			nodes:    online(2),
+			pod:      off,
+			volumes:  []volume{fast("A@{2}")},
+			verdicts: "NotFast ok",
+		},
+		{
+			name:     "F14: a strict pod is strict about all, and told so",
+			nodes:    online(3),
+			pod:      strict,
+			volumes:  []volume{fast("A@{1,2}"), near("B@{2,3}")},
+			verdicts: "NotLocal ok NotLocal",
+		},
+		{
+			name:     "F14: two volumes that no node holds both leave no node",
+			nodes:    online(2),
+			volumes:  []volume{fast("A@{1}"), fast("B@{2}")},
+			rejected: placement.ReasonFastNowhere + ": B",
+		},
+		{
+			name:     "F14: an unknown one holds the pod back, whatever the grace period",
+			nodes:    online(2),
+			volumes:  []volume{fast("A").unknown()},
+			rejected: placement.ReasonFastUnknown + ": A",
+		},
+		{
+			name:     "F14: so does one that is known no more",
+			nodes:    online(2),
+			volumes:  []volume{fast("A@{1}").stale()},
+			rejected: placement.ReasonFastStale + ": A",
+		},
+		{
+			name:     "F14: together with a remote-only volume on the same nodes it leaves none",
+			nodes:    online(2),
+			volumes:  []volume{fast("A@{1}"), remoteOnly("B@{1}")},
+			rejected: placement.ReasonStrictRemoteOnly + ": B",
+		},
+	})
+}
+
 func TestWindowsPods(t *testing.T) {
 	states := []string{"Online", "StorageDown", "Degraded", "Offline", "NoDriver", "Unheard", "absent"}
 	const everywhere = "ok ok ok ok ok ok ok"
@@ -394,6 +443,7 @@ func TestVerdictReasons(t *testing.T) {
 		placement.RejectedDegraded:      placement.ReasonDegraded,
 		placement.RejectedOffline:       placement.ReasonOffline,
 		placement.RejectedNotLocal:      placement.ReasonNotLocal,
+		placement.RejectedNotFast:       placement.ReasonNotFast,
 		placement.RejectedRemoteOnly:    placement.ReasonRemoteOnly,
 	}
 	if len(want) != placement.VerdictCount {

@@ -120,6 +120,7 @@ func randomWorld(rng *rand.Rand) world {
 			*place = flag(*place, "stork.libopenstorage.org/preferRemoteNode", 15)
 			*place = flag(*place, "stork.libopenstorage.org/preferRemoteNodeOnly", 15)
 			*place = flag(*place, "stork.libopenstorage.org/skipSchedulerScoring", 4)
+			*place = flag(*place, "fastpath", 4)
 			if windows {
 				*place = flag(*place, "winshare", 20)
 			}

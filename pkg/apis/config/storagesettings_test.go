@@ -11,6 +11,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	configv1 "github.com/hyperconverge/scheduler/pkg/apis/config/v1"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // argument is one field of HyperconvergeArgs, under the path that users write.
@@ -48,7 +49,7 @@ func change(t *testing.T, value reflect.Value) {
 	switch v := value.Addr().Interface().(type) {
 	case *string:
 		*v += "changed"
-	case *config.Preference:
+	case *placement.Preference:
 		*v += "changed"
 	case *bool:
 		*v = !*v

@@ -6,18 +6,6 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// Preference says how pods are brought to the nodes that hold their volumes.
-type Preference string
-
-const (
-	// PreferenceLocalFirst tries the nodes that hold a replica first and goes on
-	// to the others only when none of them is feasible.
-	PreferenceLocalFirst = Preference(placement.LocalFirst)
-	// PreferenceScore leaves it to the scores of the nodes that the scheduler
-	// happens to look at.
-	PreferenceScore = Preference(placement.ScoreOnly)
-)
-
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // HyperconvergeArgs are the arguments of the Hyperconverge plugin in one
@@ -26,7 +14,7 @@ type HyperconvergeArgs struct {
 	metav1.TypeMeta
 
 	// Preference and TierScores are a matter of the profile.
-	Preference Preference
+	Preference placement.Preference
 	TierScores TierScores
 
 	// All fields from here on are storage settings: they describe the one storage

@@ -190,7 +190,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		waiting:    newWaitingPods(dec, s.pods, handle.Activate),
 		avoid:      newAvoidance(),
 		notices:    &notices{recorder: handle.EventRecorder(), given: s.given},
-		localFirst: args.Preference == config.PreferenceLocalFirst,
+		localFirst: args.Preference == placement.LocalFirst,
 	}
 	logger := klog.FromContext(ctx).WithName(Name)
 	unsubscribe := s.index.Subscribe(func(change volumes.Change) {

@@ -129,7 +129,7 @@ func TestTwoProfilesShareOneIndex(t *testing.T) {
 	inProcess(t, func(p *process) {
 		near := p.mustProfile("near", nil)
 		score := p.mustProfile("score", func(a *config.HyperconvergeArgs) {
-			a.Preference, a.TierScores = config.PreferenceScore, config.TierScores{Local: 80, Rack: 70}
+			a.Preference, a.TierScores = placement.ScoreOnly, config.TierScores{Local: 80, Rack: 70}
 		})
 		if near.decider.index != score.decider.index {
 			t.Error("each profile has an index of its own")

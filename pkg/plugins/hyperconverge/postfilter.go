@@ -11,7 +11,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// PostFilter says of a strict pod that found no node where its replicas are and what
+// PostFilter says of a confined pod that found no node where its replicas are and what
 // stands in the way there: the scheduler's own message names neither. It nominates
 // nobody and leaves preemption to the plugins that do that, of which one that has
 // found a node comes before.
@@ -24,19 +24,14 @@ func (pl *Hyperconverge) PostFilter(_ context.Context, state fwk.CycleState, pod
 	if !confined {
 		return nil, fwk.NewStatus(fwk.Unschedulable)
 	}
-	var volumes []*placement.Volume
-	for i := range d.pod.Volumes {
-		if v := &d.pod.Volumes[i]; v.Kind == placement.Near {
-			volumes = append(volumes, v)
-		}
-	}
-	pl.waiting.hasNoRoom(pod.UID)
-	return nil, fwk.NewStatus(fwk.Unschedulable, noRoom(volumes, nodes, statuses))
+	reason := d.Plan.NoRoom()
+	pl.waiting.hasNoRoom(pod.UID, reason)
+	return nil, fwk.NewStatus(fwk.Unschedulable, noRoom(reason, d.pod.Insisted(), nodes, statuses))
 }
 
-// noRoom names the volumes of a strict pod and says of each node with replicas of all of
-// them why the pod cannot have it.
-func noRoom(volumes []*placement.Volume, nodes []*placement.Node, statuses fwk.NodeToStatusReader) string {
+// noRoom names the volumes that confine a pod and says of each node with replicas of all
+// of them why the pod cannot have it.
+func noRoom(reason string, volumes []*placement.Volume, nodes []*placement.Node, statuses fwk.NodeToStatusReader) string {
 	has := "has its replicas"
 	if len(volumes) > 1 {
 		has = "have their replicas"
@@ -47,5 +42,6 @@ func noRoom(volumes []*placement.Volume, nodes []*placement.Node, statuses fwk.N
 		reasons = append(reasons, fmt.Sprintf("%s (%s)", n.Name, strings.Join(statuses.Get(n.Name).Reasons(), ", ")))
 	}
 	reasons = andMore(reasons, len(nodes)-len(explained), "nodes")
-	return fmt.Sprintf("preferLocalNodeOnly: %s %s on %s", namesOf(volumes), has, strings.Join(reasons, ", "))
+	key, _, _ := strings.Cut(reason, ":")
+	return fmt.Sprintf("%s: %s %s on %s", key, namesOf(volumes), has, strings.Join(reasons, ", "))
 }

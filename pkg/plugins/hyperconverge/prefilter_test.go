@@ -213,7 +213,7 @@ func TestOfferToThePreferFirstPass(t *testing.T) {
 	})
 	t.Run("with preference Score there is no offer", func(t *testing.T) {
 		set := online(4)
-		set.args = func(a *config.HyperconvergeArgs) { a.Preference = config.PreferenceScore }
+		set.args = func(a *config.HyperconvergeArgs) { a.Preference = placement.ScoreOnly }
 		play(t, set, func(s *scene) {
 			s.data("a", 2)
 			same(s, "offer", nil, s.offer(makePod("db", "a").Obj()))

@@ -7,7 +7,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
-	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -71,8 +70,8 @@ func (d *decision) mode() string {
 	case d.pod.Off:
 		return "Off"
 	case d.localFirst:
-		return string(config.PreferenceLocalFirst)
+		return string(placement.LocalFirst)
 	default:
-		return string(config.PreferenceScore)
+		return string(placement.ScoreOnly)
 	}
 }

@@ -156,7 +156,7 @@ func (w *waitingPods) enter(pod *v1.Pod, d *decision, since uint64, requested []
 	p.requested = requested
 	w.rebase(p, newBaseline(d, since), d.handles)
 	p.told = p.baseline.rejection
-	if p.counted != placement.ReasonStrictNoRoom || p.told.Reason != "" {
+	if noRoom := p.counted == placement.ReasonStrictNoRoom || p.counted == placement.ReasonFastNoRoom; !noRoom || p.told.Reason != "" {
 		w.count(p, p.told.Reason)
 	} // else PostFilter has said so, and will again unless the pod gets a node
 	w.schedule(p, w.grace(p))
@@ -229,12 +229,12 @@ func (w *waitingPods) bound(uid types.UID) {
 	delete(w.binding, uid)
 }
 
-// hasNoRoom notes of a strict pod that other plugins turn down all its replica nodes.
-func (w *waitingPods) hasNoRoom(uid types.UID) {
+// hasNoRoom notes of a confined pod that other plugins turn down all its replica nodes.
+func (w *waitingPods) hasNoRoom(uid types.UID, reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if p, waits := w.pods[uid]; waits {
-		w.count(p, placement.ReasonStrictNoRoom)
+		w.count(p, reason)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/apis/config/validation"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 const pluginName = "Hyperconverge"
@@ -60,7 +61,7 @@ const everyArgument = configurationHead + `
 
 func everyArgumentDecoded() *config.HyperconvergeArgs {
 	return &config.HyperconvergeArgs{
-		Preference: config.PreferenceScore,
+		Preference: placement.ScoreOnly,
 		TierScores: config.TierScores{Local: 90, Rack: 80, Zone: 70, Region: 60, Remote: 50},
 		TopologyKeys: config.TopologyKeys{
 			Region: []string{"example.com/region"},
@@ -152,7 +153,7 @@ func TestWithoutArgumentsThePluginGetsTheDefaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := pluginArgs(t, &mustDecode(t, text).Profiles[0])
-			if args.Preference != config.PreferenceLocalFirst {
+			if args.Preference != placement.LocalFirst {
 				t.Errorf("preference %q", args.Preference)
 			}
 			if got, want := args.TierScores, (config.TierScores{Local: 100, Rack: 50, Zone: 25, Region: 10}); got != want {
@@ -177,10 +178,10 @@ func TestProfilesHaveArgumentsOfTheirOwn(t *testing.T) {
       - name: Hyperconverge
 `
 	configuration := mustDecode(t, text)
-	if got := pluginArgs(t, &configuration.Profiles[0]).Preference; got != config.PreferenceScore {
+	if got := pluginArgs(t, &configuration.Profiles[0]).Preference; got != placement.ScoreOnly {
 		t.Errorf("first profile: preference %q", got)
 	}
-	if got := pluginArgs(t, &configuration.Profiles[1]).Preference; got != config.PreferenceLocalFirst {
+	if got := pluginArgs(t, &configuration.Profiles[1]).Preference; got != placement.LocalFirst {
 		t.Errorf("second profile: preference %q", got)
 	}
 }

@@ -6,13 +6,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // SetDefaults_HyperconvergeArgs sets the fields that the user left out.
 func SetDefaults_HyperconvergeArgs(obj *HyperconvergeArgs) {
 	if obj.Preference == "" {
-		obj.Preference = string(config.PreferenceLocalFirst)
+		obj.Preference = string(placement.LocalFirst)
 	}
 	setDefaultList(&obj.Drivers, "pxd.portworx.com", "com.openstorage.pxd", "kubernetes.io/portworx-volume")
 	setDefault(&obj.UnknownVolumeGracePeriod, metav1.Duration{Duration: 5 * time.Second})

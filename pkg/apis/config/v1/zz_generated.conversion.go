@@ -22,6 +22,8 @@ limitations under the License.
 package v1
 
 import (
+	"github.com/hyperconverge/scheduler/pkg/placement"
+
 	unsafe "unsafe"
 
 	config "github.com/hyperconverge/scheduler/pkg/apis/config"
@@ -91,7 +93,7 @@ func RegisterConversions(s *runtime.Scheme) error {
 }
 
 func autoConvert_v1_HyperconvergeArgs_To_config_HyperconvergeArgs(in *HyperconvergeArgs, out *config.HyperconvergeArgs, s conversion.Scope) error {
-	out.Preference = config.Preference(in.Preference)
+	out.Preference = placement.Preference(in.Preference)
 	if err := Convert_v1_TierScores_To_config_TierScores(&in.TierScores, &out.TierScores, s); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 const (
@@ -53,13 +54,13 @@ func validateDebugPort(path *field.Path, port int32) field.ErrorList {
 	return errs
 }
 
-func validatePreference(path *field.Path, preference config.Preference) field.ErrorList {
+func validatePreference(path *field.Path, preference placement.Preference) field.ErrorList {
 	switch preference {
-	case config.PreferenceLocalFirst, config.PreferenceScore:
+	case placement.LocalFirst, placement.ScoreOnly:
 		return nil
 	default:
 		return field.ErrorList{field.NotSupported(path, preference,
-			[]config.Preference{config.PreferenceLocalFirst, config.PreferenceScore})}
+			[]placement.Preference{placement.LocalFirst, placement.ScoreOnly})}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	configv1 "github.com/hyperconverge/scheduler/pkg/apis/config/v1"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
 // defaultArgs are the arguments of a user who wrote none.
@@ -69,7 +70,7 @@ func TestValidateHyperconvergeArgs(t *testing.T) {
 		},
 		{
 			name:   "both preferences are valid",
-			change: func(args *config.HyperconvergeArgs) { args.Preference = config.PreferenceScore },
+			change: func(args *config.HyperconvergeArgs) { args.Preference = placement.ScoreOnly },
 		},
 		{
 			name:   "another preference is refused with those that exist",
