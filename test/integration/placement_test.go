@@ -79,6 +79,25 @@ var placementScenarios = []scenario{
 		},
 	},
 	{
+		name: "a soft pod runs on the replica nodes of a volume with fastpath, waits there for room, and goes elsewhere when the claim says so", nodes: 3,
+		play: func(c *cluster) {
+			fast := volumeOptions{Annotations: map[string]string{placement.VolumeFast: "true"}}
+			c.VolumeWith("data", fast, "n2")
+			c.VolumeWith("full", fast, "n3")
+			c.runScheduler("")
+			c.fill("n3")
+			c.Create(c.pod("first", "data"))
+			c.ExpectNode("first", "n2")
+			c.Create(c.pod("second", "full"))
+			c.expectPending("second", "fastpath: "+c.Namespace+"/full has its replicas on n3 (Insufficient cpu)")
+			claim := c.GetClaim("full")
+			claim.Annotations[placement.VolumeFast] = "false"
+			_, err := c.Client.CoreV1().PersistentVolumeClaims(c.Namespace).Update(c.Ctx, claim, metav1.UpdateOptions{})
+			c.Must(err)
+			c.ExpectNode("second", "n1", "n2")
+		},
+	},
+	{
 		name: "a strict pod that finds no room is told where its replicas are, and why it cannot be there", nodes: 4,
 		play: func(c *cluster) {
 			const reason = "scheduler_hyperconverge_held_pods"
