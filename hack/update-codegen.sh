@@ -23,6 +23,7 @@ if [[ $# -gt 0 ]]; then
   tree=$(cd "$1" && pwd)
   cp "$root"/go.{mod,sum} "$tree/"
   cp -R "$root/pkg/apis/config" "$tree/pkg/apis/"
+  cp -R "$root/pkg/placement" "$root/pkg/spelling" "$tree/pkg/" # which the types use
 fi
 
 cd "$tree"

@@ -22,11 +22,10 @@ limitations under the License.
 package v1
 
 import (
-	"github.com/hyperconverge/scheduler/pkg/placement"
-
 	unsafe "unsafe"
 
 	config "github.com/hyperconverge/scheduler/pkg/apis/config"
+	placement "github.com/hyperconverge/scheduler/pkg/placement"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	conversion "k8s.io/apimachinery/pkg/conversion"
 	runtime "k8s.io/apimachinery/pkg/runtime"
