@@ -348,6 +348,30 @@ func TestKubectlDoctor(t *testing.T) {
 	}
 }
 
+func TestKubectlCompletesNames(t *testing.T) {
+	c := newCluster(t, 2)
+	c.Volume("data", "n1")
+	c.Create(c.pod("db", "data").Node("n1"))
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"pods of the namespace", []string{"explain", "pod"}, "db\n"},
+		{"claims of the namespace", []string{"explain", "volume"}, "data\n"},
+		{"nodes", []string{"simulate", "--drain"}, "n1\nn2\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out bytes.Buffer
+			args := append([]string{"__complete"}, tc.args[0], "--kubeconfig", controlplane.Kubeconfig(t, c.Config), "-n", c.Namespace)
+			args = append(append(args, tc.args[1:]...), "")
+			if code := command.Run(t.Context(), args, nil, &out, &bytes.Buffer{}); code != 0 || !strings.HasPrefix(out.String(), tc.want) {
+				t.Errorf("it ends with %d and completes %q, want %q", code, out.String(), tc.want)
+			}
+		})
+	}
+}
+
 // A mistake is one sentence on standard error and exit code 1.
 func TestKubectlBadInput(t *testing.T) {
 	c := newCluster(t, 1)

@@ -13,7 +13,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 
 	"github.com/hyperconverge/scheduler/internal/kubectl/connect"
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
@@ -257,27 +257,15 @@ func drawVolume(w io.Writer, doc *view.Volume) error {
 // completionTimeout bounds how long a shell waits for names.
 const completionTimeout = 3 * time.Second
 
-// completeNames completes names of objects in the namespace.
-func (t *tool) completeNames(list func(context.Context, kubernetes.Interface, string) ([]string, error)) cobra.CompletionFunc {
+// completeNames completes names of objects: in the namespace, if they are in one.
+func (t *tool) completeNames(resource string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		config, err := t.connect.Kube.ToRESTConfig()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		namespace, _, err := t.connect.Kube.ToRawKubeConfigLoader().Namespace()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		client, err := kubernetes.NewForConfig(config)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 		defer cancel()
-		names, err := list(ctx, client, namespace)
+		names, err := t.names(ctx, resource)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
@@ -285,8 +273,24 @@ func (t *tool) completeNames(list func(context.Context, kubernetes.Interface, st
 	}
 }
 
-func podNames(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
-	list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+// names lists the objects of a resource of the core group.
+func (t *tool) names(ctx context.Context, resource string) ([]string, error) {
+	config, err := t.connect.Kube.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	namespace, _, err := t.connect.Kube.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, err
+	}
+	if resource == nodeNames {
+		namespace = ""
+	}
+	client, err := metadata.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	list, err := client.Resource(v1.SchemeGroupVersion.WithResource(resource)).Namespace(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -297,26 +301,9 @@ func podNames(ctx context.Context, client kubernetes.Interface, namespace string
 	return names, nil
 }
 
-func claimNames(ctx context.Context, client kubernetes.Interface, namespace string) ([]string, error) {
-	list, err := client.CoreV1().PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(list.Items))
-	for i := range list.Items {
-		names = append(names, list.Items[i].Name)
-	}
-	return names, nil
-}
-
-func nodeNames(ctx context.Context, client kubernetes.Interface, _ string) ([]string, error) {
-	list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(list.Items))
-	for i := range list.Items {
-		names = append(names, list.Items[i].Name)
-	}
-	return names, nil
-}
+// Resources whose names are completed.
+const (
+	podNames   = "pods"
+	claimNames = "persistentvolumeclaims"
+	nodeNames  = "nodes"
+)
