@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
@@ -27,6 +28,9 @@ type Scheduler interface {
 // cluster takes memory and time of the process that schedules.
 const atOnce = 2
 
+// patience is how long a client may take to read an answer.
+const patience = 20 * time.Second
+
 // Handler answers the paths of this package. Who may ask is decided before it.
 func Handler(source Scheduler, configuration json.RawMessage) http.Handler {
 	slots := make(chan struct{}, atOnce)
@@ -47,6 +51,10 @@ func Handler(source Scheduler, configuration json.RawMessage) http.Handler {
 				w.Header().Set("Retry-After", "1")
 				http.Error(w, "too many requests at once, try again", http.StatusTooManyRequests)
 				return
+			}
+			// A client that does not read must not keep the others out.
+			if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)); err != nil {
+				klog.FromContext(r.Context()).V(4).Info("Cannot bound the answer of the debug endpoint", "err", err)
 			}
 			state := State{APIVersion: APIVersion, Kind: Kind, Version: version.Get().String(), Leading: source.Leading()}
 			fill(&state)

@@ -76,15 +76,31 @@ func (r *Restored) TakeOffline(ctx context.Context, node string) error {
 	if !found {
 		return fmt.Errorf("node %s is no storage node", node)
 	}
+	switch state := r.index.View().Node(node); {
+	case state == nil:
+		return fmt.Errorf("there is no node %s", node)
+	case !state.State.Serves():
+		return fmt.Errorf("storage on node %s serves nobody as it is, its state is %s", node, state.State)
+	}
+	changed.LastNodeList = changed.Time // states of an old list would not be believed
 	if err := r.index.Restore(&changed); err != nil {
 		return err
 	}
 	r.Snapshot = &changed
-	return wait.PollUntilContextCancel(ctx, poll, true, func(context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, visible)
+	defer cancel()
+	err := wait.PollUntilContextCancel(ctx, poll, true, func(context.Context) (bool, error) {
 		n := r.index.View().Node(node)
-		return n != nil && n.State == placement.Offline, nil
+		return n == nil || !n.State.Serves(), nil
 	})
+	if err != nil {
+		return fmt.Errorf("taking storage offline on node %s: %w", node, err)
+	}
+	return nil
 }
+
+// visible is how long a change of the index may take to be seen, on a busy machine.
+const visible = 10 * time.Second
 
 // Asked is the storage system itself, asked by a client of the engine's own.
 type Asked struct {

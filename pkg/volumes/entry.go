@@ -69,7 +69,7 @@ func (r *record) freshness(v *View) Freshness {
 	switch {
 	case r.volume == nil:
 		return Unknown
-	case v.stale || r.overdue || r.verified < v.verifiedSince:
+	case v.stale || r.overdue || v.verifiedSince != 0 && r.verified < v.verifiedSince:
 		return Stale
 	case r.suspect:
 		return Suspect

@@ -196,13 +196,23 @@ func (ix *Index) Restore(s *Snapshot) error {
 			return err
 		}
 	}
-	if s.Time.Sub(s.LastNodeList) <= time.Duration(ix.maxStaleness) {
-		ix.SetStorageNodes(list)
-	} else {
-		ix.nodes.setRecords(list) // evidence of the driver, and no more (section 7)
+	ix.nodes.setRecords(list)
+	if !s.LastNodeList.IsZero() {
+		ix.listed.Store(ix.ago(s.Time, s.LastNodeList))
 	}
-	ix.markContact(ix.now())
+	ix.contact.Store(ix.ago(s.Time, s.LastContact))
+	ix.signal()
 	return nil
+}
+
+// ago is the index time of a date in a snapshot, never zero: as long ago as it was when
+// the snapshot was taken, by the clock that has taken it. It is negative for what was
+// before the index was made.
+func (ix *Index) ago(taken, date time.Time) int64 {
+	if at := ix.now() - int64(taken.Sub(date)); at != 0 {
+		return at
+	}
+	return 1
 }
 
 // restore takes one volume.
@@ -232,11 +242,12 @@ func (ix *Index) restore(s *VolumeSnapshot, taken time.Time) error {
 		r.pods = 1
 		ix.volumes.unclaimed.Add(1)
 	}
-	r.firstSeen = now - int64(taken.Sub(s.FirstSeen))
+	r.firstSeen = ix.ago(taken, s.FirstSeen)
 	if s.ID == "" {
 		return nil
 	}
 	ix.set(k, r, volume, now, true)
+	r.verified = ix.ago(taken, s.Verified)
 	r.suspect = s.Freshness == Suspect.String()
 	r.overdue = s.Freshness == Stale.String()
 	return nil

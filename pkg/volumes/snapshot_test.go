@@ -126,9 +126,16 @@ func TestRestoredIndexHoldsTheSame(t *testing.T) {
 				t.Errorf("restored (-told +got):\n%s", diff)
 			}
 			for i, v := range got.Volumes {
-				if age := got.Time.Sub(v.FirstSeen); age < told.Time.Sub(told.Volumes[i].FirstSeen) {
+				before := told.Volumes[i]
+				if age := got.Time.Sub(v.FirstSeen); age != told.Time.Sub(before.FirstSeen) {
 					t.Errorf("%s was first seen %s ago", v.Handle, age)
 				}
+				if !before.Verified.IsZero() && got.Time.Sub(v.Verified) != told.Time.Sub(before.Verified) {
+					t.Errorf("%s was verified %s ago", v.Handle, got.Time.Sub(v.Verified))
+				}
+			}
+			if got.Time.Sub(got.LastContact) != told.Time.Sub(told.LastContact) || got.Time.Sub(got.LastNodeList) != told.Time.Sub(told.LastNodeList) {
+				t.Errorf("the last contact was %s ago, the last list %s", got.Time.Sub(got.LastContact), got.Time.Sub(got.LastNodeList))
 			}
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/debug"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
 // unnamed is a pod of no scheduler.
@@ -76,6 +77,14 @@ func (o *Options) deployed(ctx context.Context, s *Session) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("the Deployment %s/%s mounts none", o.SchedulerNamespace, deployment.Name)
+}
+
+// validateStorage finds what is wrong with the flags.
+func validateStorage(settings config.OpenStorage) error {
+	if _, err := hyperconverge.NewOpenStorageSource(settings, volumes.NewIndex(volumes.Options{})); err != nil {
+		return fmt.Errorf("--storage-endpoint and the flags beside it: %w", err)
+	}
+	return nil
 }
 
 // settings are those of the scheduler, with what the flags say of the connection.

@@ -113,7 +113,7 @@ func (o *Options) Open(ctx context.Context, progress func(string)) (_ *Session, 
 	if err := o.read(ctx, starting, s); err != nil {
 		return nil, err
 	}
-	s.warnOfVersion()
+	s.warn()
 	return s, nil
 }
 
@@ -127,6 +127,12 @@ func (o *Options) target(s *Session) (err error) {
 	}
 	if raw, err := o.Kube.ToRawKubeConfigLoader().RawConfig(); err == nil {
 		s.Cluster = raw.CurrentContext
+	}
+	for _, named := range []*string{o.Kube.Context, o.Kube.ClusterName, o.Kube.APIServer} {
+		if named != nil && *named != "" {
+			s.Cluster = *named
+			break
+		}
 	}
 	if s.Cluster == "" {
 		s.Cluster = s.RESTConfig.Host
@@ -143,6 +149,9 @@ func (o *Options) read(ctx, starting context.Context, s *Session) error {
 	if o.Storage.Endpoint != "" {
 		settings, err := o.Storage.settings(s.Configuration)
 		if err != nil {
+			return err
+		}
+		if err := validateStorage(settings); err != nil {
 			return err
 		}
 		asked = &simulation.Asked{Settings: settings, Patience: o.Timeout / 2}
@@ -203,10 +212,16 @@ func (s *Session) Freeze(ctx context.Context) error {
 	return s.start(ctx, ctx, s.Restored)
 }
 
-// warnOfVersion tells of a scheduler of another release.
-func (s *Session) warnOfVersion() {
+// warn tells of a scheduler that does not know well, or is of another release.
+func (s *Session) warn() {
 	if s.State == nil {
 		return
+	}
+	for _, c := range s.State.Conditions {
+		s.Unknown = append(s.Unknown, "The scheduler says of storage: "+c.Reason+": "+c.Message)
+	}
+	if !s.State.Index.Synced {
+		s.Unknown = append(s.Unknown, "The scheduler has not read the cluster yet: what it knows of volumes is not complete.")
 	}
 	if own := version.Get().String(); s.State.Version != own {
 		s.Unknown = append(s.Unknown, fmt.Sprintf("The scheduler is %s, this program %s: where they differ, the scheduler decides. Use the kubectl-hyperconverge of its release.", s.State.Version, own))

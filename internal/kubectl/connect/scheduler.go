@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,7 +50,7 @@ func (o *Options) ask(ctx context.Context, s *Session) (err error) {
 
 func (o *Options) askEndpoint(ctx context.Context, s *Session) (*debug.State, error) {
 	target, err := url.Parse(o.SchedulerEndpoint)
-	if err != nil || target.Scheme != "https" || target.Host == "" {
+	if err != nil || target.Scheme != "https" || target.Host == "" || target.User != nil || strings.Trim(target.Path, "/") != "" || target.RawQuery != "" {
 		return nil, fmt.Errorf("--scheduler-endpoint %q: want https://HOST:PORT", o.SchedulerEndpoint)
 	}
 	ip := net.ParseIP(target.Hostname())
@@ -146,6 +147,13 @@ func (o *Options) forward(s *Session, pod string, stop <-chan struct{}, ready ch
 	return portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", o.DebugPort)}, stop, ready, io.Discard, io.Discard)
 }
 
+const (
+	// askAgain is what the endpoint asks for in Retry-After.
+	askAgain = time.Second
+	// maxState bounds an answer: a hundred thousand volumes take about 50 MB.
+	maxState = 512 << 20
+)
+
 // fetch gets the state with the user's credentials.
 func fetch(ctx context.Context, user *rest.Config, host string, tls rest.TLSClientConfig) (*debug.State, error) {
 	config := rest.CopyConfig(user)
@@ -157,11 +165,22 @@ func fetch(ctx context.Context, user *rest.Config, host string, tls rest.TLSClie
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
+	// The credentials go to whom the user has named, and to nobody else.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+debug.PathState, nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := client.Do(request)
+	for err == nil && response.StatusCode == http.StatusTooManyRequests { // others ask, too
+		_ = response.Body.Close()
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(askAgain):
+			response, err = client.Do(request)
+		}
+	}
 	if err != nil {
 		if strings.Contains(err.Error(), "connection refused") {
 			return nil, errors.New("nobody listens there: is debugPort of the scheduler 0, or another?")
@@ -174,10 +193,10 @@ func fetch(ctx context.Context, user *rest.Config, host string, tls rest.TLSClie
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return nil, fmt.Errorf("you may not get %s (%s)", debug.PathState, viewer)
 	default:
-		return nil, fmt.Errorf("%s: %s", debug.PathState, response.Status)
+		return nil, fmt.Errorf("%s: %d %s", debug.PathState, response.StatusCode, http.StatusText(response.StatusCode))
 	}
 	var state debug.State
-	if err := json.NewDecoder(response.Body).Decode(&state); err != nil {
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxState)).Decode(&state); err != nil {
 		return nil, fmt.Errorf("reading its answer: %w", err)
 	}
 	if state.Kind != debug.Kind || state.Index == nil {

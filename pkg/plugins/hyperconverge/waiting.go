@@ -253,12 +253,23 @@ type WaitingPod struct {
 	HeldUntil time.Time `json:"heldUntil,omitzero"`
 }
 
-// snapshot lists the pods for those who ask.
+// snapshot lists the pods for those who ask, in batches: PreFilter waits for the lock.
+// A pod that comes or goes meanwhile may be missing.
 func (w *waitingPods) snapshot(profile string) []WaitingPod {
+	list := []WaitingPod{}
+	for from, more := 0, true; more; from += batchSize {
+		list, more = w.appendBatch(list, profile, from)
+	}
+	return list
+}
+
+// appendBatch adds the pods of a batch, and reports whether there are more.
+func (w *waitingPods) appendBatch(list []WaitingPod, profile string, from int) ([]WaitingPod, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	list := make([]WaitingPod, 0, len(w.list))
-	for _, p := range w.list {
+	end := min(from+batchSize, len(w.list))
+	for i := from; i < end; i++ {
+		p := w.list[i]
 		waiting := WaitingPod{Namespace: p.pod.Namespace, Name: p.pod.Name, Profile: profile, Volumes: p.handles, HeldUntil: p.baseline.heldUntil}
 		switch {
 		case p.baseline.rejected():
@@ -268,7 +279,7 @@ func (w *waitingPods) snapshot(profile string) []WaitingPod {
 		}
 		list = append(list, waiting)
 	}
-	return list
+	return list, end < len(w.list)
 }
 
 // leaveAll takes all pods out.
