@@ -228,20 +228,23 @@ func TestKubectlSimulates(t *testing.T) {
 	c.Volume("b", "n2")
 	c.runScheduler("")
 	c.Create(c.pod("db-a", "a"))
-	c.Create(c.strict("db-b", "b"))
 	taken := c.ExpectNode("db-a", "n1", "n2")
-	c.ExpectNode("db-b", "n2")
-	before, err := c.Client.CoreV1().Pods("").List(c.Ctx, metav1.ListOptions{})
-	c.Must(err)
-
 	one := document[view.Simulation](c, "simulate", "--pod", "db-a").Pods[0]
 	if where := append(one.OrOn, one.To); !slices.Contains(where, taken) || one.Locality != "local" {
 		t.Errorf("the pod is on %s, the simulation says %v", taken, where)
 	}
+	c.Create(c.strict("db-b", "b"))
+	c.ExpectNode("db-b", "n2")
+	before, err := c.Client.CoreV1().Pods("").List(c.Ctx, metav1.ListOptions{})
+	c.Must(err)
+
 	drained := document[view.Simulation](c, "simulate", "--drain", "n2")
 	got := map[string]string{}
 	for _, p := range drained.Pods {
 		got[p.Name] = p.To
+		if !p.Lost || p.Foreign {
+			t.Errorf("a pod that nobody makes anew is %+v", p)
+		}
 		if p.Name == "db-b" && !strings.Contains(p.Message, "preferLocalNodeOnly") {
 			t.Errorf("db-b is told %q", p.Message)
 		}
@@ -299,6 +302,19 @@ spec:
 	}
 	if len(doc.Unknown) == 0 || !strings.Contains(doc.Unknown[len(doc.Unknown)-1], "Service web") {
 		t.Errorf("what was passed over is not told: %v", doc.Unknown)
+	}
+
+	large := filepath.Join(t.TempDir(), "large.yaml")
+	c.Must(os.WriteFile(large, []byte(`
+kind: Pod
+metadata: {name: large}
+spec:
+  schedulerName: somebody
+  containers: [{name: c, image: i, resources: {limits: {cpu: "1000"}}}]
+`), 0o600))
+	doc = document[view.Simulation](c, "simulate", "-f", large)
+	if p := doc.Pods[0]; p.To != "" || !strings.Contains(p.Message, "Insufficient cpu") || !p.Foreign || p.Scheduler != "somebody" {
+		t.Errorf("a pod with limits alone requests as much: %+v", p)
 	}
 
 	after, err := c.Client.CoreV1().Pods("").List(c.Ctx, metav1.ListOptions{})
@@ -398,6 +414,7 @@ func TestKubectlBadInput(t *testing.T) {
 		{"an empty file", []string{"simulate", "-f", write("empty.yaml", "")}, "there is no pod in it"},
 		{"a file that is no YAML", []string{"simulate", "-f", write("broken.yaml", "kind: [")}, "broken.yaml: error"},
 		{"a Deployment without a template", []string{"simulate", "-f", write("half.yaml", "kind: Deployment\nmetadata: {name: a}\nspec: {}")}, "Deployment a has no template of a pod"},
+		{"a pod that the API server would refuse", []string{"simulate", "-f", write("bad.yaml", "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i, resources: {requests: {cpu: -5}}}]}")}, `requests[cpu]: Invalid value: "-5": must be greater than or equal to 0`},
 		{"a pod without containers", []string{"simulate", "-f", write("pod.yaml", "kind: Pod\nmetadata: {name: a}\nspec: {}")}, "Pod a has no containers"},
 		{"a format that does not exist", []string{"status", "-o", "xml"}, "-o xml: want one of table, wide, json, yaml"},
 		{"a flag that does not exist", []string{"status", "--all"}, `unknown flag: --all; see "kubectl hyperconverge status --help"`},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-base/version"
@@ -57,7 +58,7 @@ func drawFindings(w io.Writer, r *doctor.Report) error {
 	p := palette(w)
 	marks := map[doctor.Level]string{doctor.Fail: p.Bad("FAIL"), doctor.Warn: p.Bad("WARN"), doctor.Pass: p.Good("ok  "), doctor.Unknown: p.Faint("?   ")}
 	for _, f := range r.Findings {
-		if _, err := fmt.Fprintf(w, "%s  %-14s  %s\n", marks[f.Level], f.Check, f.Message); err != nil {
+		if _, err := fmt.Fprintf(w, "%s  %-14s  %s\n", marks[f.Level], f.Check, clean(f.Message)); err != nil {
 			return err
 		}
 		if f.Advice != "" {
@@ -115,8 +116,12 @@ func (t *tool) examine(ctx context.Context, s *connect.Session) *doctor.Report {
 		f.Classes = there(list)
 	}
 	var err error
-	f.Denied, err = deniedRights(ctx, s, namespace)
-	unread("rights", err)
+	if _, err = s.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, schedulerAccount, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		f.Unreadable["rights"] = "not checked: there is no ServiceAccount " + schedulerAccount + " in the namespace " + namespace
+	} else {
+		f.Denied, err = deniedRights(ctx, s, namespace)
+		unread("rights", err)
+	}
 	return doctor.Examine(f)
 }
 
@@ -127,6 +132,9 @@ func there[T any](list []T) []T {
 	}
 	return list
 }
+
+// schedulerAccount is the one of the manifests.
+const schedulerAccount = "hyperconverge-scheduler"
 
 // rights are some that the scheduler cannot do without, one of each role.
 var rights = []authorizationv1.ResourceAttributes{
@@ -148,7 +156,7 @@ func deniedRights(ctx context.Context, s *connect.Session, namespace string) ([]
 		}
 		review, err := s.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 			Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: "system:serviceaccount:" + namespace + ":hyperconverge-scheduler", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+				User: "system:serviceaccount:" + namespace + ":" + schedulerAccount, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
 				ResourceAttributes: &attributes,
 			},
 		}, metav1.CreateOptions{})

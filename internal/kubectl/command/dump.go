@@ -85,12 +85,16 @@ func (t *tool) bundle(ctx context.Context, s *connect.Session, now time.Time) ([
 		files = append(files, dump.File{Name: "scheduler.yaml", Content: s.State})
 	}
 	namespace := t.connect.SchedulerNamespace
-	if deployments, err := s.Client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{}); err != nil {
+	ours := metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=hyperconverge"}
+	if deployments, err := s.Client.AppsV1().Deployments(namespace).List(ctx, ours); err != nil {
 		notes = append(notes, "deployments: "+err.Error())
 	} else {
+		for i := range deployments.Items {
+			dump.HideSecrets(&deployments.Items[i].ObjectMeta, &deployments.Items[i].Spec.Template.Spec)
+		}
 		files = append(files, dump.File{Name: "deployments.yaml", Content: deployments.Items})
 	}
-	pods, err := s.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=hyperconverge"})
+	pods, err := s.Client.CoreV1().Pods(namespace).List(ctx, ours)
 	if err != nil {
 		notes = append(notes, "pods: "+err.Error())
 		pods = &v1.PodList{}

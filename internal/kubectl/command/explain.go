@@ -37,7 +37,7 @@ scheduled now.`,
 		Args:              exactly("the name of one pod"),
 		ValidArgsFunction: t.completeNames(podNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.explainPod(cmd.Context(), strings.TrimPrefix(args[0], "pod/"))
+			return t.explainPod(cmd.Context(), args[0])
 		},
 	}
 	t.addOutput(pod)
@@ -75,7 +75,7 @@ func (t *tool) explainPod(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.Close()
-	pod, err := findPod(ctx, s, s.Namespace, name)
+	pod, err := findPod(ctx, s, name)
 	if err != nil {
 		return err
 	}
@@ -86,8 +86,10 @@ func (t *tool) explainPod(ctx context.Context, name string) error {
 	return t.print(doc, doc.Unknown, func(w io.Writer, wide bool) error { return drawPod(w, doc, wide) })
 }
 
-// findPod finds a pod. Those that have finished are not among those that were read.
-func findPod(ctx context.Context, s *connect.Session, namespace, name string) (*v1.Pod, error) {
+// findPod finds a pod by its name, or namespace and name. Those that have finished are not
+// among those that were read.
+func findPod(ctx context.Context, s *connect.Session, name string) (*v1.Pod, error) {
+	namespace, name := namesOf(s, strings.TrimPrefix(name, "pod/"))
 	pod, err := s.Client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("there is no pod %s in the namespace %s: name its namespace by -n", name, namespace)
@@ -95,9 +97,17 @@ func findPod(ctx context.Context, s *connect.Session, namespace, name string) (*
 	return pod, err
 }
 
+// namesOf takes a name, or namespace and name, apart.
+func namesOf(s *connect.Session, name string) (namespace, bare string) {
+	if before, after, found := strings.Cut(name, "/"); found && before != "" {
+		return before, after
+	}
+	return s.Namespace, name
+}
+
 func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
 	p := palette(w)
-	lines := []string{fmt.Sprintf("%s  %s/%s (%s)", p.Strong("Pod:      "), doc.Pod.Namespace, doc.Pod.Name, cmp.Or(doc.Pod.Phase, "Pending"))}
+	lines := []string{fmt.Sprintf("%s  %s/%s (%s)", p.Strong("Pod:      "), clean(doc.Pod.Namespace), clean(doc.Pod.Name), cmp.Or(doc.Pod.Phase, "Pending"))}
 	add := func(label, text string) {
 		if text != "" {
 			lines = append(lines, p.Strong(fmt.Sprintf("%-10s", label+":"))+"  "+text)
@@ -105,18 +115,18 @@ func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
 	}
 	add("Node", cmp.Or(doc.Pod.Node, "none"))
 	add("Locality", doc.Pod.Locality)
-	add("Scheduler", doc.Pod.Scheduler+modeOf(doc))
+	add("Scheduler", clean(doc.Pod.Scheduler+modeOf(doc)))
 	if doc.Pod.Verdict != "" {
-		add("Storage", p.Bad(doc.Pod.Verdict)+" ("+doc.Pod.Rule+")")
+		add("Storage", p.Bad(clean(doc.Pod.Verdict))+" ("+doc.Pod.Rule+")")
 	}
 	switch {
 	case doc.Pod.WouldRunOn != "":
 		add("Now", "would run on "+p.Good(doc.Pod.WouldRunOn)+alternatives(doc.Pod.OrOn, 4))
 	default:
-		add("Now", p.Bad("would run nowhere: ")+doc.Pod.Message)
+		add("Now", p.Bad("would run nowhere: ")+clean(doc.Pod.Message))
 	}
 	for _, problem := range doc.Problems {
-		add("Problem", problem)
+		add("Problem", clean(problem))
 	}
 	if _, err := fmt.Fprintln(w, strings.Join(lines, "\n")); err != nil {
 		return err
@@ -207,10 +217,7 @@ func (t *tool) explainVolume(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.Close()
-	namespace := s.Namespace
-	if before, after, found := strings.Cut(name, "/"); found {
-		namespace, name = before, after
-	}
+	namespace, name := namesOf(s, name)
 	if _, err := s.Engine.Informers().Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(namespace).Get(name); apierrors.IsNotFound(err) {
 		return fmt.Errorf("there is no claim %s in the namespace %s: name its namespace by -n", name, namespace)
 	}
@@ -227,7 +234,7 @@ func drawVolume(w io.Writer, doc *view.Volume) error {
 	if !doc.Verified.IsZero() {
 		verified = ", confirmed by storage " + time.Since(doc.Verified).Round(time.Second).String() + " ago"
 	}
-	_, err := fmt.Fprintf(w, "%s  %s\n%s  %s\n%s  %s\n%s  %s%s\n", p.Strong("Claim:   "), doc.Claim, p.Strong("Volume:  "), cmp.Or(doc.Handle, "none yet"),
+	_, err := fmt.Fprintf(w, "%s  %s\n%s  %s\n%s  %s\n%s  %s%s\n", p.Strong("Claim:   "), clean(doc.Claim), p.Strong("Volume:  "), clean(cmp.Or(doc.Handle, "none yet")),
 		p.Strong("Kind:    "), doc.VolumeKind, p.Strong("Replicas:"), cmp.Or(doc.Freshness, "none yet"), verified)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/kubernetes/pkg/apis/core"
+	corev1defaults "k8s.io/kubernetes/pkg/apis/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/validation"
 )
 
 // maxManifest bounds what is read of a file.
@@ -33,7 +38,14 @@ func (t *tool) readManifest(path, namespace string) (pods []*v1.Pod, passed []st
 		defer func() { _ = file.Close() }()
 		in = file
 	}
-	decoder := yaml.NewYAMLOrJSONDecoder(io.LimitReader(in, maxManifest), 4096)
+	content, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("-f: %w", err)
+	}
+	if len(content) > maxManifest {
+		return nil, nil, fmt.Errorf("-f %s: more than %d MB are not read", path, maxManifest>>20)
+	}
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
 	for {
 		object := unstructured.Unstructured{}
 		err := decoder.Decode(&object.Object)
@@ -100,11 +112,27 @@ func addPods(pods *[]*v1.Pod, passed *[]string, object *unstructured.Unstructure
 		pod.Name = name + "-0"
 		addClaims(pod, object)
 	}
-	if pod.Spec.SchedulerName == "" {
-		pod.Spec.SchedulerName = v1.DefaultSchedulerName
+	if err := complete(pod); err != nil {
+		return fmt.Errorf("%s %s: %w", kind, name, err)
 	}
 	*pods = append(*pods, pod)
 	return nil
+}
+
+// complete does what the API server does with a pod before anybody sees it: it fills in
+// defaults, and refuses what cannot be.
+func complete(pod *v1.Pod) error {
+	corev1defaults.SetObjectDefaults_Pod(pod)
+	internal := &core.Pod{}
+	if err := corev1defaults.Convert_v1_Pod_To_core_Pod(pod, internal, nil); err != nil {
+		return err
+	}
+	for i := range internal.Spec.Containers { // which the placement does not depend on
+		if internal.Spec.Containers[i].Image == "" {
+			internal.Spec.Containers[i].Image = "none"
+		}
+	}
+	return validation.ValidatePodSpec(&internal.Spec, &internal.ObjectMeta, field.NewPath("spec"), validation.PodValidationOptions{}).ToAggregate()
 }
 
 // addClaims gives the first pod of a StatefulSet the claims of its templates.

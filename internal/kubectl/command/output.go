@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -61,6 +62,20 @@ func (t *tool) print(document any, unknown []string, draw func(w io.Writer, wide
 	return nil
 }
 
+// clean makes one line of a text that anybody in the cluster may have written, without
+// what a terminal obeys: control characters, and those that turn the direction of text.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
+			return '\uFFFD'
+		}
+		return r
+	}, text)
+}
+
 // palette is that of the terminal, or none.
 func palette(w io.Writer) console.Palette {
 	if isTerminal(w) && os.Getenv("NO_COLOR") == "" {
@@ -86,7 +101,7 @@ func newTable(w io.Writer) *table {
 
 func (b *table) row(cells ...string) {
 	for i := range cells {
-		if cells[i] == "" {
+		if cells[i] = clean(cells[i]); cells[i] == "" {
 			cells[i] = "-"
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,9 +59,18 @@ func (t *tool) writeFile(path string, content []byte) error {
 		_, err := t.Out.Write(content)
 		return err
 	}
-	if err := os.WriteFile(path, content, 0o600); err != nil {
+	// Beside it, and then in its place: never half a file, and nobody else reads it.
+	file, err := os.CreateTemp(filepath.Dir(path), ".hyperconverge-*")
+	if err != nil {
 		return fmt.Errorf("writing the file: %w", err)
 	}
-	_, err := fmt.Fprintf(t.Out, "wrote %s (%d kB)\n", path, (len(content)+999)/1000)
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the file: %w", errors.Join(err, os.Remove(file.Name())))
+	}
+	_, err = fmt.Fprintf(t.Out, "wrote %s (%d kB)\n", path, (len(content)+999)/1000)
 	return err
 }

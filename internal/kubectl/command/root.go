@@ -47,7 +47,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	case ctx.Err() != nil:
 		err = errors.New("interrupted")
 	}
-	_, _ = fmt.Fprintf(errOut, "Error: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+	_, _ = fmt.Fprintf(errOut, "Error: %s\n", clean(strings.Join(strings.Fields(err.Error()), " ")))
 	return 1
 }
 
@@ -99,6 +99,6 @@ func (t *tool) open(ctx context.Context) (*connect.Session, error) {
 // tell says on standard error what could not be known.
 func (t *tool) tell(unknown []string) {
 	for _, text := range unknown {
-		_, _ = fmt.Fprintln(t.ErrOut, "Note:", text)
+		_, _ = fmt.Fprintln(t.ErrOut, "Note:", clean(text))
 	}
 }

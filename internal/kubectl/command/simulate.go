@@ -89,10 +89,9 @@ func (t *tool) runSimulation(ctx context.Context, q *questions) error {
 			s.Unknown = append(s.Unknown, "Not looked at, because they make no pods: "+strings.Join(passed, ", ")+". Claims count once they exist.")
 		}
 	case q.pod != "":
-		what = "pod " + s.Namespace + "/" + q.pod
 		var pod *v1.Pod
-		if pod, err = findPod(ctx, s, s.Namespace, strings.TrimPrefix(q.pod, "pod/")); err == nil {
-			pods = []*v1.Pod{pod}
+		if pod, err = findPod(ctx, s, q.pod); err == nil {
+			pods, what = []*v1.Pod{pod}, "pod "+pod.Namespace+"/"+pod.Name
 		}
 	case q.drain != "":
 		what = "the pods of node " + q.drain + ", if it were drained"
@@ -111,7 +110,7 @@ func (t *tool) runSimulation(ctx context.Context, q *questions) error {
 	if err != nil {
 		return err
 	}
-	return t.print(doc, doc.Unknown, func(w io.Writer, wide bool) error { return drawSimulation(w, doc, wide) })
+	return t.print(doc, doc.Unknown, func(w io.Writer, wide bool) error { return drawSimulation(w, doc, q.drain != "", wide) })
 }
 
 // drained closes a node and returns the pods that kubectl drain would evict, the most
@@ -153,9 +152,9 @@ func podsOf(cluster *simulation.Cluster, node string, want func(*v1.Pod) bool) [
 	return pods
 }
 
-func drawSimulation(w io.Writer, doc *view.Simulation, wide bool) error {
+func drawSimulation(w io.Writer, doc *view.Simulation, evicted, wide bool) error {
 	p := palette(w)
-	if _, err := fmt.Fprintf(w, "%s %s\n\n", p.Strong("Where would they go now:"), doc.What); err != nil {
+	if _, err := fmt.Fprintf(w, "%s %s\n\n", p.Strong("Where would they go now:"), clean(doc.What)); err != nil {
 		return err
 	}
 	if len(doc.Pods) == 0 {
@@ -166,8 +165,14 @@ func drawSimulation(w io.Writer, doc *view.Simulation, wide bool) error {
 	b.row("NAMESPACE", "POD", "FROM", "TO", "LOCALITY", "OR AS WELL ON / WHY NOWHERE")
 	for i := range doc.Pods {
 		pod := &doc.Pods[i]
-		rest := strings.TrimPrefix(alternatives(pod.OrOn, 3), ", or as well on ")
-		b.row(pod.Namespace, pod.Name, pod.From, pod.To, pod.Locality, cmp.Or(rest, pod.Message))
+		rest := cmp.Or(strings.TrimPrefix(alternatives(pod.OrOn, 3), ", or as well on "), pod.Message)
+		if pod.Foreign {
+			rest = strings.TrimPrefix(rest+"; left to "+pod.Scheduler, "; ")
+		}
+		if pod.Lost && evicted {
+			rest = strings.TrimPrefix(rest+"; nobody makes it anew, a drain needs --force", "; ")
+		}
+		b.row(pod.Namespace, pod.Name, pod.From, pod.To, pod.Locality, rest)
 	}
 	if err := b.end(); err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -59,6 +61,22 @@ func encode(content any) ([]byte, error) {
 	}
 }
 
+// HideSecrets takes out of an object what nobody can tell from a secret by its looks: the
+// values of environment variables, and the copy of the object that kubectl apply keeps.
+func HideSecrets(object *metav1.ObjectMeta, pod *v1.PodSpec) {
+	object.ManagedFields = nil
+	delete(object.Annotations, v1.LastAppliedConfigAnnotation)
+	for _, containers := range [...][]v1.Container{pod.InitContainers, pod.Containers} {
+		for i := range containers {
+			for k := range containers[i].Env {
+				if containers[i].Env[k].Value != "" {
+					containers[i].Env[k].Value = "<hidden>"
+				}
+			}
+		}
+	}
+}
+
 // credentials are what tokens and keys look like, whoever has logged them. The programs
 // of this project log none; other text, such as an environment or what a server quotes,
 // may have one.
@@ -67,9 +85,10 @@ var credentials = []struct {
 	with    string
 }{
 	{regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*`), "<token>"}, // JWT, RFC 7519
-	{regexp.MustCompile(`(?i)\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}`), "$1 <token>"},              // RFC 6750
+	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`), "$1 <token>"},        // RFC 6750, 7617
+	{regexp.MustCompile(`(\b[a-z][a-z0-9+.-]*://)[^/\s@"']+@`), "$1<hidden>@"},                 // RFC 3986
 	{regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----`), "<private key>"},
-	{regexp.MustCompile(`(?i)(["']?\b[a-z0-9_.-]*(?:password|passwd|secret[_-]?key|api[_-]?key|client[_-]?secret|auth[_-]?token)["']?\s*[:=]\s*)("[^"]+"|'[^']+'|[^\s,}"']+)`), "$1<hidden>"},
+	{regexp.MustCompile(`(?i)(["']?\b[a-z0-9_.-]*(?:password|passwd|secret[_-]?key|access[_-]?key|shared[_-]?secret|api[_-]?key|client[_-]?secret|token)["']?\s*[:=]\s*)("[^"]+"|'[^']+'|[^\s,}\]"']+)`), "$1<hidden>"},
 }
 
 // Redact takes out what looks like a credential.

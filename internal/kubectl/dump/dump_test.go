@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestRedact(t *testing.T) {
@@ -20,6 +23,10 @@ func TestRedact(t *testing.T) {
 		{"a private key", "a\n-----BEGIN EC PRIVATE KEY-----\nMHc\nCAQ\n-----END EC PRIVATE KEY-----\nb", "a\n<private key>\nb"},
 		{"a password in YAML", "db_password: hunter2\nuser: me", "db_password: <hidden>\nuser: me"},
 		{"a password in JSON", `{"PASSWORD":"hunter2","user":"me"}`, `{"PASSWORD":<hidden>,"user":"me"}`},
+		{"a flag with a token", "args: [--token=abc, --px-token=def]", "args: [--token=<hidden>, --px-token=<hidden>]"},
+		{"a proxy with a password", "http://user:pw@proxy:3128", "http://<hidden>@proxy:3128"},
+		{"basic authentication", "Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic <token>"},
+		{"an access key", "AWS_SECRET_ACCESS_KEY: abc", "AWS_SECRET_ACCESS_KEY: <hidden>"},
 		{"the path of a token file stays", "tokenFile: /var/run/token", "tokenFile: /var/run/token"},
 		{"a certificate stays", "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"},
 	} {
@@ -28,6 +35,24 @@ func TestRedact(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestHideSecrets(t *testing.T) {
+	object := metav1.ObjectMeta{Annotations: map[string]string{v1.LastAppliedConfigAnnotation: "s3cret", "kept": "yes"}}
+	pod := v1.PodSpec{
+		InitContainers: []v1.Container{{Env: []v1.EnvVar{{Name: "PX_PASSWORD", Value: "s3cret"}}}},
+		Containers: []v1.Container{{Env: []v1.EnvVar{
+			{Name: "ANY", Value: "s3cret"}, {Name: "POD_NAME", ValueFrom: &v1.EnvVarSource{FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+		}}},
+	}
+	HideSecrets(&object, &pod)
+	text, err := json.Marshal([]any{object, pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := string(text); strings.Contains(said, "s3cret") || !strings.Contains(said, "kept") || !strings.Contains(said, "metadata.name") {
+		t.Errorf("left is %s", said)
 	}
 }
 

@@ -41,9 +41,12 @@ type Grade struct {
 // GradeOf grades a cluster by the share of pods that have all of their data on their node,
 // among those that could: A from 99 %, B from 95 %, C from 85 %, D from 70 %, F below.
 // Storage that is Offline somewhere, or volumes whose replicas are not known, cost one
-// grade each.
+// grade each. There is none while the replicas of no pod are known.
 func GradeOf(s *view.Status) Grade {
 	placed := s.Pods.Local + s.Pods.Partly + s.Pods.Remote
+	if placed == 0 && s.Pods.Unknown > 0 {
+		return Grade{Letter: "?", Reasons: []string{fmt.Sprintf("of none of %d pods is known where its data is", s.Pods.Unknown)}}
+	}
 	share := 100.0
 	if placed > 0 {
 		share = 100 * float64(s.Pods.Local) / float64(placed)

@@ -34,6 +34,7 @@ func TestGradeOf(t *testing.T) {
 		{"half", view.Status{Pods: view.PodCounts{Local: 1, Remote: 1}}, "F", "1 of 2"},
 		{"storage that is offline costs one", view.Status{Pods: view.PodCounts{Local: 1}, StorageNodes: view.StorageNodeCounts{Offline: 2}}, "B", "Offline on 2 nodes"},
 		{"volumes that are not known cost one", view.Status{Volumes: view.VolumeCounts{Stale: 1, Unknown: 2}}, "B", "3 volumes are not known"},
+		{"a cluster of which nothing is known has no grade", view.Status{Pods: view.PodCounts{Unknown: 12}}, "?", "of none of 12 pods"},
 		{"nothing is worse than F", view.Status{Pods: view.PodCounts{Remote: 1}, StorageNodes: view.StorageNodeCounts{Offline: 1}, Volumes: view.VolumeCounts{Stale: 1}}, "F", "0 of 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -2,8 +2,10 @@ package view
 
 import (
 	"context"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
@@ -29,6 +31,7 @@ func NewPod(ctx context.Context, w *World, pod *v1.Pod) (*Pod, error) {
 		},
 		Nodes: podNodes(placed),
 	}
+	doc.Problems = reservations(pod, placed)
 	if placed.Foreign {
 		doc.Problems = append(doc.Problems, "the pod is left to the scheduler "+pod.Spec.SchedulerName+
 			", which is none of ours; shown is what the profile "+placed.Profile+" would do")
@@ -143,6 +146,7 @@ func attachedTo(index *volumes.Snapshot, at string) string {
 // NewSimulation places pods one after the other, each beside those before it.
 func NewSimulation(ctx context.Context, w *World, what string, cluster *simulation.Cluster, pods []*v1.Pod) (*Simulation, error) {
 	doc := &Simulation{APIVersion: APIVersion, Kind: "Simulation", What: what, Pods: []SimulatedPod{}, Unknown: w.Unknown}
+	foreign := false
 	for _, pod := range pods {
 		placed, err := cluster.Place(ctx, pod)
 		if err != nil {
@@ -150,8 +154,11 @@ func NewSimulation(ctx context.Context, w *World, what string, cluster *simulati
 		}
 		line := SimulatedPod{
 			Namespace: pod.Namespace, Name: pod.Name, From: pod.Spec.NodeName, To: placed.Node, OrOn: placed.Equals,
-			Message: placed.Message, Nodes: podNodes(placed),
+			Message: placed.Message, Nodes: podNodes(placed), Scheduler: pod.Spec.SchedulerName, Foreign: placed.Foreign,
+			Lost: pod.UID != "" && metav1.GetControllerOf(pod) == nil,
 		}
+		foreign = foreign || placed.Foreign
+		doc.Unknown = append(doc.Unknown, reservations(pod, placed)...)
 		if placed.Node != "" {
 			cluster.Add(pod, placed.Node)
 			moved := *pod
@@ -160,5 +167,26 @@ func NewSimulation(ctx context.Context, w *World, what string, cluster *simulati
 		}
 		doc.Pods = append(doc.Pods, line)
 	}
+	if foreign {
+		doc.Unknown = append(doc.Unknown, "Pods whose scheduler is none of ours are shown as the first profile with the plugin would place them. The webhook, where there is one, gives pods with volumes to it.")
+	}
 	return doc, nil
+}
+
+// reservations are what the answer for a pod leaves out.
+func reservations(pod *v1.Pod, placed *simulation.Placement) (said []string) {
+	name := pod.Namespace + "/" + pod.Name
+	if len(pod.Spec.SchedulingGates) > 0 {
+		said = append(said, "Pod "+name+" has scheduling gates, and is not tried before the last of them is taken away.")
+	}
+	if placed.Node != "" {
+		return said
+	}
+	if e := placed.Explanation; e != nil && !e.HeldUntil.IsZero() {
+		said = append(said, "Pod "+name+" is held back for a new volume until "+e.HeldUntil.Format(time.TimeOnly)+" at the latest, and goes without it then.")
+	}
+	if pod.Spec.Priority != nil && *pod.Spec.Priority > 0 {
+		said = append(said, "Pod "+name+" has a priority: it may make room by evicting others, which is not simulated.")
+	}
+	return said
 }

@@ -222,12 +222,18 @@ type Simulation struct {
 
 // SimulatedPod is where one pod would go.
 type SimulatedPod struct {
-	Namespace string    `json:"namespace"`
-	Name      string    `json:"name"`
-	From      string    `json:"from,omitempty"`
-	To        string    `json:"to"`
-	OrOn      []string  `json:"orOn,omitempty"`
-	Locality  string    `json:"locality"`
-	Message   string    `json:"message,omitempty"`
-	Nodes     []PodNode `json:"nodes"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	From      string `json:"from,omitempty"`
+	To        string `json:"to"`
+	// Scheduler is the one that the pod names; Foreign says that it is none of ours, and
+	// that another may decide.
+	Scheduler string `json:"scheduler"`
+	Foreign   bool   `json:"foreign,omitempty"`
+	// Lost says that nobody makes the pod anew once it is gone.
+	Lost     bool      `json:"lost,omitempty"`
+	OrOn     []string  `json:"orOn,omitempty"`
+	Locality string    `json:"locality"`
+	Message  string    `json:"message,omitempty"`
+	Nodes    []PodNode `json:"nodes"`
 }
