@@ -30,6 +30,7 @@ var rulesOfReasons = map[string]Rule{
 	ReasonStrictStale:       {"F6", "strict pods run on replica nodes only"},
 	ReasonStrictNowhere:     {"F6", "strict pods run on replica nodes only"},
 	ReasonStrictNoRoom:      {"F6", "strict pods run on replica nodes only"},
+	ReasonNoNewReplica:      {"F15", "strict pods need nodes that may hold their new volumes"},
 	ReasonRemoteOnly:        {"F7", "replica nodes of preferRemoteNodeOnly are forbidden"},
 	ReasonNoOnlineReplica:   {"F8", "some replica must be online"},
 	ReasonStrictRemoteOnly:  {"F10", "strict and remote-only contradict"},

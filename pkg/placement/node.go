@@ -80,6 +80,10 @@ type Node struct {
 	// away from this node (F4).
 	Unschedulable bool
 	Topology      Topology
+	// Site and Disks are what decides where new volumes go (section 12). Site is nil for a
+	// node without labels, Disks for one of which storage does not tell them.
+	Site  *Site
+	Disks *Disks
 }
 
 // nodeSet is a list of nodes without repetition. A few nodes are found faster by

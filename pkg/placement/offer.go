@@ -15,7 +15,8 @@ type Topologies interface{ Members(Domain) []*Node }
 
 // Offer yields groups of nodes to try before all others, best first: those of one
 // group have the same score, and a group is worth trying when no node of an earlier
-// one is feasible (section 6).
+// one is feasible (section 6). A pod without near volumes is offered the nodes on which
+// its new volumes are expected (section 12).
 //
 // Candidates are the nodes that hold replicas and, when they could be better than what
 // is left of those, the nodes in the racks, zones and regions of the holders. Nodes that
@@ -27,10 +28,16 @@ type Topologies interface{ Members(Domain) []*Node }
 // migration (S8).
 func (p *Plan) Offer(members Topologies, seed uint64) iter.Seq[[]*Node] {
 	return func(yield func([]*Node) bool) {
-		if p.confined || p.machine == MachineMigrating || len(p.near) == 0 {
+		if p.confined || p.machine == MachineMigrating || len(p.near) == 0 && len(p.expected) == 0 {
 			return
 		}
 		o := offer{plan: p, seen: make(map[*Node]struct{})}
+		if len(p.near) == 0 {
+			p.likely(seed, func(n *Node) { o.add(n, 1) })
+			for o.sort(); len(o.queue) > 0 && yield(o.next()); {
+			}
+			return
+		}
 		for _, n := range p.holders() {
 			o.add(n, 0)
 		}
@@ -41,7 +48,7 @@ func (p *Plan) Offer(members Topologies, seed uint64) iter.Seq[[]*Node] {
 				return
 			}
 		}
-		atLeast := p.Score(&Node{State: Online}) + 1
+		atLeast := p.bound(&Node{State: Online}) + 1
 		o.domains = p.neighbourhoods(atLeast)
 		for {
 			for len(o.domains) > 0 && (len(o.queue) == 0 || o.domains[0].bound >= o.queue[0].score) {
@@ -64,9 +71,10 @@ type offer struct {
 	domains []neighbourhood
 }
 
+// candidate is a node and its rank.
 type candidate struct {
-	node  *Node
-	score int64
+	node            *Node
+	score, expected int64
 }
 
 // neighbourhood is a topology domain of holders.
@@ -88,17 +96,17 @@ func (o *offer) add(n *Node, atLeast int64) bool {
 	if !n.State.Serves() || o.plan.Verdict(n) != Feasible {
 		return false
 	}
-	if score := o.plan.Score(n); score >= atLeast {
-		o.queue = append(o.queue, candidate{n, score})
+	if score, expected := o.plan.rank(n); score >= atLeast {
+		o.queue = append(o.queue, candidate{n, score, expected})
 	}
 	return true
 }
 
-// next takes the candidates of the highest score.
+// next takes the candidates of the highest rank.
 func (o *offer) next() []*Node {
 	var group []*Node
-	score := o.queue[0].score
-	for len(o.queue) > 0 && o.queue[0].score == score {
+	best := o.queue[0]
+	for len(o.queue) > 0 && o.queue[0].score == best.score && o.queue[0].expected == best.expected {
 		group = append(group, o.queue[0].node)
 		o.queue = o.queue[1:]
 	}
@@ -107,7 +115,9 @@ func (o *offer) next() []*Node {
 
 // sort puts the best candidates first.
 func (o *offer) sort() {
-	slices.SortStableFunc(o.queue, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
+	slices.SortStableFunc(o.queue, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.expected, a.expected))
+	})
 }
 
 // expand makes the nodes of the first domain candidates.
@@ -139,7 +149,7 @@ func (p *Plan) neighbourhoods(atLeast int64) []neighbourhood {
 		p.eachServing(func(holder *Node) bool {
 			domain, place := level(holder.Topology)
 			if domain != 0 && !slices.ContainsFunc(all[begin:], func(n neighbourhood) bool { return n.domain == domain }) {
-				all = append(all, neighbourhood{domain: domain, bound: p.Score(&Node{State: Online, Topology: place})})
+				all = append(all, neighbourhood{domain: domain, bound: p.bound(&Node{State: Online, Topology: place})})
 			}
 			return len(all)-begin < OfferLimit
 		})

@@ -21,6 +21,11 @@ type Pod struct {
 	Claims []PodClaim
 	// Volumes are the bound volumes of the driver, in the same order, each once.
 	Volumes []Volume
+	// Expected are the volumes of the driver that do not exist yet (section 12).
+	Expected []Expected
+	// Booked are the bytes that new volumes of other pods will take, by the name of the
+	// node; nil if there are none.
+	Booked map[string]int64
 	// StoragePod is set for the storage system's own CSI pods (F11).
 	StoragePod bool
 	Machine    Machine
@@ -70,6 +75,12 @@ type Plan struct {
 	// tells an empty list from no away volume.
 	away    nodeSet
 	hasAway bool
+
+	// expected are the new volumes that tell nodes apart (S10), and required the rules of
+	// those that turn nodes down (F15).
+	expected []*Expected
+	required []*Rules
+	booked   map[string]int64
 }
 
 // NewPlan decides all that does not depend on a single node. A rejection means
@@ -94,6 +105,7 @@ func NewPlan(pod Pod, tiers Tiers) (*Plan, *Rejection) {
 	if !p.off {
 		p.attract(pod.Volumes)
 	}
+	p.expect(&pod)
 	return p, nil
 }
 
@@ -194,7 +206,7 @@ func (p *Plan) NoRoom() string {
 // Indifferent reports whether all nodes would get the same score, so that
 // scoring can be left out: the shared fast path of S1.
 func (p *Plan) Indifferent() bool {
-	return !p.storagePod && len(p.near) == 0 && !p.hasAway
+	return !p.storagePod && len(p.near) == 0 && !p.hasAway && len(p.expected) == 0
 }
 
 // Lacking returns the near volumes that the node does not serve: it is no replica node
@@ -214,3 +226,6 @@ func (p *Plan) Migrating() bool { return p.machine == MachineMigrating }
 
 // Forbidden returns the nodes that F7 rules out, each once.
 func (p *Plan) Forbidden() []*Node { return p.forbidden.list }
+
+// Required are the rules of new volumes that turn nodes down (F15), each once.
+func (p *Plan) Required() []*Rules { return p.required }

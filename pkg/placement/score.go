@@ -116,9 +116,30 @@ func (t *Tiers) of(r Relation) int64 {
 // set counts.
 const cutSlack = 1e-9
 
-// Score returns 0..100 for one node; higher is nearer (S1 to S8, F11). Safe for
+// Score returns 0..100 for one node; higher is nearer (S1 to S10, F11). Safe for
 // concurrent use.
 func (p *Plan) Score(n *Node) int64 {
+	score, expected := p.rank(n)
+	if score > 0 && len(p.near) > 0 && expected >= 0 && expected <= p.tiers.Remote {
+		score-- // of equals, the one where the new volumes can be is better
+	}
+	return score
+}
+
+// rank is the score without regard to new volumes where others decide, and what speaks
+// for the node, among those of the same score, by its new volumes; negative if nothing
+// does.
+func (p *Plan) rank(n *Node) (score, expected int64) {
+	score, expected = p.bound(n), -1
+	if len(p.near) > 0 && len(p.expected) > 0 && n != nil {
+		expected = int64(p.expectations(n) + cutSlack)
+	}
+	return score, expected
+}
+
+// bound is the score by the volumes that are there, or by the new ones if none of those
+// is near.
+func (p *Plan) bound(n *Node) int64 {
 	if n == nil {
 		return 0
 	}
@@ -142,6 +163,13 @@ func (p *Plan) Score(n *Node) int64 {
 		w := float64(v.Weight)
 		sum += w * p.volumeScore(v, n)
 		weights += w
+	}
+	if len(p.near) == 0 { // S10
+		for _, e := range p.expected {
+			w := float64(e.Weight)
+			sum += w * p.expectedScore(e, n)
+			weights += w
+		}
 	}
 	if weights == 0 {
 		return 0

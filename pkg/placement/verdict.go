@@ -17,6 +17,8 @@ const (
 	ReasonNotFast = "node(s) do not hold a replica of every volume with fastpath"
 	// ReasonRemoteOnly is F7.
 	ReasonRemoteOnly = "node(s) hold a replica of a volume with preferRemoteNodeOnly"
+	// ReasonNoNewReplica is F15.
+	ReasonNoNewReplica = "node(s) can hold no replica of a new volume of a pod with preferLocalNodeOnly, by its placement strategy or class"
 )
 
 // Reasons that a pod can be turned down for on all nodes. The name of the claim
@@ -80,9 +82,11 @@ const (
 	RejectedNotFast
 	// RejectedRemoteOnly is F7.
 	RejectedRemoteOnly
+	// RejectedNoNewReplica is F15.
+	RejectedNoNewReplica
 
 	// VerdictCount is the number of verdicts, for tables indexed by verdict.
-	VerdictCount = int(RejectedRemoteOnly) + 1
+	VerdictCount = int(RejectedNoNewReplica) + 1
 )
 
 // Reason returns the constant text of a rejection; it is empty for Feasible.
@@ -102,6 +106,8 @@ func (v Verdict) Reason() string {
 		return ReasonNotFast
 	case RejectedRemoteOnly:
 		return ReasonRemoteOnly
+	case RejectedNoNewReplica:
+		return ReasonNoNewReplica
 	default:
 		return ""
 	}
@@ -118,7 +124,7 @@ type Rejection struct {
 // Message is the text for the pod's condition.
 func (r *Rejection) Message() string { return r.Reason + ": " + r.Blame }
 
-// Verdict applies F4 to F7 to one node, in that order. A nil node is one that
+// Verdict applies F4 to F7 and F15 to one node, in that order. A nil node is one that
 // storage knows nothing about: no driver. Safe for concurrent use.
 func (p *Plan) Verdict(n *Node) Verdict {
 	if p.storagePod {
@@ -150,6 +156,11 @@ func (p *Plan) Verdict(n *Node) Verdict {
 	}
 	if p.forbidden.has(n) {
 		return RejectedRemoteOnly
+	}
+	for _, rules := range p.required {
+		if rules.Excludes(n) {
+			return RejectedNoNewReplica
+		}
 	}
 	return Feasible
 }

@@ -445,6 +445,7 @@ func TestVerdictReasons(t *testing.T) {
 		placement.RejectedNotLocal:      placement.ReasonNotLocal,
 		placement.RejectedNotFast:       placement.ReasonNotFast,
 		placement.RejectedRemoteOnly:    placement.ReasonRemoteOnly,
+		placement.RejectedNoNewReplica:  placement.ReasonNoNewReplica,
 	}
 	if len(want) != placement.VerdictCount {
 		t.Errorf("VerdictCount is %d, there are %d verdicts", placement.VerdictCount, len(want))

@@ -33,7 +33,7 @@ func (t *nodeTable) build(old *View, ids *nodeIDs, contact contactState) *View {
 		nodesFresh:    contact.nodesFresh,
 		verifiedSince: contact.verifiedSince,
 	}
-	v.nodes = t.picture(old, t.states(who, nodeOf, contact.nodesFresh), contact.nodesFresh)
+	v.nodes = t.picture(old, t.states(who, nodeOf, contact.nodesFresh), t.disks(nodeOf), contact.nodesFresh)
 	v.problems = t.problems(nodeOf, vain)
 	v.matched, v.unmatched = t.matches(nodeOf)
 	v.holders = t.holders(v, who, nodeOf)
@@ -132,7 +132,24 @@ func (t *nodeTable) state(id string, fresh bool) placement.StorageState {
 	return placement.Online
 }
 
-func (t *nodeTable) picture(old *View, states map[string]placement.StorageState, fresh bool) map[string]*placement.Node {
+// disks finds what each Kubernetes node has to put replicas on: of several records of a
+// node, the one that is best.
+func (t *nodeTable) disks(nodeOf map[string]string) map[string]*placement.Disks {
+	best := make(map[string]storageRecord, len(nodeOf))
+	for id, name := range nodeOf {
+		record := t.records[id]
+		if other, found := best[name]; record.Disks != nil && (!found || cmp.Or(cmp.Compare(record.State, other.State), cmp.Compare(id, other.ID)) < 0) {
+			best[name] = record
+		}
+	}
+	disks := make(map[string]*placement.Disks, len(best))
+	for name, record := range best {
+		disks[name] = record.Disks
+	}
+	return disks
+}
+
+func (t *nodeTable) picture(old *View, states map[string]placement.StorageState, disks map[string]*placement.Disks, fresh bool) map[string]*placement.Node {
 	nodes := make(map[string]*placement.Node, len(t.nodes))
 	t.domains.begin()
 	for name, node := range t.nodes {
@@ -145,6 +162,8 @@ func (t *nodeTable) picture(old *View, states map[string]placement.StorageState,
 			State:         state,
 			Unschedulable: node.unschedulable,
 			Topology:      t.domains.topology(node.place),
+			Site:          node.site,
+			Disks:         disks[name],
 		}
 		if before := old.nodes[name]; before != nil && *before == n {
 			nodes[name] = before

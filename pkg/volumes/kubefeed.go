@@ -122,6 +122,9 @@ func (ix *Index) newKubeNode(node *v1.Node) *kubeNode {
 		hostnames: []string{strings.ToLower(node.Name)},
 		place:     ix.topologyKeys.of(node.Labels),
 	}
+	if len(node.Labels) > 0 {
+		n.site = &placement.Site{Labels: placement.LabelsOf(node.Labels), Zone: n.place.zone, Rack: n.place.rack}
+	}
 	hostnames, ips := 0, 0
 	for i := range node.Status.Addresses {
 		switch address := &node.Status.Addresses[i]; {

@@ -21,14 +21,19 @@ type StorageNode struct {
 	// State is how storage stands there. NoDriver counts as Offline: a record is
 	// evidence of a driver.
 	State placement.StorageState
+	// Disks are what new volumes may be put on; nil if storage does not say.
+	Disks *placement.Disks
 }
 
 // kubeNode is one Kubernetes node, reduced to what the view needs. Whatever else
 // changes on the node, heartbeats above all, is no reason to build a new view.
 type kubeNode struct {
-	hostnames     []string // lower case; the node's name is the first of them
-	internalIPs   []netip.Addr
-	place         place
+	hostnames   []string // lower case; the node's name is the first of them
+	internalIPs []netip.Addr
+	place       place
+	// site is shared with the views; one that says the same is the same one. It is nil
+	// for a node without labels.
+	site          *placement.Site
 	unschedulable bool
 	// problem is what is wrong with the annotation; zero if nothing is.
 	problem placement.Problem
@@ -38,7 +43,7 @@ type kubeNode struct {
 func (n *kubeNode) name() string { return n.hostnames[0] }
 
 func (n *kubeNode) equal(o *kubeNode) bool {
-	return n.place == o.place && n.unschedulable == o.unschedulable && n.problem == o.problem &&
+	return n.place == o.place && n.unschedulable == o.unschedulable && n.problem == o.problem && n.site.Equal(o.site) &&
 		slices.Equal(n.hostnames, o.hostnames) && slices.Equal(n.internalIPs, o.internalIPs)
 }
 
@@ -94,6 +99,9 @@ func (t *nodeTable) setNode(name string, node *kubeNode) bool {
 	case node == nil:
 		delete(t.nodes, name)
 	default:
+		if old != nil && node.site.Equal(old.site) {
+			node.site = old.site
+		}
 		t.nodes[name] = node
 	}
 	t.generation++
@@ -140,7 +148,14 @@ func (t *nodeTable) setRecords(list []StorageNode) (believed, changed bool) {
 	if len(fresh) == 0 {
 		return false, false
 	}
+	withoutPools := !slices.ContainsFunc(list, func(s StorageNode) bool { return s.Disks != nil && len(s.Disks.Pools) > 0 })
 	for id, record := range fresh {
+		if withoutPools {
+			record.Disks = nil // a storage system that does not tell of its pools has some
+		}
+		if before := t.records[id].Disks; before.Equal(record.Disks) {
+			record.Disks = before
+		}
 		if t.records[id] != record {
 			t.records[id] = record
 			changed = true

@@ -78,6 +78,18 @@ type StorageNodeSnapshot struct {
 	DataIP            string `json:"dataIP,omitempty"`
 	// Listed says that the last node list had it.
 	Listed bool `json:"listed"`
+	// Labels are those that storage has for the node, Pools what replicas are put on; both
+	// are null if storage does not tell of any pool.
+	Labels map[string]string `json:"labels,omitempty"`
+	Pools  []PoolSnapshot    `json:"pools"`
+}
+
+// PoolSnapshot is one storage pool.
+type PoolSnapshot struct {
+	UUID   string            `json:"uuid"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Free is how many bytes are free at least; negative if storage does not say.
+	Free int64 `json:"free"`
 }
 
 // NodeSnapshot is one Kubernetes node.
@@ -156,10 +168,17 @@ func (t *nodeTable) snapshot(view *View) (storage []StorageNodeSnapshot, nodes [
 	defer t.mu.Unlock()
 	for id, r := range t.records {
 		node, _ := view.Holder(view.ids.ref(id))
-		storage = append(storage, StorageNodeSnapshot{
+		s := StorageNodeSnapshot{
 			ID: id, Node: nameOf(node), State: r.State.String(), Listed: r.listed,
 			SchedulerNodeName: r.SchedulerNodeName, Hostname: r.Hostname, ManagementIP: r.MgmtIP, DataIP: r.DataIP,
-		})
+		}
+		if d := r.Disks; d != nil {
+			s.Labels, s.Pools = d.Labels.Map(), make([]PoolSnapshot, 0, len(d.Pools))
+			for _, p := range d.Pools {
+				s.Pools = append(s.Pools, PoolSnapshot{UUID: p.UUID, Labels: p.Labels.Map(), Free: p.Free})
+			}
+		}
+		storage = append(storage, s)
 	}
 	for name, n := range view.nodes {
 		s := NodeSnapshot{Name: name, State: n.State.String(), Unschedulable: n.Unschedulable, Problems: problems[name]}
@@ -186,6 +205,7 @@ func (ix *Index) Restore(s *Snapshot) error {
 		}
 		list = append(list, StorageNode{
 			ID: n.ID, SchedulerNodeName: n.SchedulerNodeName, Hostname: n.Hostname, MgmtIP: n.ManagementIP, DataIP: n.DataIP, State: state,
+			Disks: n.disks(),
 		})
 	}
 	if s.LastContact.IsZero() {
@@ -203,6 +223,18 @@ func (ix *Index) Restore(s *Snapshot) error {
 	ix.contact.Store(ix.ago(s.Time, s.LastContact))
 	ix.signal()
 	return nil
+}
+
+// disks are what the snapshot says of the node's pools.
+func (n *StorageNodeSnapshot) disks() *placement.Disks {
+	if n.Pools == nil {
+		return nil
+	}
+	d := &placement.Disks{ID: n.ID, Labels: placement.LabelsOf(n.Labels)}
+	for _, p := range n.Pools {
+		d.Pools = append(d.Pools, placement.Pool{UUID: p.UUID, Labels: placement.LabelsOf(p.Labels), Free: p.Free})
+	}
+	return d
 }
 
 // ago is the index time of a date in a snapshot, never zero: as long ago as it was when

@@ -1,6 +1,9 @@
 package volumes
 
 import (
+	"iter"
+	"maps"
+
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -49,6 +52,12 @@ type NodeProblem struct {
 
 // Node returns the Kubernetes node of that name, or nil if Kubernetes has none.
 func (v *View) Node(name string) *placement.Node { return v.nodes[name] }
+
+// All visits the Kubernetes nodes, in no order.
+func (v *View) All() iter.Seq[*placement.Node] { return maps.Values(v.nodes) }
+
+// Generation grows with every view.
+func (v *View) Generation() uint64 { return v.generation }
 
 // NumNodes returns the number of Kubernetes nodes.
 func (v *View) NumNodes() int { return len(v.nodes) }

@@ -1,6 +1,8 @@
 package openstorage
 
 import (
+	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/libopenstorage/openstorage/api"
@@ -73,9 +75,32 @@ func storageNodesOf(list []*api.StorageNode) []volumes.StorageNode {
 			MgmtIP:            n.GetMgmtIp(),
 			DataIP:            n.GetDataIp(),
 			State:             stateOf(n.GetStatus()),
+			Disks:             disksOf(n),
 		})
 	}
 	return nodes
+}
+
+// disksOf are the pools of a node. Room is told in steps of an eighth, so that what is
+// written every second is no news.
+func disksOf(n *api.StorageNode) *placement.Disks {
+	disks := &placement.Disks{ID: n.GetId(), Labels: placement.LabelsOf(n.GetNodeLabels())}
+	for _, p := range n.GetPools() {
+		pool := placement.Pool{UUID: p.GetUuid(), Labels: placement.LabelsOf(p.GetLabels()), Free: -1}
+		if total, used := p.GetTotalSize(), p.GetUsed(); total > 0 {
+			pool.Free = floorToEighth(total - min(used, total))
+		}
+		disks.Pools = append(disks.Pools, pool)
+	}
+	return disks
+}
+
+// floorToEighth cuts a number of bytes to its three highest bits.
+func floorToEighth(bytes uint64) int64 {
+	if low := bits.Len64(bytes) - 3; low > 0 {
+		bytes &^= 1<<low - 1
+	}
+	return int64(min(bytes, math.MaxInt64))
 }
 
 // stateOf maps a node status as docs/behaviour.md says in section 1.

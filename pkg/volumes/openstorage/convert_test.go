@@ -1,6 +1,7 @@
 package openstorage
 
 import (
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,10 +114,27 @@ func TestNodeStatusBecomesStorageState(t *testing.T) {
 
 func TestNodesOfTheSDKAreUnderstood(t *testing.T) {
 	got := storageNodesOf([]*api.StorageNode{nil, {}, {Hostname: "no-id"}, {Id: "s1", SchedulerNodeName: "n", Hostname: "h",
-		MgmtIp: "10.0.0.1", DataIp: "10.0.0.2", Status: api.Status_STATUS_OK}})
-	want := []volumes.StorageNode{{ID: "s1", SchedulerNodeName: "n", Hostname: "h", MgmtIP: "10.0.0.1", DataIP: "10.0.0.2", State: placement.Online}}
+		MgmtIp: "10.0.0.1", DataIp: "10.0.0.2", Status: api.Status_STATUS_OK, NodeLabels: map[string]string{"zone": "a"},
+		Pools: []*api.StoragePool{
+			{Uuid: "p1", Labels: map[string]string{"medium": "SSD"}, TotalSize: 1000, Used: 1},
+			{Uuid: "p2", TotalSize: 1000, Used: 2000},
+			{Uuid: "p3", Used: 5},
+			nil,
+		}}})
+	want := []volumes.StorageNode{{ID: "s1", SchedulerNodeName: "n", Hostname: "h", MgmtIP: "10.0.0.1", DataIP: "10.0.0.2", State: placement.Online,
+		Disks: &placement.Disks{ID: "s1", Labels: placement.LabelSet{{Key: "zone", Value: "a"}}, Pools: []placement.Pool{
+			{UUID: "p1", Labels: placement.LabelSet{{Key: "medium", Value: "SSD"}}, Free: 896}, {UUID: "p2"}, {UUID: "p3", Free: -1}, {Free: -1},
+		}}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("nodes differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestRoomIsToldInSteps(t *testing.T) {
+	for bytes, want := range map[uint64]int64{0: 0, 1: 1, 7: 7, 8: 8, 9: 8, 15: 14, 1000: 896, 1<<40 - 1: 7 << 37, 1 << 40: 1 << 40, math.MaxUint64: math.MaxInt64} {
+		if got := floorToEighth(bytes); got != want {
+			t.Errorf("floorToEighth(%d) = %d, want %d", bytes, got, want)
+		}
 	}
 }
 
