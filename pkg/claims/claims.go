@@ -254,11 +254,7 @@ func Uses(pod *v1.Pod, claim string) bool {
 }
 
 func (f *Finder) ofPVC(pod *v1.Pod, name string) Claim {
-	claim, found := f.find(pod.Namespace, name)
-	if found {
-		f.resolve(&claim, f.classOf(claim.PVC))
-	}
-	return claim
+	return f.Claim(pod.Namespace, name)
 }
 
 func (f *Finder) ofEphemeral(pod *v1.Pod, volume *v1.Volume) Claim {
@@ -272,6 +268,18 @@ func (f *Finder) ofEphemeral(pod *v1.Pod, volume *v1.Volume) Claim {
 	}
 	return claim
 }
+
+// Claim finds one claim by its name, for whomever.
+func (f *Finder) Claim(namespace, name string) Claim {
+	claim, found := f.find(namespace, name)
+	if found {
+		f.resolve(&claim, f.classOf(claim.PVC))
+	}
+	return claim
+}
+
+// Ours reports whether a driver goes by this name.
+func (f *Finder) Ours(driver string) bool { return f.drivers.Has(driver) }
 
 // find looks a claim up by name.
 func (f *Finder) find(namespace, name string) (claim Claim, found bool) {

@@ -82,6 +82,13 @@ type Pool struct {
 	Free int64
 }
 
+// sameLabels is Equal but for the room.
+func (d *Disks) sameLabels(o *Disks) bool {
+	return d.ID == o.ID && slices.Equal(d.Labels, o.Labels) && slices.EqualFunc(d.Pools, o.Pools, func(a, b Pool) bool {
+		return a.UUID == b.UUID && slices.Equal(a.Labels, b.Labels)
+	})
+}
+
 // Equal reports whether two nodes have the same disks; nil is not known.
 func (d *Disks) Equal(o *Disks) bool {
 	if d == nil || o == nil {

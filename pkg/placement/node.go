@@ -86,6 +86,15 @@ type Node struct {
 	Disks *Disks
 }
 
+// SameSite reports whether rules of placement strategies read the same of two versions of
+// a node.
+func (n *Node) SameSite(o *Node) bool {
+	if n.Site != o.Site && !n.Site.Equal(o.Site) {
+		return false
+	}
+	return n.Disks == o.Disks || n.Disks != nil && o.Disks != nil && n.Disks.sameLabels(o.Disks)
+}
+
 // nodeSet is a list of nodes without repetition. A few nodes are found faster by
 // looking at each than in a map; of many, a pod with a great many volumes would
 // make that quadratic.

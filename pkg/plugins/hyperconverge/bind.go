@@ -30,6 +30,8 @@ type outcome struct {
 	// left out; empty if the node serves all near volumes, or if there is none.
 	elsewhere []refusal
 	more      int
+	// expected names the new volumes of which replicas are expected on the node.
+	expected string
 }
 
 // refusal is why a pod is not on a node.
@@ -57,9 +59,11 @@ func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod 
 		return nil // none of our pods
 	}
 	pl.waiting.leave(pod.UID)
+	pl.decider.prophet.bookings.book(pod, nodeName, d.pod.Expected)
 	node := d.view.Node(nodeName)
 	relation, known := d.Plan.Relation(node)
 	if !known {
+		state.Write(outcomeKey, pl.expectations(ctx, state, pod, d, node, nodeName))
 		return nil
 	}
 	locality := placement.LocalityOf(&d.pod, node)
@@ -89,6 +93,7 @@ func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod 
 func (pl *Hyperconverge) Unreserve(_ context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) {
 	if _, err := decisionOf(state); err == nil {
 		pl.waiting.bound(pod.UID)
+		pl.decider.prophet.bookings.cancel(pod.UID)
 		pl.avoid.note(pod, nodeName, time.Now())
 	}
 }
@@ -102,6 +107,7 @@ func (pl *Hyperconverge) PostBind(ctx context.Context, state fwk.CycleState, pod
 		return // none of our pods
 	}
 	pl.waiting.bound(pod.UID)
+	pl.decider.prophet.bookings.bound(pod.UID, time.Now())
 	o := &outcome{}
 	if data, err := state.Read(outcomeKey); err == nil {
 		if left, ok := data.(*outcome); ok {
@@ -112,9 +118,43 @@ func (pl *Hyperconverge) PostBind(ctx context.Context, state fwk.CycleState, pod
 	if o.relation != "" {
 		metrics.PodsBound.WithLabelValues(pl.handle.ProfileName(), o.relation).Inc()
 	}
+	if o.expected != "" {
+		pl.notices.tell(pod, v1.EventTypeNormal, "", EventReplicaExpected, "Binding", "Pod runs on "+nodeName+", where replicas are expected of "+o.expected)
+	}
 	if len(o.elsewhere) > 0 {
 		pl.notices.warn(pod, "", EventNonOptimumScheduling, "Binding", "Pod runs on "+nodeName+", which "+o.lacks+". "+o.explanation())
 	}
+}
+
+// expectations is the outcome for a pod of which only new volumes have a say: where their
+// replicas may come to the node, that is told; where not, why the pod is not on one of the
+// nodes where they may.
+func (pl *Hyperconverge) expectations(ctx context.Context, state fwk.CycleState, pod *v1.Pod, d *decision, node *placement.Node, nodeName string) *outcome {
+	o := &outcome{}
+	var likely, not []*placement.Volume
+	for _, e := range d.Plan.Expected() {
+		volume := &placement.Volume{Name: e.Name}
+		if outlook, _ := e.Outlook(node, d.pod.Booked[nodeName]); outlook > placement.Unlikely {
+			likely = append(likely, volume)
+		} else {
+			not = append(not, volume)
+		}
+	}
+	if len(likely) > 0 {
+		o.expected = namesOf(likely)
+	}
+	if len(not) == 0 {
+		return o
+	}
+	for group := range d.Plan.Offer(d.view, d.seed) {
+		if !slices.Contains(group, node) {
+			o.lacks = "is not expected to hold a replica of " + namesOf(not)
+			o.elsewhere = pl.whyElsewhere(ctx, state, pod, d, group[:min(len(group), nodesExplained)], nodeName)
+			o.more = len(group) - len(o.elsewhere)
+		}
+		break // the best ones are what was to be had
+	}
+	return o
 }
 
 // explanation is elsewhere as a text.

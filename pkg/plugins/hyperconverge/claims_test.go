@@ -194,6 +194,7 @@ func TestClaimsOnTheWayToTheirVolume(t *testing.T) {
 				s.create(class, claim)
 				return makePod("db", "data").Obj()
 			},
+			scores: []int64{62, 62, 0, 0, 0, 0},
 		},
 		{
 			name: "F6: a strict pod with an unbound claim runs anywhere", verdicts: everywhere,

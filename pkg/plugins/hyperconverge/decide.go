@@ -20,6 +20,8 @@ type decider struct {
 	claims   *claims.Finder
 	index    volumes.Reader
 	machines *machines
+	// prophet is nil where nobody asks about new volumes.
+	prophet  *prophet
 	settings placement.Settings
 }
 
@@ -43,6 +45,8 @@ type decision struct {
 	revision uint64
 	// seed varies which of many nodes in a rack are offered.
 	seed uint64
+	// peers is how many volumes rules have been compared with.
+	peers int
 }
 
 // complaint is a problem with the object on which it was found.
@@ -122,6 +126,9 @@ func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
 // decide decides about a pod by its claims.
 func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup, now time.Time) *decision {
 	d := dec.gather(pod, found, look)
+	if len(d.pod.Expected) > 0 {
+		d.pod.Booked = dec.prophet.bookings.onNodes(pod.UID, now)
+	}
 	d.Decision = placement.Decide(&d.pod, &dec.settings, now)
 	return d
 }
@@ -181,6 +188,9 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 		if c.Handle != "" || v.Windows {
 			p.Volumes = append(p.Volumes, v)
 		}
+		if c.State == placement.ClaimUnbound {
+			dec.expect(d, pod, c, v.Policy, look)
+		}
 	}
 }
 
@@ -189,8 +199,9 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, name string, look lookup) placement.Volume {
 	v := placement.Volume{Name: name}
 	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
-	var traits placement.Traits
+	traits := newTraits(c)
 	if c.Handle != "" {
+		traits = placement.Traits{}
 		d.handles = append(d.handles, c.Handle)
 		entry := look(c.Handle)
 		v.Stale = entry.Freshness == volumes.Stale

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/strategies"
 )
 
 // EventsToRegister names the changes in Kubernetes that can help a pod which this
@@ -62,7 +63,13 @@ func (pl *Hyperconverge) isSchedulableAfterPersistentVolumeClaimChange(logger kl
 	if claim == nil {
 		claim = old
 	}
-	if claim.Namespace != pod.Namespace || !pl.uses(pod, claim.Name) || old != nil && now != nil && sameClaim(old, now, pod) {
+	if claim.Namespace != pod.Namespace || !pl.uses(pod, claim.Name) {
+		return fwk.QueueSkip, nil
+	}
+	if old != nil && now != nil && sameClaim(old, now, pod) {
+		if now.Spec.VolumeName == "" && !strategies.SameWishes(old, now) {
+			pl.waiting.reconsider(pod.UID) // who is not known has met no rule of a strategy
+		}
 		return fwk.QueueSkip, nil
 	}
 	return pl.reconsider(logger, pod, "A claim of the pod has changed", claim), nil

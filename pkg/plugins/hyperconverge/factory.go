@@ -180,7 +180,7 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
-	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, settings: placement.Settings{
+	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, prophet: s.prophet, settings: placement.Settings{
 		Tiers: placement.Tiers(args.TierScores),
 		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
 	}}
@@ -193,10 +193,15 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		localFirst: args.Preference == placement.LocalFirst,
 	}
 	logger := klog.FromContext(ctx).WithName(Name)
-	unsubscribe := s.index.Subscribe(func(change volumes.Change) {
+	unsubscribeIndex := s.index.Subscribe(func(change volumes.Change) {
 		pl.waiting.changed(change)
 		pl.notices.tellOfNodes(s.nodes, change.Problems)
 	})
+	unsubscribeStrategies := s.prophet.store.Subscribe(pl.waiting.strategiesChanged)
+	unsubscribe := func() {
+		unsubscribeIndex()
+		unsubscribeStrategies()
+	}
 	removeHandler, err := followPods(handle.SharedInformerFactory(), pl.waiting, pl.avoid)
 	if err != nil {
 		unsubscribe()

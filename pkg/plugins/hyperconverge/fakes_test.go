@@ -143,8 +143,8 @@ func (l *eventList) Eventf(regarding, _ runtime.Object, eventType, reason, actio
 	if err != nil {
 		panic(err)
 	}
-	if eventType != v1.EventTypeWarning || action == "" {
-		panic(fmt.Sprintf("event of type %q with action %q, want a Warning with an action", eventType, action))
+	if (eventType == v1.EventTypeWarning) == (reason == EventReplicaExpected) || action == "" {
+		panic(fmt.Sprintf("event %s of type %q with action %q", reason, eventType, action))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,18 +5,16 @@ import (
 	"fmt"
 
 	v1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
+	"github.com/hyperconverge/scheduler/pkg/optional"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -61,13 +59,11 @@ func newMachines(factory informers.SharedInformerFactory, client dynamic.Interfa
 	if client == nil {
 		return m, nil
 	}
-	m.instances = dynamicinformer.NewFilteredDynamicInformer(client, virtualMachineInstances, metav1.NamespaceAll, 0,
-		cache.Indexers{machineIndex: indexByMachine}, nil).Informer()
-	if err := m.instances.SetTransform(disksOf); err != nil {
-		return nil, fmt.Errorf("following virtual machines: %w", err)
-	}
-	if err := m.instances.SetWatchErrorHandlerWithContext(tellOfWatchError()); err != nil {
-		return nil, fmt.Errorf("following virtual machines: %w", err)
+	var err error
+	m.instances, err = optional.NewInformer(client, virtualMachineInstances, disksOf, cache.Indexers{machineIndex: indexByMachine},
+		"disks that are plugged into running virtual machines do not count")
+	if err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -85,23 +81,6 @@ func newDynamicClient(config *rest.Config) (dynamic.Interface, error) {
 func (m *machines) run(ctx context.Context) {
 	if m.instances != nil {
 		m.instances.RunWithContext(ctx)
-	}
-}
-
-// tellOfWatchError logs why virtual machines cannot be followed, each cause once.
-// The reflector tries again within a minute for ever, which is how a KubeVirt that
-// is installed later is found; until then the resource does not exist.
-func tellOfWatchError() cache.WatchErrorHandlerWithContext {
-	told := map[metav1.StatusReason]struct{}{}
-	return func(ctx context.Context, _ *cache.Reflector, err error) {
-		reason := apierrors.ReasonForError(err)
-		_, known := told[reason]
-		if known || apierrors.IsNotFound(err) || apierrors.IsResourceExpired(err) || ctx.Err() != nil {
-			return
-		}
-		told[reason] = struct{}{}
-		klog.FromContext(ctx).Error(err, "Cannot follow virtual machines: disks that are plugged into running ones do not count",
-			"resource", virtualMachineInstances.GroupResource())
 	}
 }
 

@@ -1,9 +1,7 @@
 package hyperconverge
 
 import (
-	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,13 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/klog/v2"
-	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
@@ -157,12 +151,6 @@ func pvcDisk(claim string) any { return disk("persistentVolumeClaim", "claimName
 
 func dataVolumeDisk(name string) any { return disk("dataVolume", "name", name) }
 
-// kubeVirt is an API server with virtual machines.
-func kubeVirt(machines ...runtime.Object) *dynamicfake.FakeDynamicClient {
-	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
-		map[schema.GroupVersionResource]string{virtualMachineInstances: "VirtualMachineInstanceList"}, machines...)
-}
-
 func TestPluggedDisks(t *testing.T) {
 	root := []int64{100, 0, 0} // on n1
 	both := []int64{50, 50, 0} // and plugged, on n2
@@ -187,7 +175,7 @@ func TestPluggedDisks(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := online(3)
-			set.machines = kubeVirt(tc.machine)
+			set.resources = customResources(tc.machine)
 			play(t, set, func(s *scene) {
 				s.data("root", 1)
 				s.data("plugged", 2)
@@ -203,7 +191,7 @@ func TestPluggedDisks(t *testing.T) {
 	}
 	t.Run("F6, S8: a strict machine needs a node with its plugged disks as well", func(t *testing.T) {
 		set := online(3)
-		set.machines = kubeVirt(machine(namespace, "vm", full...))
+		set.resources = customResources(machine(namespace, "vm", full...))
 		play(t, set, func(s *scene) {
 			s.data("root", 1, 2)
 			s.data("plugged", 2, 3)
@@ -212,7 +200,7 @@ func TestPluggedDisks(t *testing.T) {
 	})
 	t.Run("F2, S8: the end of the restore of a plugged disk helps its machine", func(t *testing.T) {
 		set := online(3)
-		set.machines = kubeVirt(machine(namespace, "vm", full...))
+		set.resources = customResources(machine(namespace, "vm", full...))
 		play(t, set, func(s *scene) {
 			s.data("root", 1)
 			s.add(volume{name: "plugged", sets: on(2), claim: func(c *v1.PersistentVolumeClaim) { c.Annotations[placement.ClaimRestoreInProgress] = "true" }})
@@ -225,9 +213,9 @@ func TestPluggedDisks(t *testing.T) {
 		})
 	})
 	t.Run("S8: a disk that is plugged while the pod waits counts at its next attempt, one that is unplugged no more", func(t *testing.T) {
-		client := kubeVirt(machine(namespace, "vm", pvcDisk("root")))
+		client := customResources(machine(namespace, "vm", pvcDisk("root")))
 		set := online(3)
-		set.machines = client
+		set.resources = client
 		play(t, set, func(s *scene) {
 			s.data("root", 1)
 			s.data("plugged", 2)
@@ -256,11 +244,11 @@ func TestKubeVirtIsInstalledLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var installed atomic.Bool
-			client := kubeVirt(machine(namespace, "vm", pvcDisk("root"), pvcDisk("plugged")))
+			client := customResources(machine(namespace, "vm", pvcDisk("root"), pvcDisk("plugged")))
 			client.PrependReactor("list", "*", func(clienttesting.Action) (bool, runtime.Object, error) { return !installed.Load(), nil, refusal })
 			client.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) { return !installed.Load(), nil, refusal })
 			set := online(2)
-			set.machines = client
+			set.resources = client
 			play(t, set, func(s *scene) {
 				s.data("root", 1)
 				s.data("plugged", 2)
@@ -273,27 +261,6 @@ func TestKubeVirtIsInstalledLater(t *testing.T) {
 				same(s, "scores with KubeVirt", []int64{50, 50}, s.scores(pod))
 			})
 		})
-	}
-}
-
-func TestCauseOfUnknownMachinesIsToldOnce(t *testing.T) {
-	resource := virtualMachineInstances.GroupResource()
-	logger := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
-	ctx, cancel := context.WithCancel(klog.NewContext(t.Context(), logger))
-	tell := tellOfWatchError()
-	for range 3 {
-		tell(ctx, nil, apierrors.NewNotFound(resource, ""))
-		tell(ctx, nil, apierrors.NewResourceExpired("too old"))
-		tell(ctx, nil, apierrors.NewForbidden(resource, "", errors.New("no role")))
-		tell(ctx, nil, errors.New("connection refused"))
-	}
-	cancel()
-	tell(ctx, nil, apierrors.NewUnauthorized("at the end"))
-	log := logger.GetSink().(ktesting.Underlier).GetBuffer().String()
-	for text, want := range map[string]int{"Cannot follow virtual machines": 2, "no role": 1, "connection refused": 1} {
-		if got := strings.Count(log, text); got != want {
-			t.Errorf("%q is in the log %d times, want %d:\n%s", text, got, want, log)
-		}
 	}
 }
 

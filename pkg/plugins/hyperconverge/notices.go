@@ -20,7 +20,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-// Reasons of the events that users see. All of them are warnings.
+// Reasons of the events that users see. All but the last are warnings.
 const (
 	// EventNonOptimumScheduling: the pod runs on no replica node of its near
 	// volumes although there is one. The message says for each node why.
@@ -32,6 +32,9 @@ const (
 	// EventVolumeUnknown: a pod is scheduled without regard to a volume whose
 	// replicas are not known, or were last known too long ago.
 	EventVolumeUnknown = "VolumeUnknown"
+	// EventReplicaExpected: the pod runs where replicas of volumes are expected that do
+	// not exist yet.
+	EventReplicaExpected = "ReplicaExpected"
 )
 
 // noticesKept bounds what is remembered of the notices given. A notice that is
@@ -49,8 +52,8 @@ type notice struct {
 	reason, text string
 }
 
-// tell gives the notices that a decision calls for.
-func (n *notices) tell(pod *v1.Pod, d *decision) {
+// tellOf gives the notices that a decision calls for.
+func (n *notices) tellOf(pod *v1.Pod, d *decision) {
 	for _, c := range d.complaints {
 		n.complain(c.object, c.problem)
 	}
@@ -103,12 +106,17 @@ func (n *notices) complain(object runtime.Object, p placement.Problem) {
 	n.warn(object, p.Key, EventInvalidValue, "Scheduling", fmt.Sprintf("%s: %q %s", p.Key, p.Value, p.Detail))
 }
 
-// warn records a warning unless the same was said of the object before, and
+// warn tells a warning.
+func (n *notices) warn(object runtime.Object, field, reason, action, text string) bool {
+	return n.tell(object, v1.EventTypeWarning, field, reason, action, text)
+}
+
+// tell records an event unless the same was said of the object before, and
 // reports whether it did. It does not block.
 //
 // A field, if there is one, becomes part of the reference to the object: client-go takes
 // two events for repetitions of one that differ in nothing but their notes.
-func (n *notices) warn(object runtime.Object, field, reason, action, text string) bool {
+func (n *notices) tell(object runtime.Object, eventType, field, reason, action, text string) bool {
 	accessor, err := meta.Accessor(object)
 	if err != nil {
 		return false // only objects of the API come here
@@ -127,7 +135,7 @@ func (n *notices) warn(object runtime.Object, field, reason, action, text string
 		ref.FieldPath = field
 		object = ref
 	}
-	n.recorder.Eventf(object, nil, v1.EventTypeWarning, reason, action, "%s", text)
+	n.recorder.Eventf(object, nil, eventType, reason, action, "%s", text)
 	return true
 }
 

@@ -32,7 +32,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	d.began, d.revision = began, since
 	d.seed = maphash.String(seed, string(pod.UID))
 	pl.waiting.enter(pod, d, since, requests.followed(d.handles))
-	pl.notices.tell(pod, d)
+	pl.notices.tellOf(pod, d)
 
 	if d.Rejection != nil {
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, d.Rejection.Message())

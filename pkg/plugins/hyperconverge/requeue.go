@@ -76,9 +76,9 @@ type opening struct {
 
 // changed takes a change of the index. It is called by the index and returns at once.
 func (w *waitingPods) changed(change volumes.Change) {
-	opened, matters := opened(change.Nodes)
+	opened, matters, sites := opened(change.Nodes)
 	matters = matters || change.Cluster
-	if !matters && len(change.Volumes) == 0 {
+	if !matters && !sites && len(change.Volumes) == 0 {
 		return // no decision depends on it
 	}
 	w.mu.Lock()
@@ -88,17 +88,33 @@ func (w *waitingPods) changed(change volumes.Change) {
 	if len(change.Volumes) > 0 && len(w.pods) > 0 {
 		w.changes = append(w.changes, volumeChange{number: number, handles: change.Volumes})
 	}
-	if matters {
+	if matters || sites && w.ruled > 0 {
 		w.latest = number
 	}
 	w.notifyRun()
 }
 
+// strategiesChanged has the pods decided about anew that a required rule of a placement
+// strategy has kept off some node (F15).
+func (w *waitingPods) strategiesChanged() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if number := w.received.Add(1); w.ruled > 0 {
+		w.latest = number
+		w.notifyRun()
+	}
+}
+
 // opened returns the changes that may make a node feasible, and whether any of all
-// changes can alter a decision: topology alone cannot.
-func opened(changes []volumes.NodeChange) (opened []volumes.NodeChange, matters bool) {
+// changes can alter a decision: topology alone cannot. Sites says that the rules of
+// placement strategies may see a node in another way, which matters to few pods.
+func opened(changes []volumes.NodeChange) (opened []volumes.NodeChange, matters, sites bool) {
 	for _, c := range changes {
 		if c.Old != nil && c.New != nil && c.Old.State == c.New.State && c.Old.Unschedulable == c.New.Unschedulable {
+			if !c.Old.SameSite(c.New) {
+				sites = true
+				opened = append(opened, c)
+			}
 			continue
 		}
 		matters = true
@@ -106,7 +122,7 @@ func opened(changes []volumes.NodeChange) (opened []volumes.NodeChange, matters 
 			opened = append(opened, c)
 		}
 	}
-	return opened, matters
+	return opened, matters, sites
 }
 
 func (o *openings) add(number uint64, changes []volumes.NodeChange) {
@@ -334,7 +350,26 @@ func (c *comparison) improves() bool {
 			return true
 		}
 	}
-	return c.opens()
+	return c.admitted() || c.opens()
+}
+
+// admitted reports whether the rules of new volumes leave the pod a node that those of
+// the baseline did not.
+func (c *comparison) admitted() bool {
+	was, d := c.baseline.required, c.decision
+	if len(was) == 0 || slices.Equal(was, d.Plan.Required()) {
+		return false
+	}
+	for n := range d.view.All() {
+		if excludes(was, n) && d.Plan.Verdict(n) == placement.Feasible {
+			return true
+		}
+	}
+	return false
+}
+
+func excludes(rules []*placement.Rules, n *placement.Node) bool {
+	return slices.ContainsFunc(rules, func(r *placement.Rules) bool { return r.Excludes(n) })
 }
 
 // opens reports whether a node has opened since the baseline that is feasible now. A

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
@@ -43,6 +44,7 @@ import (
 	_ "github.com/hyperconverge/scheduler/pkg/apis/config/scheme" // the defaults of the arguments
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/strategies"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
@@ -92,11 +94,21 @@ type setting struct {
 	options []frameworkruntime.Option
 	// neverReached leaves the storage system silent.
 	neverReached bool
-	// machines is where the virtual machines of KubeVirt are.
-	machines dynamic.Interface
+	// resources has virtual machines of KubeVirt, placement strategies and snapshots.
+	resources dynamic.Interface
 }
 
 func online(n int) setting { return setting{nodes: make([]string, n)} }
+
+// customResources has the resources that a cluster may have.
+func customResources(objects ...runtime.Object) *dynamicfake.FakeDynamicClient {
+	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
+		virtualMachineInstances: "VirtualMachineInstanceList",
+		strategies.Resource:     "VolumePlacementStrategyList",
+		{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshots"}:        "VolumeSnapshotList",
+		{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshotcontents"}: "VolumeSnapshotContentList",
+	}, objects...)
+}
 
 // play runs a test in a scene.
 func play(t *testing.T, set setting, test func(s *scene)) {
@@ -136,7 +148,7 @@ func newScene(t testing.TB, set setting) *scene {
 		s.storage.index = index
 		return s.storage, nil
 	}
-	factory.newClient = func(*rest.Config) (dynamic.Interface, error) { return set.machines, nil }
+	factory.newClient = func(*rest.Config) (dynamic.Interface, error) { return set.resources, nil }
 	newOurs := func(ctx context.Context, object runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 		args := object.(*config.HyperconvergeArgs)
 		if set.args != nil {
@@ -207,13 +219,18 @@ func nodeName(n int) string  { return "n" + strconv.Itoa(n) }
 func storageID(n int) string { return "storage-" + strconv.Itoa(n) }
 
 // makeNode makes node n. The words are a storage state (default Online, NoDriver
-// for none), "closed" for the operator's annotation, and key=value for labels.
+// for none), "storageless" for a node without pools, "closed" for the operator's annotation, and key=value for labels.
 func makeNode(n int, words string) (*v1.Node, *storagev1.CSINode, volumes.StorageNode) {
 	node := st.MakeNode().Name(nodeName(n)).UID(nodeName(n)).Obj()
 	record := volumes.StorageNode{ID: storageID(n), State: placement.Online}
+	record.Disks = &placement.Disks{ID: record.ID, Pools: []placement.Pool{{UUID: "pool-" + record.ID, Free: -1}}}
 	for word := range strings.FieldsSeq(words) {
 		if key, value, isLabel := strings.Cut(word, "="); isLabel {
 			metav1.SetMetaDataLabel(&node.ObjectMeta, key, value)
+			continue
+		}
+		if word == "storageless" {
+			record.Disks = &placement.Disks{ID: record.ID}
 			continue
 		}
 		if word == "closed" {

@@ -13,6 +13,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/metrics"
+	"github.com/hyperconverge/scheduler/pkg/strategies"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
@@ -24,6 +25,7 @@ type shared struct {
 	claims   *claims.Finder
 	source   ReplicaSource
 	machines *machines
+	prophet  *prophet
 	running  *runningPods
 	nodes    corelisters.NodeLister
 	pods     corelisters.PodLister
@@ -65,6 +67,10 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	if err != nil {
 		return nil, err
 	}
+	store, err := strategies.New(client, factory.Core().V1().PersistentVolumeClaims().Informer())
+	if err != nil {
+		return nil, err
+	}
 	index := volumes.NewIndex(volumes.Options{
 		Drivers:      settings.Drivers,
 		TopologyKeys: volumes.LabelKeys(settings.TopologyKeys),
@@ -87,10 +93,12 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 		}, settings.Drivers),
 		source:   source,
 		machines: machines,
-		nodes:    core.Nodes().Lister(),
-		pods:     core.Pods().Lister(),
-		given:    lru.New(noticesKept),
-		stop:     stop,
+		// Storage has listed its nodes twice by then.
+		prophet: newProphet(store, newBookings(2*settings.OpenStorage.NodePollInterval.Duration)),
+		nodes:   core.Nodes().Lister(),
+		pods:    core.Pods().Lister(),
+		given:   lru.New(noticesKept),
+		stop:    stop,
 	}
 	s.running = newRunningPods(&decider{claims: s.claims, index: index, machines: machines}, s.pods, settings.CountPodsByNamespace)
 	if s.unfollow, err = s.running.follow(factory); err != nil {
@@ -101,5 +109,6 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	s.done.Go(func() { index.Run(ctx) })
 	s.done.Go(func() { source.Run(ctx) })
 	s.done.Go(func() { machines.run(ctx) })
+	s.done.Go(func() { store.Run(ctx) })
 	return s, nil
 }

@@ -41,6 +41,8 @@ type waitingPods struct {
 	// list has the same pods in no order, for walks that let go of the lock.
 	list     []*waitingPod
 	byHandle podsByHandle[waitingPod]
+	// ruled is how many pods have required rules of new volumes in their baselines.
+	ruled int
 	backlog
 	agenda
 }
@@ -294,6 +296,7 @@ func (w *waitingPods) leaveAll() {
 // remove takes a pod out. The caller holds the lock, as for all that follows.
 func (w *waitingPods) remove(p *waitingPod) {
 	w.count(p, "")
+	w.ruled -= ruledBy(p.baseline)
 	w.schedule(p, nil)
 	w.byHandle.unlink(p.links)
 	w.release(p.requested)
@@ -313,11 +316,20 @@ func (w *waitingPods) rebase(p *waitingPod, b *baseline, handles []string) {
 	if p.baseline != nil && p.baseline.rejection != b.rejection {
 		w.count(p, "") // what it was counted for is no longer true
 	}
+	w.ruled += ruledBy(b) - ruledBy(p.baseline)
 	p.baseline = b
 	if !slices.Equal(p.handles, handles) {
 		w.byHandle.unlink(p.links)
 		p.handles, p.links = handles, w.byHandle.link(p, handles)
 	}
+}
+
+// ruledBy is 1 for a baseline that rules of new volumes have a part in, else 0.
+func ruledBy(b *baseline) int {
+	if b == nil || len(b.required) == 0 {
+		return 0
+	}
+	return 1
 }
 
 // count keeps the metric of the pods that storage holds back on all nodes: those that
@@ -350,6 +362,8 @@ type baseline struct {
 	open []string
 	// forbidden are the names of the nodes that F7 rules out, sorted.
 	forbidden []string
+	// required are the rules of new volumes that rule out others (F15).
+	required []*placement.Rules
 }
 
 func newBaseline(d *decision, since uint64) *baseline {
@@ -363,6 +377,7 @@ func newBaseline(d *decision, since uint64) *baseline {
 		return b
 	}
 	b.anywhere = d.Plan.Verdict(nil) == placement.Feasible
+	b.required = d.Plan.Required()
 	nodes, confined := d.Plan.Confined()
 	if b.confined = confined; confined {
 		b.open = make([]string, 0, len(nodes))
@@ -394,7 +409,7 @@ func (b *baseline) admits(name string, n *placement.Node) bool {
 		return contains(b.open, name)
 	}
 	var soft placement.Plan
-	return soft.Verdict(n) == placement.Feasible && !contains(b.forbidden, name)
+	return soft.Verdict(n) == placement.Feasible && !contains(b.forbidden, name) && !excludes(b.required, n)
 }
 
 func contains(sorted []string, name string) bool {

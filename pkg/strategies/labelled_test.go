@@ -1,0 +1,139 @@
+package strategies
+
+import (
+	"fmt"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/hyperconverge/scheduler/pkg/placement"
+)
+
+func claim(namespace, name string, labels map[string]string) *v1.PersistentVolumeClaim {
+	return &v1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels}}
+}
+
+func require(key string, operator placement.Operator, values ...string) placement.Requirement {
+	return placement.Requirement{Key: key, Operator: operator, Values: values}
+}
+
+// world is a store whose claims change without an API server.
+type world struct {
+	*testing.T
+	*Store
+}
+
+func newWorld(t *testing.T) world {
+	t.Helper()
+	pvcs := informers.NewSharedInformerFactory(fake.NewClientset(), 0).Core().V1().PersistentVolumeClaims().Informer()
+	store, err := New(nil, pvcs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return world{t, store}
+}
+
+func (w world) set(old, claim *v1.PersistentVolumeClaim) {
+	w.Helper()
+	var err error
+	handler := w.labelled.handler()
+	switch {
+	case claim == nil:
+		err = w.pvcs.GetStore().Delete(old)
+		handler.OnDelete(old)
+	case old == nil:
+		err = w.pvcs.GetStore().Add(claim)
+		handler.OnAdd(claim, false)
+	default:
+		err = w.pvcs.GetStore().Update(claim)
+		handler.OnUpdate(old, claim)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w world) follow(keys ...string) {
+	set := map[string]struct{}{}
+	for _, key := range keys {
+		set[key] = struct{}{}
+	}
+	w.labelled.follow(set, w.pvcs.GetStore().List)
+}
+
+func (w world) matches(match ...placement.Requirement) (count int, all bool) {
+	found, all := w.Matches(&placement.StrategyRule{Match: match})
+	return len(found), all
+}
+
+func TestClaimsAreFoundByTheLabelsOfRules(t *testing.T) {
+	w := newWorld(t)
+	db, web := claim("a", "db", map[string]string{"app": "db", "tier": "1"}), claim("b", "web", map[string]string{"app": "web"})
+	w.set(nil, db)
+	w.follow("app", "tier")
+	w.set(nil, web)
+	for _, row := range []struct {
+		name  string
+		match []placement.Requirement
+		want  int
+		all   bool
+	}{
+		{"by a value", []placement.Requirement{require("app", placement.In, "db", "none")}, 1, true},
+		{"by a key", []placement.Requirement{require("app", placement.Exists)}, 2, true},
+		{"by a number", []placement.Requirement{require("tier", placement.Lt, "2")}, 1, true},
+		{"all conditions must hold", []placement.Requirement{require("app", placement.Exists), require("tier", placement.DoesNotExist)}, 1, true},
+		{"the namespace is a label of every volume", []placement.Requirement{require(LabelNamespace, placement.In, "a", "c")}, 1, true},
+		{"so is the name of the claim", []placement.Requirement{require("app", placement.Exists), require(LabelPVC, placement.In, "web")}, 1, true},
+		{"a rule that says only what is not there cannot be looked up", []placement.Requirement{require("app", placement.NotIn, "db")}, 0, false},
+		{"nor can one about the name alone", []placement.Requirement{require(LabelPVC, placement.In, "db")}, 0, false},
+	} {
+		if got, all := w.matches(row.match...); got != row.want || all != row.all {
+			t.Errorf("%s: %d, %t, want %d, %t", row.name, got, all, row.want, row.all)
+		}
+	}
+	changed := claim("a", "db", map[string]string{"app": "web"})
+	w.set(db, changed)
+	if got, _ := w.matches(require("app", placement.In, "web")); got != 2 {
+		t.Errorf("a claim that was labelled anew: %d, want 2", got)
+	}
+	w.set(changed, nil)
+	w.set(web, nil)
+	if got, _ := w.matches(require("app", placement.Exists)); got != 0 || len(w.labelled.keys["app"]) != 0 {
+		t.Errorf("deleted claims: %d, and %d values are kept", got, len(w.labelled.keys["app"]))
+	}
+	w.follow("app")
+	if _, found := w.labelled.keys["tier"]; found {
+		t.Error("a key is followed that no strategy looks for")
+	}
+}
+
+// TestRulesAboutTooManyVolumes: tenants make and label claims as they like.
+func TestRulesAboutTooManyVolumes(t *testing.T) {
+	w := newWorld(t)
+	w.follow("app")
+	for i := range looksLimit + 10 {
+		w.set(nil, claim("a", fmt.Sprint("c", i), map[string]string{"app": "db", "even": fmt.Sprint(i%2 == 0 && i < 2*matchesLimit)}))
+	}
+	for _, match := range []placement.Requirement{require("app", placement.In, "db"), require(LabelNamespace, placement.In, "a")} {
+		if _, all := w.matches(match); all {
+			t.Errorf("%d claims are looked at for %v", looksLimit+10, match)
+		}
+	}
+}
+
+func TestRulesAreShared(t *testing.T) {
+	w := newWorld(t)
+	pod := &v1.Pod{}
+	first, _ := w.Rules(claim("a", "x", nil), map[string]string{"repl": "2", "zones": "a;b"}, pod)
+	second, _ := w.Rules(claim("b", "y", nil), map[string]string{"repl": "2", "zones": "a;b", "io_profile": "db"}, pod)
+	third, _ := w.Rules(claim("a", "x", nil), map[string]string{"repl": "3"}, pod)
+	if first != second || first == third {
+		t.Errorf("rules are %p, %p and %p: the same ones are one", first, second, third)
+	}
+	if first.Replicas != 2 || len(first.Zones) != 2 || third.Replicas != 3 {
+		t.Errorf("rules are %+v and %+v", first, third)
+	}
+}
