@@ -27,7 +27,7 @@ func TestAddNode(t *testing.T) {
 		n.ID, n.Pools[0].UUID = "", ""
 		want := Node{
 			SchedulerNodeName: "n1", Hostname: "n1", MgmtIP: "10.0.0.1", DataIP: "10.128.0.1",
-			Status: api.Status_STATUS_OK, Pools: []Pool{{}},
+			Status: api.Status_STATUS_OK, Pools: []Pool{{Size: 1 << 40}},
 		}
 		if diff := cmp.Diff(want, n); diff != "" {
 			t.Errorf("node (-want +got):\n%s", diff)

@@ -38,6 +38,9 @@ type Pool struct {
 	UUID string
 	// Labels of the pool, as placement strategies match them.
 	Labels map[string]string
+	// Size and Used are bytes; Size is a tebibyte if it is zero. What volumes take is not
+	// accounted for.
+	Size, Used uint64
 }
 
 // Node is one storage node. Only SchedulerNodeName or Hostname must be given;
@@ -105,6 +108,7 @@ func (c *Cluster) AddNode(n Node) (Node, error) {
 	entry := &node{Node: n, poolReplicas: map[string]int{}}
 	for i := range n.Pools {
 		n.Pools[i].Labels = maps.Clone(n.Pools[i].Labels)
+		n.Pools[i].Size = cmp.Or(n.Pools[i].Size, 1<<40)
 		n.Pools[i].UUID = cmp.Or(n.Pools[i].UUID, c.derivedUUID("pool", fmt.Sprintf("%s/%d", n.ID, i)))
 		if _, twice := entry.poolReplicas[n.Pools[i].UUID]; twice {
 			return Node{}, fmt.Errorf("storage node %q has pool %s twice: %w", name, n.Pools[i].UUID, ErrInvalid)
@@ -151,6 +155,21 @@ func (c *Cluster) SetNodeState(idOrName string, status Status) error {
 	}
 	n.Status = status
 	c.holders = nil
+	return nil
+}
+
+// SetUsed says how many bytes of each pool of a node are taken.
+func (c *Cluster) SetUsed(idOrName string, used uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.findNode(idOrName)
+	if err != nil {
+		return err
+	}
+	n.Pools = slices.Clone(n.Pools) // which callers of Nodes may hold
+	for i := range n.Pools {
+		n.Pools[i].Used = used
+	}
 	return nil
 }
 
@@ -216,10 +235,16 @@ func (n *Node) online() bool {
 	return n.Status == StatusOK || n.Status == StatusNone
 }
 
+// placeLabels are the labels of the node's place.
+func (n *Node) placeLabels() map[string]string {
+	labels := map[string]string{LabelRegion: n.Region, LabelZone: n.Zone, LabelRack: n.Rack}
+	maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
+	return labels
+}
+
 // storageNode is the node as the SDK reports it.
 func (n *Node) storageNode() *api.StorageNode {
-	place := map[string]string{LabelRegion: n.Region, LabelZone: n.Zone, LabelRack: n.Rack}
-	maps.DeleteFunc(place, func(_, value string) bool { return value == "" })
+	place := n.placeLabels()
 	labels := maps.Clone(place)
 	maps.Copy(labels, n.Labels)
 	pools := make([]*api.StoragePool, len(n.Pools))
@@ -227,7 +252,8 @@ func (n *Node) storageNode() *api.StorageNode {
 		pools[i] = &api.StoragePool{
 			ID:        int32(i),
 			Uuid:      p.UUID,
-			TotalSize: 1 << 40,
+			TotalSize: p.Size,
+			Used:      p.Used,
 			Labels:    p.Labels,
 		}
 	}

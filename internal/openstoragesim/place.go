@@ -18,6 +18,11 @@ type demand struct {
 	racks    []string // only these, if any
 	// bestEffort lets zones and racks go when they cannot be had.
 	bestEffort bool
+	// size is how many bytes each replica takes.
+	size uint64
+	// selected is the Kubernetes node on which the first replica of each set should lie,
+	// if that is possible.
+	selected string
 }
 
 // newDemand reads spec and labels, which is all that the storage system gets.
@@ -29,6 +34,11 @@ func newDemand(spec *api.VolumeSpec, labels map[string]string) (demand, error) {
 		zones:      splitList(labels[api.SpecZones]),
 		racks:      splitList(labels[api.SpecRacks]),
 		bestEffort: labels[api.SpecBestEffortLocationProvisioning] == "true",
+		size:       spec.GetSize(),
+		selected:   spec.GetTopologyRequirement().GetLabels()[LabelHostname],
+	}
+	if err := checkStrategy(spec.GetPlacementStrategy()); err != nil {
+		return demand{}, err
 	}
 	if spec.GetAggregationLevel() == api.AutoAggregation {
 		d.stripes = 1
@@ -48,11 +58,16 @@ func hasReplicas(spec *api.VolumeSpec) bool {
 	return spec.GetProxySpec().GetProxyProtocol() == api.ProxyProtocol_PROXY_PROTOCOL_INVALID
 }
 
-// place chooses nodes and pools. The replicas of a set are on distinct nodes,
+// LabelHostname is the topology requirement by which the node of the first pod is wished
+// for: external provisioners have it from kube-scheduler.
+const LabelHostname = "kubernetes.io/hostname"
+
+// place chooses nodes and pools for a volume with these labels. The replicas of a set are on distinct nodes,
 // always; the rest is preference, in this order: nodes that no other set of the
 // volume uses, zones and then racks with fewest replicas of the set, nodes with
-// fewest replicas of any volume, nodes that were added first. It needs c.mu.
-func (c *Cluster) place(d demand) ([]*api.ReplicaSet, error) {
+// fewest replicas of any volume, nodes that were added first. A placement strategy
+// comes before all preference. It needs c.mu for writing.
+func (c *Cluster) place(d demand, strategy *api.VolumePlacementStrategy, labels map[string]string) ([]*api.ReplicaSet, error) {
 	candidates, err := c.candidates(d)
 	if err != nil {
 		return nil, err
@@ -68,15 +83,18 @@ func (c *Cluster) place(d demand) ([]*api.ReplicaSet, error) {
 	}
 
 	sets := make([]*api.ReplicaSet, d.stripes)
+	if strategy != nil || d.selected != "" {
+		return sets, c.placeByRules(d, candidates, strategy, labels, sets)
+	}
 	usedByVolume := map[*node]int{}
 	for i := range sets {
 		set := &api.ReplicaSet{Id: uint32(i), Nodes: make([]string, 0, d.replicas), PoolUuids: make([]string, 0, d.replicas)}
 		var members []*node
 		for range d.replicas {
-			n := cheapest(candidates, members, usedByVolume)
+			n := cheapest(candidates, members, usedByVolume, d.size)
 			members = append(members, n)
 			set.Nodes = append(set.Nodes, n.ID)
-			set.PoolUuids = append(set.PoolUuids, n.emptiestPool())
+			set.PoolUuids = append(set.PoolUuids, n.emptiestPool(d.size))
 		}
 		for _, n := range members {
 			usedByVolume[n]++
@@ -87,7 +105,7 @@ func (c *Cluster) place(d demand) ([]*api.ReplicaSet, error) {
 }
 
 // cheapest returns the best candidate that is no member of the set yet, or nil.
-func cheapest(candidates, members []*node, usedByVolume map[*node]int) *node {
+func cheapest(candidates, members []*node, usedByVolume map[*node]int, size uint64) *node {
 	var best *node
 	bestCost := uint64(math.MaxUint64)
 	for _, n := range candidates {
@@ -108,6 +126,9 @@ func cheapest(candidates, members []*node, usedByVolume map[*node]int) *node {
 		cost := zone<<48 | rack<<40 | uint64(n.replicas)&(1<<40-1)
 		if len(usedByVolume) > 0 {
 			cost |= uint64(usedByVolume[n]) << 56
+		}
+		if !n.hasRoom(size) {
+			cost |= 1 << 63
 		}
 		if cost < bestCost {
 			best, bestCost = n, cost
@@ -185,13 +206,42 @@ func (c *Cluster) exhausted(d demand, fitting int) error {
 		asked, fitting, len(c.nodes), storageless, down, elsewhere, ErrExhausted)
 }
 
-// emptiestPool returns the pool with the fewest replicas, the first of equals.
-func (n *node) emptiestPool() string {
-	best := n.Pools[0].UUID
-	for _, p := range n.Pools[1:] {
-		if n.poolReplicas[p.UUID] < n.poolReplicas[best] {
-			best = p.UUID
+// emptiestPool returns the pool with the fewest replicas among those with room, or else
+// among all, the first of equals.
+func (n *node) emptiestPool(size uint64) string {
+	best := &n.Pools[0]
+	for i := range n.Pools[1:] {
+		p := &n.Pools[i+1]
+		if roomy := p.hasRoom(size); roomy && !best.hasRoom(size) ||
+			roomy == best.hasRoom(size) && n.poolReplicas[p.UUID] < n.poolReplicas[best.UUID] {
+			best = p
 		}
 	}
-	return best
+	return best.UUID
 }
+
+// placeByRules fills the sets as a strategy asks, or the node of the first pod.
+func (c *Cluster) placeByRules(d demand, candidates []*node, strategy *api.VolumePlacementStrategy, labels map[string]string, sets []*api.ReplicaSet) error {
+	a, err := c.newAllocator(d, candidates, strategy, labels)
+	if err != nil {
+		return err
+	}
+	for i := range sets {
+		members, found := a.set()
+		if !found {
+			return fmt.Errorf("no %d of the %d pools that are left keep the required rules about all replicas of a set: %w", d.replicas, len(a.slots), ErrExhausted)
+		}
+		sets[i] = &api.ReplicaSet{Id: uint32(i)}
+		for _, m := range members {
+			sets[i].Nodes, sets[i].PoolUuids = append(sets[i].Nodes, m.node.ID), append(sets[i].PoolUuids, m.pool.UUID)
+		}
+	}
+	return nil
+}
+
+// hasRoom reports whether a replica of that many bytes fits into some pool.
+func (n *Node) hasRoom(size uint64) bool {
+	return slices.ContainsFunc(n.Pools, func(p Pool) bool { return p.hasRoom(size) })
+}
+
+func (p *Pool) hasRoom(size uint64) bool { return p.Used+size <= p.Size }

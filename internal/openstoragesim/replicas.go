@@ -127,7 +127,7 @@ func (c *Cluster) putReplicas(v *api.Volume, sets [][]string) {
 			if i < len(before) && slices.Contains(before[i].GetNodes(), id) {
 				set.PoolUuids[j] = poolOf(before[i], slices.Index(before[i].GetNodes(), id))
 			} else if n, ok := c.nodesByID[id]; ok {
-				set.PoolUuids[j] = n.emptiestPool()
+				set.PoolUuids[j] = n.emptiestPool(v.GetSpec().GetSize())
 			}
 		}
 		v.ReplicaSets[i] = set

@@ -60,6 +60,32 @@ func (s volumeService) Create(ctx context.Context, request *api.SdkVolumeCreateR
 	return &api.SdkVolumeCreateResponse{VolumeId: v.GetId()}, nil
 }
 
+// Clone copies a volume or snapshot; the copy lies where that lies.
+func (s volumeService) Clone(ctx context.Context, request *api.SdkVolumeCloneRequest) (*api.SdkVolumeCloneResponse, error) {
+	v, err := s.copied(ctx, request.GetName(), request.GetParentId(), request.GetAdditionalLabels())
+	return &api.SdkVolumeCloneResponse{VolumeId: v.GetId()}, err
+}
+
+// SnapshotCreate makes a snapshot, which is a volume, too.
+func (s volumeService) SnapshotCreate(ctx context.Context, request *api.SdkVolumeSnapshotCreateRequest) (*api.SdkVolumeSnapshotCreateResponse, error) {
+	v, err := s.copied(ctx, request.GetName(), request.GetVolumeId(), request.GetLabels())
+	return &api.SdkVolumeSnapshotCreateResponse{SnapshotId: v.GetId()}, err
+}
+
+func (s volumeService) copied(ctx context.Context, name, parent string, labels map[string]string) (*api.Volume, error) {
+	if name == "" {
+		return nil, status.Error(codes.InvalidArgument, "must supply a unique name")
+	}
+	if _, err := s.permitted(ctx, parent, api.Ownership_Read); err != nil {
+		return nil, err
+	}
+	v, err := s.server.cluster.Clone(name, parent, labels)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return v, nil
+}
+
 // Delete of a volume that does not exist is a success.
 func (s volumeService) Delete(ctx context.Context, request *api.SdkVolumeDeleteRequest) (*api.SdkVolumeDeleteResponse, error) {
 	v, err := s.permitted(ctx, request.GetVolumeId(), api.Ownership_Admin)

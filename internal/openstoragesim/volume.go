@@ -25,6 +25,10 @@ type CreateRequest struct {
 	Parameters map[string]string
 	// Labels are added to those that come from Parameters, and win.
 	Labels map[string]string
+	// Strategy says where replicas go, SelectedNode where the pod is that will use the
+	// volume first.
+	Strategy     *api.VolumePlacementStrategy
+	SelectedNode string
 }
 
 // CreateVolume makes a volume and places its replicas. A volume of that name
@@ -37,7 +41,10 @@ func (c *Cluster) CreateVolume(request CreateRequest) (*api.Volume, error) {
 		return nil, err
 	}
 	maps.Copy(labels, request.Labels)
-	spec.Size = request.Size
+	spec.Size, spec.PlacementStrategy = request.Size, request.Strategy
+	if request.SelectedNode != "" {
+		spec.TopologyRequirement = &api.TopologyRequirement{Labels: map[string]string{LabelHostname: request.SelectedNode}}
+	}
 	spec.Ownership = &api.Ownership{Owner: owner}
 	return c.create(request.Name, spec, labels)
 }
@@ -60,7 +67,7 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 	}
 	var sets []*api.ReplicaSet
 	if hasReplicas(spec) {
-		if sets, err = c.place(demand); err != nil {
+		if sets, err = c.place(demand, spec.GetPlacementStrategy(), labels); err != nil {
 			return nil, fmt.Errorf("volume %q: %w", name, err)
 		}
 		spec.HaLevel, spec.AggregationLevel = int64(demand.replicas), uint32(demand.stripes)
@@ -77,6 +84,39 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 		ReplicaSets:   sets,
 		RuntimeState:  cleanRuntimeState,
 	}
+	c.insert(v)
+	return v, nil
+}
+
+// Clone makes a volume with the replicas of another, which a snapshot is as well. Labels are
+// added to those of the parent, but for the ones that name its claim. It is idempotent by
+// name.
+func (c *Cluster) Clone(name, parent string, labels map[string]string) (*api.Volume, error) {
+	if name == "" {
+		return nil, fmt.Errorf("volume without a name: %w", ErrInvalid)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, err := c.find(parent)
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := c.byName[name]; ok {
+		if r.volume.GetSource().GetParent() != p.volume.GetId() {
+			return nil, fmt.Errorf("volume %q is no copy of %q: %w", name, parent, ErrExists)
+		}
+		return r.volume, nil
+	}
+	v := shallow(p.volume)
+	v.Id, v.Ctime, v.Source = c.newVolumeID(), timestamppb.Now(), &api.Source{Parent: p.volume.GetId()}
+	all := maps.Clone(p.volume.GetLocator().GetVolumeLabels())
+	maps.DeleteFunc(all, func(key, _ string) bool { return key == LabelPVC || key == LabelNamespace })
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, labels)
+	v.Locator = &api.VolumeLocator{Name: name, VolumeLabels: all}
+	v.AttachedOn, v.State, v.AttachedState = "", api.VolumeState_VOLUME_STATE_DETACHED, api.AttachState_ATTACH_STATE_INTERNAL
 	c.insert(v)
 	return v, nil
 }

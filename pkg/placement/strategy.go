@@ -151,9 +151,10 @@ func (r *Rules) Excludes(n *Node) bool {
 	return !n.anyPool(func(p *Pool) bool { return r.admits(n, p) })
 }
 
-// goesBy reports whether storage or Kubernetes calls the node so.
+// goesBy reports whether storage or Kubernetes calls the node so. What storage calls one of
+// which it does not tell is not known.
 func (n *Node) goesBy(name string) bool {
-	return n.Name == name || n.Disks != nil && n.Disks.ID == name
+	return n.Name == name || n.Disks == nil || n.Disks.ID == name
 }
 
 func (r *Rules) inPlace(n *Node) bool {
