@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -113,6 +114,13 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
+	resources, err := dynamic.NewForConfig(plane.RESTConfig())
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	if err := driver.Define(ctx, resources); err != nil {
+		return err
+	}
 	kubelets, err := listenForKubelets(ctx, nodes)
 	if err != nil {
 		return err
@@ -136,7 +144,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 		return fakenodes.ServeKubelets(ctx, kubelets, cert, key)
 	})
 	parts.run(running, func(ctx context.Context) error {
-		driver.RunProvisioner(ctx, client, storage.driver)
+		driver.RunProvisioner(ctx, client, resources, storage.driver)
 		return nil
 	})
 	parts.run(running, func(ctx context.Context) error {

@@ -107,23 +107,26 @@ func (c *credentials) restConfig() *rest.Config {
 // leaseName is the lease that the scheduler's replicas compete for.
 const leaseName = "hyperconverge-scheduler"
 
-// machinesRole lets the scheduler read virtual machines.
-const machinesRole = "hyperconverge-scheduler:virtual-machines"
+// resourcesRole lets the scheduler read virtual machines, placement strategies and
+// snapshots.
+const resourcesRole = "hyperconverge-scheduler:custom-resources"
 
 // grantSchedulerRights gives the scheduler's user what its installation gives
 // it: the roles that Kubernetes keeps for schedulers, and what those do not cover, its
-// own lease and the virtual machines of KubeVirt.
+// own lease and custom resources.
 func grantSchedulerRights(ctx context.Context, client kubernetes.Interface) error {
 	rbac, options := client.RbacV1(), metav1.CreateOptions{}
 	subjects := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: scheduler.name}}
 	_, err := rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: machinesRole},
-		Rules: []rbacv1.PolicyRule{{
-			APIGroups: []string{"kubevirt.io"}, Resources: []string{"virtualmachineinstances"}, Verbs: []string{"list", "watch"},
-		}},
+		ObjectMeta: metav1.ObjectMeta{Name: resourcesRole},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"kubevirt.io"}, Resources: []string{"virtualmachineinstances"}, Verbs: []string{"list", "watch"}},
+			{APIGroups: []string{"portworx.io"}, Resources: []string{"volumeplacementstrategies"}, Verbs: []string{"list", "watch"}},
+			{APIGroups: []string{"snapshot.storage.k8s.io"}, Resources: []string{"volumesnapshots", "volumesnapshotcontents"}, Verbs: []string{"list", "watch"}},
+		},
 	}, options)
 	if err != nil {
-		return fmt.Errorf("making the role %s: %w", machinesRole, err)
+		return fmt.Errorf("making the role %s: %w", resourcesRole, err)
 	}
 	_, err = rbac.Roles(metav1.NamespaceSystem).Create(ctx, &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Name: leaseName},
@@ -140,7 +143,7 @@ func grantSchedulerRights(ctx context.Context, client kubernetes.Interface) erro
 	for _, role := range []rbacv1.RoleRef{
 		{Kind: "ClusterRole", Name: "system:kube-scheduler"},
 		{Kind: "ClusterRole", Name: "system:volume-scheduler"},
-		{Kind: "ClusterRole", Name: machinesRole},
+		{Kind: "ClusterRole", Name: resourcesRole},
 		{Kind: "Role", Name: leaseName},
 		{Kind: "Role", Name: "extension-apiserver-authentication-reader"},
 	} {

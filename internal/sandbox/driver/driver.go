@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
@@ -101,16 +102,19 @@ const (
 // controller does.
 type provisioner struct {
 	storage *Storage
+	client  kubernetes.Interface
+	// resources has placement strategies and snapshots.
+	resources dynamic.Interface
 	// identity is written into PVs, as the external provisioner does.
 	identity string
 }
 
 // RunProvisioner provisions and deletes volumes until the context ends, and
 // returns when nothing of it runs any more.
-func RunProvisioner(ctx context.Context, client kubernetes.Interface, storage *Storage) {
+func RunProvisioner(ctx context.Context, client kubernetes.Interface, resources dynamic.Interface, storage *Storage) {
 	var running sync.WaitGroup
 	c := controller.NewProvisionController(ctx, client, Name,
-		&provisioner{storage: storage, identity: fmt.Sprintf("%d-%s", time.Now().UnixMilli(), Name)},
+		&provisioner{storage: storage, client: client, resources: resources, identity: fmt.Sprintf("%d-%s", time.Now().UnixMilli(), Name)},
 		controller.LeaderElection(false),
 		controller.Threadiness(workers),
 		controller.AddFinalizer(true),
@@ -123,11 +127,7 @@ func RunProvisioner(ctx context.Context, client kubernetes.Interface, storage *S
 
 // Provision implements controller.Provisioner.
 func (p *provisioner) Provision(ctx context.Context, options controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
-	request, err := createRequest(options)
-	if err != nil {
-		return nil, controller.ProvisioningFinished, err
-	}
-	volume, err := p.storage.create(ctx, request)
+	volume, err := p.make(ctx, options)
 	switch {
 	case err == nil:
 	case outcomeUnknown(err):
@@ -137,6 +137,33 @@ func (p *provisioner) Provision(ctx context.Context, options controller.Provisio
 		return nil, controller.ProvisioningFinished, err
 	}
 	return p.persistentVolume(options, volume), controller.ProvisioningFinished, nil
+}
+
+// make creates the volume of a claim, or copies that of its source.
+func (p *provisioner) make(ctx context.Context, options controller.ProvisionOptions) (*api.Volume, error) {
+	parent, err := p.parent(ctx, options.PVC)
+	if err != nil {
+		return nil, err
+	}
+	if parent != "" {
+		return p.storage.clone(ctx, &api.SdkVolumeCloneRequest{Name: options.PVName, ParentId: parent, AdditionalLabels: labelsOf(options.PVC)})
+	}
+	request, err := createRequest(options)
+	if err != nil {
+		return nil, err
+	}
+	if request.Spec.PlacementStrategy, err = p.strategy(ctx, options); err != nil {
+		return nil, err
+	}
+	return p.storage.create(ctx, request)
+}
+
+// labelsOf are the labels that a volume has from its claim.
+func labelsOf(claim *corev1.PersistentVolumeClaim) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, claim.Labels)
+	labels[openstoragesim.LabelPVC], labels[openstoragesim.LabelNamespace] = claim.Name, claim.Namespace
+	return labels
 }
 
 // Delete implements controller.Provisioner.
@@ -162,6 +189,10 @@ func createRequest(options controller.ProvisionOptions) (*api.SdkVolumeCreateReq
 	}
 	size := options.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
 	spec.Size = uint64(max(size.Value(), 0))
+	maps.Copy(labels, labelsOf(options.PVC))
+	if node := options.SelectedNodeName; node != "" {
+		spec.TopologyRequirement = &api.TopologyRequirement{Labels: map[string]string{openstoragesim.LabelHostname: node}}
+	}
 	return &api.SdkVolumeCreateRequest{Name: options.PVName, Spec: spec, Labels: labels}, nil
 }
 

@@ -13,6 +13,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
@@ -173,7 +176,7 @@ func TestAClaimGetsItsPVAndTheVolumeGoesWithIt(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		RunProvisioner(ctx, client, storage)
+		RunProvisioner(ctx, client, customResources(), storage)
 	}()
 	defer func() { cancel(); <-ended }()
 
@@ -208,7 +211,14 @@ func newProvisioner(t *testing.T, server *openstoragesim.Server) *provisioner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = storage.Close() })
-	return &provisioner{storage: storage, identity: "test"}
+	return &provisioner{storage: storage, client: fake.NewClientset(), resources: customResources(), identity: "test"}
+}
+
+// customResources has placement strategies and snapshots.
+func customResources(objects ...runtime.Object) *dynamicfake.FakeDynamicClient {
+	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
+		strategies: "VolumePlacementStrategyList", snapshots: "VolumeSnapshotList", contents: "VolumeSnapshotContentList",
+	}, objects...)
 }
 
 func claim() *corev1.PersistentVolumeClaim {

@@ -119,9 +119,22 @@ func (s *Storage) create(ctx context.Context, request *api.SdkVolumeCreateReques
 	if err != nil {
 		return nil, fmt.Errorf("creating volume %s: %w", request.GetName(), err)
 	}
-	inspected, err := s.volumes.Inspect(ctx, &api.SdkVolumeInspectRequest{VolumeId: created.GetVolumeId()})
+	return s.inspect(ctx, created.GetVolumeId())
+}
+
+// clone copies a volume or snapshot, or finds the copy of that name, and returns it.
+func (s *Storage) clone(ctx context.Context, request *api.SdkVolumeCloneRequest) (*api.Volume, error) {
+	created, err := s.volumes.Clone(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("inspecting volume %s: %w", created.GetVolumeId(), err)
+		return nil, fmt.Errorf("cloning volume %s: %w", request.GetParentId(), err)
+	}
+	return s.inspect(ctx, created.GetVolumeId())
+}
+
+func (s *Storage) inspect(ctx context.Context, id string) (*api.Volume, error) {
+	inspected, err := s.volumes.Inspect(ctx, &api.SdkVolumeInspectRequest{VolumeId: id})
+	if err != nil {
+		return nil, fmt.Errorf("inspecting volume %s: %w", id, err)
 	}
 	return inspected.GetVolume(), nil
 }
@@ -135,9 +148,14 @@ func (s *Storage) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// outcomeUnknown is whether a call may have had its effect although it failed.
+// outcomeUnknown is whether a call may have had its effect although it failed. What failed
+// before storage was called had none.
 func outcomeUnknown(err error) bool {
-	switch status.Code(err) {
+	answer, called := status.FromError(err)
+	if !called {
+		return false
+	}
+	switch answer.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown:
 		return true
 	default:

@@ -106,6 +106,11 @@ func newServer(t *testing.T, options openstoragesim.ServerOptions) *openstorages
 			t.Fatal(err)
 		}
 	}
+	return serve(t, cluster, options)
+}
+
+func serve(t *testing.T, cluster *openstoragesim.Cluster, options openstoragesim.ServerOptions) *openstoragesim.Server {
+	t.Helper()
 	server := openstoragesim.NewServer(cluster, options)
 	if err := server.Start("127.0.0.1:0"); err != nil {
 		t.Fatal(err)

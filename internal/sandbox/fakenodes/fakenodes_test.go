@@ -37,7 +37,7 @@ func TestRegisterCreatesReadyNodesWithLeasesAndCSINodes(t *testing.T) {
 	}
 	wantLabels := map[string]string{
 		"kubernetes.io/hostname": "node-1", "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
-		"topology.kubernetes.io/region": "east", "topology.kubernetes.io/zone": "east-a", "px/rack": "rack-1",
+		"topology.kubernetes.io/region": "east", "topology.kubernetes.io/zone": "east-a", "px/rack": "rack-1", LabelDisk: "ssd",
 	}
 	if diff := cmp.Diff(wantLabels, node.Labels); diff != "" {
 		t.Errorf("labels differ (-want +got):\n%s", diff)
@@ -200,8 +200,8 @@ func TestContainersThatEndAndSidecarsAreNotMistakenForEachOther(t *testing.T) {
 
 func nodes() []Node {
 	return []Node{
-		{Name: "node-1", Region: "east", Zone: "east-a", Rack: "rack-1", IP: netip.MustParseAddr("10.0.0.2"), StorageID: "uuid-1"},
-		{Name: "node-2", Region: "east", Zone: "east-a", Rack: "rack-1", IP: netip.MustParseAddr("10.0.0.3")},
+		{Name: "node-1", Region: "east", Zone: "east-a", Rack: "rack-1", Disk: "ssd", IP: netip.MustParseAddr("10.0.0.2"), StorageID: "uuid-1"},
+		{Name: "node-2", Region: "east", Zone: "east-a", Rack: "rack-1", Disk: "ssd", IP: netip.MustParseAddr("10.0.0.3")},
 	}
 }
 

@@ -45,6 +45,8 @@ type Node struct {
 	Region string
 	Zone   string
 	Rack   string
+	// Disk is the value of the label disk: ssd or hdd. The nodes of a rack take turns.
+	Disk string
 	// IP is the node's internal address, which its storage node has too.
 	IP netip.Addr
 	// Storage is whether the storage driver is meant to run on the node.
@@ -55,6 +57,9 @@ type Node struct {
 	// KubeletPort is where ServeKubelets answers on this machine; 0 if it does not.
 	KubeletPort int
 }
+
+// LabelDisk is the label of nodes that strategies of the demo go by.
+const LabelDisk = "disk"
 
 // Layout spreads n nodes, 1 to MaxNodes, over regions, zones and racks. Names
 // count up along racks. The last node of every zone that has at least three is
@@ -67,13 +72,14 @@ func Layout(n int) ([]Node, error) {
 	for z, place := range zones {
 		inZone := share(n, len(zones), z)
 		for rack := range racksPerZone {
-			for range share(inZone, racksPerZone, rack) {
+			for i := range share(inZone, racksPerZone, rack) {
 				number := len(nodes) + 1
 				nodes = append(nodes, Node{
 					Name:    fmt.Sprintf("node-%d", number),
 					Region:  place.region,
 					Zone:    place.zone,
 					Rack:    fmt.Sprintf("rack-%d", z*racksPerZone+rack+1),
+					Disk:    []string{"ssd", "hdd"}[i%2],
 					IP:      netip.AddrFrom4([4]byte{10, 0, byte(number / 250), byte(number%250 + 1)}),
 					Storage: true,
 				})
@@ -198,6 +204,7 @@ func nodeObject(n Node, now metav1.Time) *corev1.Node {
 				corev1.LabelTopologyRegion: n.Region,
 				corev1.LabelTopologyZone:   n.Zone,
 				"px/rack":                  n.Rack,
+				LabelDisk:                  n.Disk,
 			},
 		},
 		Status: corev1.NodeStatus{
