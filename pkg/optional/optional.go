@@ -5,6 +5,7 @@ package optional
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,17 +16,30 @@ import (
 	"k8s.io/klog/v2"
 )
 
+// Informer follows a resource. It has synced only where the resource exists.
+type Informer struct {
+	cache.SharedIndexInformer
+	failed atomic.Bool
+}
+
+// Tried reports whether the resource has been read, or cannot be now.
+func (i *Informer) Tried() bool { return i.HasSynced() || i.failed.Load() }
+
 // NewInformer makes an informer of a resource in all namespaces, which keeps what the
-// transform makes of its objects. It has synced only where the resource exists; the
-// reflector tries again within a minute for ever, which is how one that is installed later
-// is found. Without says in a log what is lost while the resource cannot be followed.
+// transform makes of its objects. The reflector tries again within a minute for ever, which
+// is how a resource that is installed later is found. Without says in a log what is lost
+// while the resource cannot be followed.
 func NewInformer(client dynamic.Interface, resource schema.GroupVersionResource, transform cache.TransformFunc,
-	indexers cache.Indexers, without string) (cache.SharedIndexInformer, error) {
-	informer := dynamicinformer.NewFilteredDynamicInformer(client, resource, metav1.NamespaceAll, 0, indexers, nil).Informer()
+	indexers cache.Indexers, without string) (*Informer, error) {
+	informer := &Informer{SharedIndexInformer: dynamicinformer.NewFilteredDynamicInformer(client, resource, metav1.NamespaceAll, 0, indexers, nil).Informer()}
 	if err := informer.SetTransform(transform); err != nil {
 		return nil, fmt.Errorf("following %s: %w", resource.GroupResource(), err)
 	}
-	if err := informer.SetWatchErrorHandlerWithContext(tellOfWatchError(resource, without)); err != nil {
+	tell := tellOfWatchError(resource, without)
+	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
+		informer.failed.Store(true)
+		tell(ctx, r, err)
+	}); err != nil {
 		return nil, fmt.Errorf("following %s: %w", resource.GroupResource(), err)
 	}
 	return informer, nil

@@ -4,7 +4,7 @@ import "strconv"
 
 // Rule is a rule of docs/behaviour.md.
 type Rule struct {
-	// Number is F1 to F14, S1 to S9, or the section that has the rule.
+	// Number is F1 to F15, S1 to S10, or the section that has the rule.
 	Number string
 	// Name says in a few words what it does.
 	Name string
@@ -75,6 +75,40 @@ func (v *Volume) Rule(p *Pod) Rule {
 		return Rule{"S7", "no replicas, no say"}
 	default:
 		return Rule{"S2", "near a replica"}
+	}
+}
+
+// Known reports whether anything can be told of where the volume will lie.
+func (e *Expected) Known() bool { return e.Source != nil || e.Rules != nil }
+
+// Rule is the one that says what the new volume does to the placement of the pod.
+func (e *Expected) Rule(p *Pod) Rule {
+	switch {
+	case !e.Known():
+		return Rule{"section 12", "where it will lie cannot be told"}
+	case e.Kind != Near:
+		return Rule{"section 12", "will not want to be near"}
+	case e.Source != nil && !p.Off:
+		return Rule{"S10", "a copy is expected where its source lies"}
+	case p.Strict || e.Fast:
+		return RuleOf(ReasonNoNewReplica)
+	case p.Off:
+		return Rule{"S1", "locality is off, all nodes are equal"}
+	default:
+		return Rule{"S10", "expected where strategy and class let it lie"}
+	}
+}
+
+// Likely are the nodes where replicas are expected most, a few of them, sorted by name if
+// rules decide.
+func (e *Expected) Likely() []*Node {
+	switch {
+	case e.Source != nil:
+		return ReplicaNodes([]*Volume{e.Source})
+	case e.Candidates != nil && len(e.Candidates.groups) > 0 && !e.Candidates.even:
+		return e.Candidates.groups[0][:min(len(e.Candidates.groups[0]), OfferLimit)]
+	default:
+		return nil
 	}
 }
 

@@ -100,6 +100,10 @@ func New(ctx context.Context, o EngineOptions) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading nodes and volumes: %w", err)
 	}
+	patient, stop := context.WithTimeout(ctx, visible)
+	defer stop()
+	// What could not be read in time counts as not there, as it does for the scheduler.
+	_ = wait.PollUntilContextCancel(patient, poll, true, func(context.Context) (bool, error) { return e.factory.HasTried(), nil })
 	if err := o.Replicas.Wait(ctx); err != nil {
 		return nil, fmt.Errorf("learning where the replicas are: %w", err)
 	}

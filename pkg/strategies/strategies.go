@@ -41,7 +41,7 @@ const rulesKept = 4096
 // Store is all that is known.
 type Store struct {
 	pvcs                           cache.SharedIndexInformer
-	strategies, snapshots, content cache.SharedIndexInformer // nil without a client
+	strategies, snapshots, content *optional.Informer // nil without a client
 	labelled                       labelled
 	// rules are shared, so that what is found out about nodes can be kept by them.
 	rules *lru.Cache
@@ -90,10 +90,15 @@ func (s *Store) Run(ctx context.Context) {
 		defer func() { _ = s.pvcs.RemoveEventHandler(handler) }() // it fails only for a handler of another informer
 	}
 	var running sync.WaitGroup
-	for _, informer := range []cache.SharedIndexInformer{s.strategies, s.snapshots, s.content} {
+	for _, informer := range []*optional.Informer{s.strategies, s.snapshots, s.content} {
 		running.Go(func() { informer.RunWithContext(ctx) })
 	}
 	running.Wait()
+}
+
+// Tried reports whether all that can be read has been.
+func (s *Store) Tried() bool {
+	return s.strategies == nil || s.strategies.Tried() && s.snapshots.Tried() && s.content.Tried()
 }
 
 // Subscribe calls f after a strategy has changed, with no lock held.

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -133,25 +132,18 @@ queueSort:
 	})
 }
 
-func (c *cluster) dynamic() dynamic.Interface {
-	c.Helper()
-	client, err := dynamic.NewForConfig(c.Config)
-	c.Must(err)
-	return client
-}
-
 // definePodGroups makes the API server serve PodGroups. It does so to the end.
 func (c *cluster) definePodGroups() {
 	c.Helper()
 	definition := &unstructured.Unstructured{}
 	c.Must(yaml.Unmarshal([]byte(podGroupCRD), &definition.Object))
 	definitions := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	_, err := c.dynamic().Resource(definitions).Create(c.Ctx, definition, metav1.CreateOptions{})
+	_, err := c.Dynamic().Resource(definitions).Create(c.Ctx, definition, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
 		c.Must(err)
 	}
 	c.Eventually("PodGroups are served", func() error {
-		_, err := c.dynamic().Resource(podGroups).List(c.Ctx, metav1.ListOptions{})
+		_, err := c.Dynamic().Resource(podGroups).List(c.Ctx, metav1.ListOptions{})
 		return err
 	})
 }
@@ -164,6 +156,6 @@ func (c *cluster) podGroup(name string, members int64) {
 		"metadata":   map[string]any{"name": name},
 		"spec":       map[string]any{"minMember": members, "scheduleTimeoutSeconds": int64(5)},
 	}}
-	_, err := c.dynamic().Resource(podGroups).Namespace(c.Namespace).Create(c.Ctx, group, metav1.CreateOptions{})
+	_, err := c.Dynamic().Resource(podGroups).Namespace(c.Namespace).Create(c.Ctx, group, metav1.CreateOptions{})
 	c.Must(err)
 }

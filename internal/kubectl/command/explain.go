@@ -142,7 +142,7 @@ func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
 	b.row("CLAIM", "KIND", "RULE", "REPLICAS", "KNOWN", "HERE")
 	for i := range doc.Volumes {
 		v := &doc.Volumes[i]
-		b.row(v.Claim, v.Kind, v.Rule, setsOf(v), v.Freshness, v.Relation)
+		b.row(v.Claim, v.Kind, v.Rule, cmp.Or(setsOf(v), expectedOn(v.Expected)), v.Freshness, v.Relation)
 	}
 	if err := b.end(); err != nil {
 		return err
@@ -190,6 +190,25 @@ func setsOf(v *view.PodVolume) string {
 	return strings.Join(sets, " | ")
 }
 
+// expectedOn says where a new volume will lie.
+func expectedOn(e *view.Expectation) string {
+	if e == nil || len(e.Nodes) == 0 {
+		return ""
+	}
+	named := e.Nodes[:min(len(e.Nodes), 4)]
+	text := "expected on " + strings.Join(named, ",")
+	if left := len(e.Nodes) - len(named); left > 0 {
+		text += fmt.Sprintf(" and %d more", left)
+	}
+	switch {
+	case e.Source != "":
+		text += " (copy of " + e.Source + ")"
+	case e.Strategy != "":
+		text += " (strategy " + e.Strategy + ")"
+	}
+	return text
+}
+
 func drawNodes(w io.Writer, nodes []view.PodNode, wide bool) error {
 	b := newTable(w)
 	b.row("NODE", "FEASIBLE", "SCORE", "TOTAL", "NEAREST", "STORAGE", "WHY NOT")
@@ -203,7 +222,7 @@ func drawNodes(w io.Writer, nodes []view.PodNode, wide bool) error {
 		if n.Total != 0 {
 			total = strconv.FormatInt(n.Total, 10)
 		}
-		b.row(n.Name, feasible, strconv.FormatInt(n.Score, 10), total, n.Relation, n.Storage, strings.Join(n.Reasons, "; "))
+		b.row(n.Name, feasible, strconv.FormatInt(n.Score, 10), total, cmp.Or(n.Relation, n.Expected), n.Storage, strings.Join(n.Reasons, "; "))
 	}
 	if err := b.end(); err != nil {
 		return err

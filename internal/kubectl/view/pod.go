@@ -57,9 +57,28 @@ func NewPod(ctx context.Context, w *World, pod *v1.Pod) (*Pod, error) {
 		if pod.Spec.NodeName != "" {
 			line.Relation = relations[i]
 		}
+		line.Expected = expectation(v)
 		doc.Volumes = append(doc.Volumes, line)
 	}
 	return doc, nil
+}
+
+// expectation is what can be told of a volume that does not exist yet, nil if nothing.
+func expectation(v *hyperconverge.VolumeExplanation) *Expectation {
+	if v.Expected == nil || !v.Expected.Known() {
+		return nil
+	}
+	e := &Expectation{}
+	if rules := v.Expected.Rules; rules != nil {
+		e.Strategy = rules.Name
+	}
+	if source := v.Claim.PVC.Spec.DataSource; v.Expected.Source != nil && source != nil {
+		e.Source = source.Kind + " " + source.Name
+	}
+	for _, n := range v.Expected.Likely() {
+		e.Nodes = append(e.Nodes, n.Name)
+	}
+	return e
 }
 
 // freshness is empty for volumes that are not there to be known.
@@ -77,7 +96,7 @@ func podNodes(p *simulation.Placement) []PodNode {
 		n := &p.Nodes[i]
 		line := PodNode{
 			Name: n.Name, Feasible: n.Feasible, Score: n.Explanation.Score, Total: n.Total, Storage: n.Explanation.State.String(),
-			Volumes: n.Explanation.Volumes, Reasons: []string{},
+			Volumes: n.Explanation.Volumes, Expected: n.Explanation.Expected, Reasons: []string{},
 			Rule: textOf(placement.RuleOf(n.Explanation.Verdict.Reason())),
 		}
 		if n.Explanation.Related {

@@ -152,6 +152,19 @@ type PodVolume struct {
 	Rule string `json:"rule"`
 	// Relation is that of the pod's own node to the volume.
 	Relation string `json:"relation,omitempty"`
+	// Expected tells of a volume that does not exist yet.
+	Expected *Expectation `json:"expected,omitempty"`
+}
+
+// Expectation is where a volume will lie that does not exist yet, as far as can be told.
+type Expectation struct {
+	// Strategy is the name of the placement strategy, Source what the volume is a copy of;
+	// empty if there is none.
+	Strategy string `json:"strategy,omitempty"`
+	Source   string `json:"source,omitempty"`
+	// Nodes are those where replicas are expected most, 64 at most; empty if nothing tells
+	// nodes apart.
+	Nodes []string `json:"nodes,omitempty"`
 }
 
 // PodNode is one node for a pod.
@@ -163,9 +176,12 @@ type PodNode struct {
 	Total int64 `json:"total,omitempty"`
 	// Relation is local, rack, zone, region, remote, or empty without near volumes.
 	Relation string `json:"relation"`
-	// Volumes are the relations to the pod's volumes, in their order.
+	// Volumes are the relations to the pod's volumes, in their order; of new volumes
+	// excluded, unlikely, full, possible or preferred.
 	Volumes []string `json:"volumes,omitempty"`
-	Storage string   `json:"storage"`
+	// Expected is the worst of those of new volumes; empty if there are none.
+	Expected string `json:"expected,omitempty"`
+	Storage  string `json:"storage"`
 	// Rule is ours that turns the node down.
 	Rule string `json:"rule,omitempty"`
 	// Reasons are "Plugin: message", of every plugin that turns the node down.

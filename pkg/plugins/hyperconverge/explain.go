@@ -33,8 +33,10 @@ type Explanation struct {
 // VolumeExplanation is one volume of a pod: of the driver, or a claim that is missing.
 type VolumeExplanation struct {
 	Claim claims.Claim
-	// Known is false for volumes without a handle, which have no place yet.
-	Known bool
+	// Known is false for volumes without a handle, which have no place yet. Expected tells
+	// of where such a one will lie, nil if it is no volume of the driver.
+	Known    bool
+	Expected *placement.Expected
 	placement.Volume
 	Rule placement.Rule
 	// Freshness is that of the index.
@@ -55,8 +57,10 @@ type NodeExplanation struct {
 	Relation placement.Relation
 	Related  bool
 	// Volumes are the relations to the volumes of the Explanation, in their order;
-	// empty where the replicas are not known.
+	// empty where the replicas are not known. Of new volumes it is the outlook.
 	Volumes []string
+	// Expected is the worst outlook for a new volume; empty if nothing is expected.
+	Expected string
 }
 
 // Explain tells what the plugin thinks of a pod now. It changes nothing.
@@ -81,6 +85,10 @@ func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 	for i := range d.pod.Volumes {
 		volumesOf[d.pod.Volumes[i].Name] = &d.pod.Volumes[i]
 	}
+	expected := make(map[string]*placement.Expected, len(d.pod.Expected))
+	for i := range d.pod.Expected {
+		expected[d.pod.Expected[i].Name] = &d.pod.Expected[i]
+	}
 	for i := range found {
 		c := &found[i]
 		if c.Driver == "" && c.State == placement.ClaimBound || c.Repeated {
@@ -94,6 +102,9 @@ func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 		if volume := volumesOf[v.Name]; volume != nil {
 			v.Known, v.Volume = c.Handle != "", *volume
 			v.Rule = volume.Rule(&d.pod)
+		}
+		if v.Expected = expected[v.Name]; v.Expected != nil && v.Rule.Number == "" {
+			v.Rule = v.Expected.Rule(&d.pod)
 		}
 		e.Volumes = append(e.Volumes, v)
 	}
@@ -138,14 +149,23 @@ func (e *Explanation) Node(name string) NodeExplanation {
 		x.Verdict, x.Score = d.Plan.Verdict(n), d.score(name)
 		x.Relation, x.Related = d.Plan.Relation(n)
 	}
+	worst := placement.Preferred + 1
 	for i := range e.Volumes {
 		word := ""
-		if v := &e.Volumes[i]; v.Known {
+		v := &e.Volumes[i]
+		if v.Expected != nil && v.Expected.Known() {
+			outlook, _ := v.Expected.Outlook(n, d.pod.Booked[name])
+			worst, word = min(worst, outlook), outlook.String()
+		}
+		if v.Known {
 			if relation, known := v.Relation(n); known {
 				word = relation.String()
 			}
 		}
 		x.Volumes = append(x.Volumes, word)
+	}
+	if worst <= placement.Preferred {
+		x.Expected = worst.String()
 	}
 	return x
 }

@@ -115,6 +115,14 @@ func (f *Factory) HasSynced() bool {
 	return f.shared == nil || f.shared.index.HasSynced()
 }
 
+// HasTried reports whether what a cluster may have or not has been read where it is: virtual
+// machines, placement strategies, snapshots. Scheduling waits for none of them.
+func (f *Factory) HasTried() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shared == nil || (f.shared.machines.instances == nil || f.shared.machines.instances.Tried()) && f.shared.prophet.store.Tried()
+}
+
 // Leading reports whether this process is the one that schedules.
 func (f *Factory) Leading() bool {
 	f.mu.Lock()

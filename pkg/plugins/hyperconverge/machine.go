@@ -43,7 +43,7 @@ type machines struct {
 	pods cache.Indexer
 	// instances holds a *machineDisks for each virtual machine; nil without a client
 	// to list them with.
-	instances cache.SharedIndexInformer
+	instances *optional.Informer
 }
 
 // newMachines adds an index to the pod informer, unless it has it already. A nil

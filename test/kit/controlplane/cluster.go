@@ -139,10 +139,12 @@ func (c *Cluster) AddBareNode(name string, labels map[string]string) {
 	c.Must(err)
 }
 
-// InstallDriver makes a Kubernetes node a storage node.
+// InstallDriver makes a Kubernetes node a storage node, which has its labels.
 func (c *Cluster) InstallDriver(node string) {
 	c.Helper()
-	made, err := c.Storage.AddNode(openstoragesim.Node{SchedulerNodeName: node})
+	kubeNode, err := c.Client.CoreV1().Nodes().Get(c.Ctx, node, metav1.GetOptions{})
+	c.Must(err)
+	made, err := c.Storage.AddNode(openstoragesim.Node{SchedulerNodeName: node, Labels: kubeNode.Labels})
 	c.Must(err)
 	_, err = c.Client.StorageV1().CSINodes().Create(c.Ctx, kit.CSINode(node, made.ID), metav1.CreateOptions{})
 	c.Must(err)
