@@ -85,7 +85,7 @@ func TestExcludedNodesGetNoReplica(t *testing.T) {
 		replicas := 1 + rng.IntN(3)
 		request := openstoragesim.CreateRequest{Name: "v", Strategy: stored, SelectedNode: pick(rng, "", "n1", "n2"),
 			Parameters: map[string]string{"repl": fmt.Sprint(replicas), "aggregation_level": pick(rng, "1", "1", "2")}}
-		rules := &placement.Rules{Strategy: known, Replicas: replicas}
+		rules := &placement.StrategyRules{Strategy: known, Replicas: replicas}
 		if rng.IntN(4) == 0 {
 			rules.Zones = []string{pick(rng, "0", "1", "2")}
 			request.Parameters["zones"] = rules.Zones[0]

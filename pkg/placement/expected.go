@@ -19,7 +19,7 @@ type Expected struct {
 	Source *Volume
 	// Rules are those of strategy and class; nil if they cannot be told, so that nothing
 	// is expected.
-	Rules *Rules
+	Rules *StrategyRules
 	// Candidates are the nodes by the rules, in the view of the pod.
 	Candidates *Candidates
 	// Peers are the volumes that rules about other volumes speak of.
@@ -190,7 +190,7 @@ type Candidates struct {
 
 // NewCandidates looks at all nodes. Of a great many that are equally good, some are kept,
 // evenly spread over the names.
-func NewCandidates(r *Rules, nodes iter.Seq[*Node]) *Candidates {
+func NewCandidates(r *StrategyRules, nodes iter.Seq[*Node]) *Candidates {
 	type graded struct {
 		node *Node
 		pull uint64

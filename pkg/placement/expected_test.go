@@ -87,7 +87,7 @@ func rules(texts ...string) (list []placement.StrategyRule) {
 	return list
 }
 
-func expected(r *placement.Rules, nodes []*placement.Node) placement.Expected {
+func expected(r *placement.StrategyRules, nodes []*placement.Node) placement.Expected {
 	r.Replicas = max(r.Replicas, 1)
 	return placement.Expected{
 		Name: "new", Policy: placement.Policy{Kind: placement.Near, Weight: 1}, Rules: r,
@@ -95,12 +95,12 @@ func expected(r *placement.Rules, nodes []*placement.Node) placement.Expected {
 	}
 }
 
-func affinity(texts ...string) *placement.Rules {
-	return &placement.Rules{Strategy: placement.Strategy{ReplicaAffinity: rules(texts...)}}
+func affinity(texts ...string) *placement.StrategyRules {
+	return &placement.StrategyRules{Strategy: placement.Strategy{ReplicaAffinity: rules(texts...)}}
 }
 
-func antiAffinity(texts ...string) *placement.Rules {
-	return &placement.Rules{Strategy: placement.Strategy{ReplicaAntiAffinity: rules(texts...)}}
+func antiAffinity(texts ...string) *placement.StrategyRules {
+	return &placement.StrategyRules{Strategy: placement.Strategy{ReplicaAntiAffinity: rules(texts...)}}
 }
 
 func TestOutlookOfNewVolumes(t *testing.T) {
@@ -108,14 +108,14 @@ func TestOutlookOfNewVolumes(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		nodes []string
-		rules *placement.Rules
+		rules *placement.StrategyRules
 		size  int64
 		want  string
 		// pulls are how much speaks for each node, not checked if empty.
 		pulls string
 	}{
 		{name: "without rules every node with pools may hold a replica", nodes: []string{"", "storageless", "down"},
-			rules: &placement.Rules{}, want: "possible unlikely unlikely"},
+			rules: &placement.StrategyRules{}, want: "possible unlikely unlikely"},
 		{name: "a required affinity excludes the nodes that do not match", nodes: three,
 			rules: affinity("disk In ssd nvme"), want: "possible excluded excluded"},
 		{name: "NotIn and DoesNotExist match nodes without the label", nodes: three,
@@ -135,21 +135,21 @@ func TestOutlookOfNewVolumes(t *testing.T) {
 		{name: "spreading those that match excludes none of them", nodes: three, rules: antiAffinity("by zone; disk In ssd"), want: "possible possible possible"},
 		{name: "replicas in one zone exclude no zone", nodes: three, rules: affinity("by zone"), want: "possible possible possible"},
 		{name: "a rule about some replicas makes its nodes preferred", nodes: three,
-			rules: &placement.Rules{Replicas: 2, Strategy: placement.Strategy{ReplicaAffinity: rules("replicas 1; disk In ssd")}}, want: "preferred possible possible"},
+			rules: &placement.StrategyRules{Replicas: 2, Strategy: placement.Strategy{ReplicaAffinity: rules("replicas 1; disk In ssd")}}, want: "preferred possible possible"},
 		{name: "a rule about as many replicas as there are excludes", nodes: three,
-			rules: &placement.Rules{Replicas: 2, Strategy: placement.Strategy{ReplicaAffinity: rules("replicas 3; disk In ssd")}}, want: "possible excluded excluded"},
+			rules: &placement.StrategyRules{Replicas: 2, Strategy: placement.Strategy{ReplicaAffinity: rules("replicas 3; disk In ssd")}}, want: "possible excluded excluded"},
 		{name: "preferred rules exclude nothing", nodes: three, rules: affinity("preferred 5; disk In ssd"), want: "preferred possible possible"},
 		{name: "preferred anti-affinity prefers the others", nodes: three, rules: antiAffinity("preferred 5; disk In ssd"), want: "possible preferred preferred"},
 		{name: "the heaviest wish that is kept counts", nodes: three,
 			rules: affinity("preferred 10; disk In ssd", "preferred 100; zone In b", "preferred 60; disk Exists"), want: "preferred preferred possible", pulls: "0.6 1 0"},
 		{name: "a wish is kept by a pool that required rules admit", nodes: []string{"pool:medium=SSD pool:medium=HDD", "medium=HDD"},
 			rules: affinity("medium In HDD", "preferred 1; medium In SSD"), want: "possible possible"},
-		{name: "nodes of the class are ids or names", nodes: three, rules: &placement.Rules{Nodes: []string{"id-1", "n3"}}, want: "possible excluded possible"},
-		{name: "zones of the class", nodes: three, rules: &placement.Rules{Zones: []string{"a", "b"}}, want: "possible possible excluded"},
-		{name: "racks of the class", nodes: []string{"rack=r1", "rack=r2", ""}, rules: &placement.Rules{Racks: []string{"r1"}}, want: "possible excluded excluded"},
-		{name: "zones that are a wish", nodes: three, rules: &placement.Rules{Zones: []string{"a"}, BestEffort: true}, want: "preferred possible possible"},
+		{name: "nodes of the class are ids or names", nodes: three, rules: &placement.StrategyRules{Nodes: []string{"id-1", "n3"}}, want: "possible excluded possible"},
+		{name: "zones of the class", nodes: three, rules: &placement.StrategyRules{Zones: []string{"a", "b"}}, want: "possible possible excluded"},
+		{name: "racks of the class", nodes: []string{"rack=r1", "rack=r2", ""}, rules: &placement.StrategyRules{Racks: []string{"r1"}}, want: "possible excluded excluded"},
+		{name: "zones that are a wish", nodes: three, rules: &placement.StrategyRules{Zones: []string{"a"}, BestEffort: true}, want: "preferred possible possible"},
 		{name: "a node without room is a worse guess", nodes: []string{"free:10", "free:10 free:100", ""},
-			rules: &placement.Rules{}, size: 11, want: "full possible possible"},
+			rules: &placement.StrategyRules{}, size: 11, want: "full possible possible"},
 		{name: "what storage has not listed is not known", nodes: []string{"unlisted", "unlisted zone=b", "zone=b"},
 			rules: affinity("medium In SSD", "zone NotIn b"), want: "possible excluded excluded"},
 		{name: "a storageless node that a rule excludes is excluded", nodes: []string{"storageless disk=hdd", "storageless disk=ssd"},
@@ -193,7 +193,7 @@ func TestOutlookBesideOtherVolumes(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := rule(row.rule)
-			volumeRules := &placement.Rules{}
+			volumeRules := &placement.StrategyRules{}
 			if row.anti {
 				volumeRules.VolumeAntiAffinity = []placement.StrategyRule{r}
 			} else {
@@ -274,7 +274,7 @@ func TestPodsWithNewVolumes(t *testing.T) {
 			scores: "0 99 0 0 0", offer: []string{"n2"}},
 		{name: "where locality is off nothing is expected", pod: placement.Pod{PodPolicy: placement.PodPolicy{Off: true}, Expected: []placement.Expected{ssd()}},
 			scores: "0 0 0 0 0"},
-		{name: "rules that tell no nodes apart say nothing", pod: placement.Pod{Expected: []placement.Expected{expected(&placement.Rules{}, sites("", ""))}},
+		{name: "rules that tell no nodes apart say nothing", pod: placement.Pod{Expected: []placement.Expected{expected(&placement.StrategyRules{}, sites("", ""))}},
 			scores: "0 0 0 0 0"},
 		{name: "nor does a volume of which nothing can be told", pod: placement.Pod{Expected: []placement.Expected{{Name: "?", Policy: placement.Policy{Kind: placement.Near, Weight: 1}}}},
 			scores: "0 0 0 0 0"},

@@ -79,7 +79,7 @@ type Plan struct {
 	// expected are the new volumes that tell nodes apart (S10), and required the rules of
 	// those that turn nodes down (F15).
 	expected []*Expected
-	required []*Rules
+	required []*StrategyRules
 	booked   map[string]int64
 }
 
@@ -228,4 +228,4 @@ func (p *Plan) Migrating() bool { return p.machine == MachineMigrating }
 func (p *Plan) Forbidden() []*Node { return p.forbidden.list }
 
 // Required are the rules of new volumes that turn nodes down (F15), each once.
-func (p *Plan) Required() []*Rules { return p.required }
+func (p *Plan) Required() []*StrategyRules { return p.required }

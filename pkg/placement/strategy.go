@@ -72,9 +72,9 @@ type Strategy struct {
 	VolumeAffinity, VolumeAntiAffinity   []StrategyRule
 }
 
-// Rules say which nodes may hold replicas of one new volume: its strategy with the
+// StrategyRules say which nodes may hold replicas of one new volume: its strategy with the
 // templates filled in, and the parameters of its class. They are immutable.
-type Rules struct {
+type StrategyRules struct {
 	Strategy
 	// Replicas is how many replicas each replica set will have.
 	Replicas int
@@ -137,14 +137,14 @@ func (p *Pool) label(n *Node, key string) (value string, found bool) {
 }
 
 // affectsAll reports whether no replica is free of a rule about replicas.
-func (r *Rules) affectsAll(rule *StrategyRule) bool {
+func (r *StrategyRules) affectsAll(rule *StrategyRule) bool {
 	return rule.Replicas == 0 || rule.Replicas >= r.Replicas
 }
 
 // Excludes reports whether required rules keep every replica off the node, for as long
 // as neither the rules nor the node change. What depends on other replicas or volumes is
 // no part of it.
-func (r *Rules) Excludes(n *Node) bool {
+func (r *StrategyRules) Excludes(n *Node) bool {
 	if len(r.Nodes) > 0 && !slices.ContainsFunc(r.Nodes, n.goesBy) || !r.BestEffort && !r.inPlace(n) {
 		return true
 	}
@@ -157,7 +157,7 @@ func (n *Node) goesBy(name string) bool {
 	return n.Name == name || n.Disks == nil || n.Disks.ID == name
 }
 
-func (r *Rules) inPlace(n *Node) bool {
+func (r *StrategyRules) inPlace(n *Node) bool {
 	var site Site
 	if n.Site != nil {
 		site = *n.Site
@@ -182,7 +182,7 @@ func (n *Node) anyPool(passes func(*Pool) bool) bool {
 }
 
 // admits reports whether no required rule about all replicas keeps them off the pool.
-func (r *Rules) admits(n *Node, p *Pool) bool {
+func (r *StrategyRules) admits(n *Node, p *Pool) bool {
 	for i := range r.ReplicaAffinity {
 		rule := &r.ReplicaAffinity[i]
 		if !rule.Preferred && r.affectsAll(rule) && rule.matches(n, p) == no {
@@ -199,7 +199,7 @@ func (r *Rules) admits(n *Node, p *Pool) bool {
 }
 
 // heaviest is the greatest weight of all rules that are wishes: 0 if there are none.
-func (r *Rules) heaviest() uint64 {
+func (r *StrategyRules) heaviest() uint64 {
 	var most uint64
 	for i, rules := range [...][]StrategyRule{r.ReplicaAffinity, r.ReplicaAntiAffinity, r.VolumeAffinity, r.VolumeAntiAffinity} {
 		for k := range rules {
@@ -217,12 +217,12 @@ func (r *Rules) heaviest() uint64 {
 
 // partly tells of a required rule that it is about some replicas only: the node that
 // keeps it gets one of them rather than one of the others.
-func (r *Rules) partly(rule *StrategyRule) bool {
+func (r *StrategyRules) partly(rule *StrategyRule) bool {
 	return !rule.Preferred && !r.affectsAll(rule) && len(rule.Match) > 0
 }
 
 // pull is the greatest weight of the wishes about replicas that the node keeps.
-func (r *Rules) pull(n *Node) uint64 {
+func (r *StrategyRules) pull(n *Node) uint64 {
 	var most uint64
 	if r.BestEffort && r.inPlace(n) {
 		most = 1

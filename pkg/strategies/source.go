@@ -20,8 +20,8 @@ var (
 	contents  = schema.GroupVersionResource{Group: snapshotGroup, Version: "v1", Resource: "volumesnapshotcontents"}
 )
 
-// Source is what a new volume is a copy of.
-type Source struct {
+// CopySource is what a new volume is a copy of.
+type CopySource struct {
 	// Namespace and Claim name the claim of a clone.
 	Namespace, Claim string
 	// Driver and Handles are those of a restore: of the volume that was snapshotted, and of
@@ -35,11 +35,11 @@ const SourceKey = "dataSource"
 
 // Source tells what the volume of a claim will be a copy of; nil if of nothing, or if it
 // cannot be told, with a problem of the claim where it is one.
-func (s *Store) Source(claim *v1.PersistentVolumeClaim) (*Source, *placement.Problem) {
+func (s *Store) Source(claim *v1.PersistentVolumeClaim) (*CopySource, *placement.Problem) {
 	group, kind, namespace, name := sourceOf(claim)
 	switch {
 	case group == "" && kind == "PersistentVolumeClaim":
-		return &Source{Namespace: namespace, Claim: name}, nil
+		return &CopySource{Namespace: namespace, Claim: name}, nil
 	case group == snapshotGroup && kind == "VolumeSnapshot":
 		return s.restored(claim, namespace, name)
 	default:
@@ -76,7 +76,7 @@ func SourceProblem(claim *v1.PersistentVolumeClaim, detail string) *placement.Pr
 	return &placement.Problem{Key: SourceKey, Value: placement.Excerpt(kind + " " + name), Detail: detail + ", so that nothing is expected of where the volume will lie"}
 }
 
-func (s *Store) restored(claim *v1.PersistentVolumeClaim, namespace, name string) (*Source, *placement.Problem) {
+func (s *Store) restored(claim *v1.PersistentVolumeClaim, namespace, name string) (*CopySource, *placement.Problem) {
 	if s.snapshots == nil || !s.snapshots.HasSynced() || !s.content.HasSynced() {
 		return nil, nil
 	}
@@ -98,7 +98,7 @@ type snapshotDigest struct{ namespace, name, content string }
 
 type contentDigest struct {
 	name   string
-	source Source
+	source CopySource
 }
 
 // GetObjectMeta implements metav1.ObjectMetaAccessor, for the key in the cache.
@@ -124,7 +124,7 @@ func trimContent(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	return &contentDigest{u.GetName(), Source{Driver: text(u, "spec", "driver"), Handles: [2]string{
+	return &contentDigest{u.GetName(), CopySource{Driver: text(u, "spec", "driver"), Handles: [2]string{
 		text(u, "spec", "source", "volumeHandle"),
 		cmp.Or(text(u, "status", "snapshotHandle"), text(u, "spec", "source", "snapshotHandle")),
 	}}}, nil

@@ -146,7 +146,7 @@ type rulesKey struct {
 // Rules are those for the volume of a claim that is not bound: nil if they cannot be told,
 // with a problem of the claim where it is one. Claims that have the same rules get the same
 // pointer, as long as it is not forgotten.
-func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]string, pod *v1.Pod) (*placement.Rules, *placement.Problem) {
+func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]string, pod *v1.Pod) (*placement.StrategyRules, *placement.Problem) {
 	var key rulesKey
 	if name := strategyOf(claim, parameters); name != "" {
 		var problem *placement.Problem
@@ -167,11 +167,11 @@ func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]str
 		key.parameters = parameters[Nodes] + "\x00" + parameters[Zones] + "\x00" + parameters[Racks] + "\x00" + parameters[Replicas] + "\x00" + parameters[BestEffort]
 	}
 	if kept, found := s.rules.Get(key); found {
-		if rules, ok := kept.(*placement.Rules); ok {
+		if rules, ok := kept.(*placement.StrategyRules); ok {
 			return rules, nil
 		}
 	}
-	rules := &placement.Rules{
+	rules := &placement.StrategyRules{
 		Replicas: 1, Nodes: split(parameters[Nodes]), Zones: split(parameters[Zones]), Racks: split(parameters[Racks]),
 		BestEffort: parameters[BestEffort] == "true",
 	}

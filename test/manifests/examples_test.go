@@ -16,6 +16,7 @@ import (
 func TestExamplesAreValid(t *testing.T) {
 	plane := sharedPlane(t)
 	plane.apply(t, ofKind(build(t, "manifests/overlays/gang"), "CustomResourceDefinition"))
+	plane.apply(t, readObjects(t, filepath.Join(root, "internal/sandbox/driver/crds/volumeplacementstrategies.yaml")))
 	files, err := filepath.Glob(filepath.Join(root, "examples", "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("there are no examples: %v", err)

@@ -32,7 +32,7 @@ type prophet struct {
 }
 
 type candidatesKey struct {
-	rules *placement.Rules
+	rules *placement.StrategyRules
 	view  uint64
 }
 
@@ -75,7 +75,7 @@ func newTraits(c *claims.Claim) placement.Traits {
 }
 
 // candidatesFor finds the nodes for rules, once for each view.
-func (p *prophet) candidatesFor(rules *placement.Rules, view *volumes.View) *placement.Candidates {
+func (p *prophet) candidatesFor(rules *placement.StrategyRules, view *volumes.View) *placement.Candidates {
 	key := candidatesKey{rules, view.Generation()}
 	if kept, found := p.candidates.Get(key); found {
 		if c, ok := kept.(*placement.Candidates); ok {
@@ -88,7 +88,7 @@ func (p *prophet) candidatesFor(rules *placement.Rules, view *volumes.View) *pla
 }
 
 // source is the volume that a new one is a copy of; nil if its replicas are not known.
-func (dec *decider) source(d *decision, pvc *v1.PersistentVolumeClaim, s *strategies.Source, look lookup) (*placement.Volume, *placement.Problem) {
+func (dec *decider) source(d *decision, pvc *v1.PersistentVolumeClaim, s *strategies.CopySource, look lookup) (*placement.Volume, *placement.Problem) {
 	if s.Claim != "" {
 		c := dec.claims.Claim(s.Namespace, s.Claim)
 		switch {
@@ -132,7 +132,7 @@ func (dec *decider) known(d *decision, handle string, look lookup) *placement.Vo
 
 // peers finds the volumes that rules about other volumes speak of. A rule of which not all
 // can be found has no say.
-func (dec *decider) peers(d *decision, rules *placement.Rules) (peers []placement.Peers) {
+func (dec *decider) peers(d *decision, rules *placement.StrategyRules) (peers []placement.Peers) {
 	for anti, list := range [...][]placement.StrategyRule{rules.VolumeAffinity, rules.VolumeAntiAffinity} {
 		for i := range list {
 			p := placement.Peers{Rule: &list[i], Anti: anti == 1}

@@ -368,8 +368,8 @@ func (c *comparison) admitted() bool {
 	return false
 }
 
-func excludes(rules []*placement.Rules, n *placement.Node) bool {
-	return slices.ContainsFunc(rules, func(r *placement.Rules) bool { return r.Excludes(n) })
+func excludes(rules []*placement.StrategyRules, n *placement.Node) bool {
+	return slices.ContainsFunc(rules, func(r *placement.StrategyRules) bool { return r.Excludes(n) })
 }
 
 // opens reports whether a node has opened since the baseline that is feasible now. A

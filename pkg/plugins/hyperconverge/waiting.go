@@ -363,7 +363,7 @@ type baseline struct {
 	// forbidden are the names of the nodes that F7 rules out, sorted.
 	forbidden []string
 	// required are the rules of new volumes that rule out others (F15).
-	required []*placement.Rules
+	required []*placement.StrategyRules
 }
 
 func newBaseline(d *decision, since uint64) *baseline {
