@@ -44,7 +44,7 @@ run() {
 	local benchmark=$1
 	shift
 	if ! (cd "$folder" && ./perf.test -test.run '^$' -test.bench "$benchmark" -test.benchtime 1x -test.timeout 2h "$@" 2>stderr.txt) |
-		tee -a "$results" | awk '/pods\/s|heap-MiB|rss-MB/ { printf "." > "/dev/stderr" } /FAIL|panic|_test.go/ { print > "/dev/stderr" }'; then
+		tee -a "$results" | awk '/pods\/s|heap-MiB|rss-MB|local-%/ { printf "." > "/dev/stderr" } /FAIL|panic|_test.go/ { print > "/dev/stderr" }'; then
 		echo >&2
 		tail -50 "$folder/stderr.txt" >&2
 		exit 1
@@ -65,11 +65,12 @@ gobench() {
 echo "Measuring, about $minutes minutes on 2 cores"
 gobench ./pkg/plugins/hyperconverge -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count"
 gobench ./pkg/plugins/hyperconverge -count "$few" \
-	-bench '^Benchmark(PreFilterOfTenThousandVolumes|PreFilterBesideWaitingPods|HeapOfWaitingPods|RunningPodHeap|RunningPodChange)$'
+	-bench '^Benchmark(PreFilterOfTenThousandVolumes|PreFilterBesideWaitingPods|HeapOfWaitingPods|RunningPodHeap|RunningPodChange|PreFilterOfNewVolume|HeapOfStrategies)$'
 "$folder/index" -json "${index[@]}" >>"$results"
 KUBE_CACHE_MUTATION_DETECTOR=false gobench ./test/webhook -bench . -benchtime 1x -count "$webhook" -timeout 30m
 run '^BenchmarkHeap$' "${heap[@]}"
 run '^BenchmarkKubectl$' "${heap[@]}"
+run '^BenchmarkLocalFromBirth$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
 printf '\n\n'

@@ -313,3 +313,102 @@ func BenchmarkPreFilterOfManyLaunchers(b *testing.B) {
 		s.pl.PreFilter(s.ctx, framework.NewCycleState(), launchers[i%len(launchers)], nil)
 	}
 }
+
+// newVolumeScene is a cluster whose pod has one volume that does not exist yet, with a
+// strategy of four rules, one of each list.
+func newVolumeScene(b *testing.B, nodes int) (*scene, *v1.Pod) {
+	b.Helper()
+	rule := func(key string, values ...any) []any {
+		return []any{map[string]any{"matchExpressions": []any{map[string]any{"key": key, "operator": "In", "values": values}}}}
+	}
+	set := online(nodes)
+	for i := range set.nodes {
+		set.nodes[i] = fmt.Sprintf("px/rack=r%d topology.kubernetes.io/zone=z%d topology.kubernetes.io/region=eu disk=%s", i/20, i/200, [...]string{"ssd", "hdd", "old"}[i%3])
+	}
+	set.resources = customResources(strategy("four", map[string]any{
+		"replicaAffinity": rule("disk", "ssd", "hdd"), "replicaAntiAffinity": rule("px/rack", "r1"),
+		"volumeAffinity": rule("app", "db"), "volumeAntiAffinity": rule("app", "web"),
+	}))
+	s := newScene(b, set)
+	pods := 0
+	s.settle = func() {
+		for !s.quiet(nodes, pods) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	s.begin(set)
+	b.Cleanup(s.end)
+	for i, app := range []string{"db", "db", "web"} {
+		s.add(volume{name: fmt.Sprint("other-", i), sets: on(1+i, 300+i, 700), claim: func(c *v1.PersistentVolumeClaim) { c.Labels = map[string]string{"app": app} }})
+	}
+	s.settle = func() {
+		for !s.factory.HasTried() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	s.newClaim("new", placedBy("four"), nil)
+	pod := makePod("db", "new").Obj()
+	s.create(pod)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		state, _, status := s.preFilter(pod)
+		if d, err := decisionOf(state); status.IsSuccess() && err == nil && len(d.Plan.Expected()) == 1 && len(d.Plan.Expected()[0].Peers) == 2 {
+			return s, pod
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("nothing is expected of the new volume: %v", status.Message())
+		}
+	}
+}
+
+// BenchmarkPreFilterOfNewVolume: what looking ahead costs, when the nodes have been looked
+// at for the strategy, and when they have changed since.
+func BenchmarkPreFilterOfNewVolume(b *testing.B) {
+	for _, nodes := range []int{1000, 5000} {
+		for _, known := range []bool{true, false} {
+			b.Run(fmt.Sprintf("nodes=%d/known=%t", nodes, known), func(b *testing.B) {
+				s, pod := newVolumeScene(b, nodes)
+				state := framework.NewCycleState()
+				b.ReportAllocs()
+				for b.Loop() {
+					if !known {
+						s.pl.decider.prophet.candidates.Clear()
+					}
+					s.pl.PreFilter(s.ctx, state, pod, nil)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkHeapOfStrategies is what 200 strategies keep in a cluster of 5000 nodes, the
+// labels of the nodes included.
+func BenchmarkHeapOfStrategies(b *testing.B) {
+	heap := func() float64 {
+		var stats runtime.MemStats
+		for range 3 {
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&stats)
+		return float64(stats.HeapAlloc)
+	}
+	before := heap()
+	nodes := make([]*placement.Node, 5000)
+	for i := range nodes {
+		node := map[string]string{"kubernetes.io/hostname": nodeName(i), "disk": [...]string{"ssd", "hdd", "old"}[i%3]}
+		for k := range 20 { // as many as nodes of a cloud have
+			node[fmt.Sprintf("node.example.com/label-%d", k)] = fmt.Sprint("value-", k, "-", i%3)
+		}
+		nodes[i] = &placement.Node{Name: nodeName(i), State: placement.Online, Site: &placement.Site{Labels: placement.LabelsOf(node)},
+			Disks: &placement.Disks{ID: storageID(i), Pools: []placement.Pool{{UUID: storageID(i), Free: -1}}}}
+	}
+	var kept []*placement.Candidates
+	for i := range 200 {
+		rules := &placement.StrategyRules{Replicas: 1 + i%3, Strategy: placement.Strategy{ReplicaAffinity: []placement.StrategyRule{
+			{Match: []placement.Requirement{{Key: "disk", Operator: placement.In, Values: []string{"ssd", "hdd"}}}}}}}
+		kept = append(kept, placement.NewCandidates(rules, slices.Values(nodes)))
+	}
+	b.ReportMetric((heap()-before)/1e6, "MB")
+	b.ReportMetric(0, "ns/op")
+	runtime.KeepAlive(kept)
+	runtime.KeepAlive(nodes)
+}

@@ -90,6 +90,7 @@ const (
 	pluginSection     = "The plugin by itself"
 	webhookSection    = "The webhook"
 	indexSection      = "The volume index"
+	newVolumesSection = "Volumes that do not exist yet"
 	kubectlSection    = "kubectl hyperconverge, 1000 nodes, 10 000 pods and volumes"
 )
 
@@ -162,9 +163,24 @@ func figures(r *results) []figure {
 	command := func(name, what, unit string, limit float64, show func(float64) string) {
 		all = append(all, figure{
 			section: kubectlSection, what: what, limit: limit, show: show,
-			measure: func(r *results) measured { return spread(r.ofCommand(name, unit), show) },
+			measure: func(r *results) measured { return spread(r.where("Kubectl", unit, "command="+name), show) },
 		})
 	}
+	for _, rules := range []struct{ key, title string }{{"none", "without a strategy"}, {"strategy", "with a strategy for a sixth of the nodes"}} {
+		all = append(all, figure{
+			section: newVolumesSection, what: "pods local from birth, " + rules.title,
+			limit: 100, atLeast: true, show: exactPercent,
+			measure: func(r *results) measured {
+				m := spread(r.where("LocalFromBirth", "local-%", "rules="+rules.key, "scheduler=LocalFirst"), percent)
+				if stock, found := median(r.where("LocalFromBirth", "local-%", "rules="+rules.key, "scheduler=stock")); found {
+					m.detail = strings.TrimPrefix(m.detail+", stock "+percent(stock), ", ")
+				}
+				return m
+			},
+		})
+	}
+	direct(newVolumesSection, "PreFilter, 1 new volume, a strategy of 4 rules, 1000 nodes", pluginPackage, "PreFilterOfNewVolume/nodes=1000/known=true", "ns/op", 20_000, microseconds)
+	direct(newVolumesSection, "memory, 200 strategies, 5000 nodes", pluginPackage, "HeapOfStrategies", "MB", 10, megabytes)
 	seconds := quantity("s")
 	command("status", "status, likewise", "s", 5, seconds)
 	command("status", "status, resident memory", "rss-MB", 500, megabytes)

@@ -99,11 +99,17 @@ func (r *results) of(pkg, name, unit string) []float64 {
 	return values
 }
 
-// ofCommand returns what one command of kubectl hyperconverge took in all its runs.
-func (r *results) ofCommand(command, unit string) []float64 {
+// where returns what a benchmark gave in all its runs of which the name has these elements
+// key=value.
+func (r *results) where(benchmark, unit string, elements ...string) []float64 {
 	var values []float64
 	for _, s := range r.samples {
-		if value, found := s.values[unit]; found && strings.HasPrefix(s.name, "Kubectl/") && s.keys["command"] == command {
+		value, found := s.values[unit]
+		for _, element := range elements {
+			key, want, _ := strings.Cut(element, "=")
+			found = found && s.keys[key] == want
+		}
+		if found && strings.HasPrefix(s.name, benchmark+"/") {
 			values = append(values, value)
 		}
 	}
