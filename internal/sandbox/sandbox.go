@@ -44,6 +44,8 @@ type Options struct {
 type Sandbox struct {
 	// Client has all rights.
 	Client kubernetes.Interface
+	// Resources likewise, for placement strategies and snapshots.
+	Resources dynamic.Interface
 	// Control drives the simulated storage; nil if the storage is somebody else's
 	// and its control address was not given.
 	Control *openstoragesim.ControlClient
@@ -158,6 +160,7 @@ func Run(ctx context.Context, options Options, use func(context.Context, *Sandbo
 
 	sandbox := &Sandbox{
 		Client:           client,
+		Resources:        resources,
 		Nodes:            nodes,
 		Kubeconfig:       plane.Kubeconfig(),
 		Kubectl:          kubectl(plan.BinDir),

@@ -1,4 +1,4 @@
-// Package demo is the demonstration: six steps on a sandbox, each of which says
+// Package demo is the demonstration: seven steps on a sandbox, each of which says
 // what the scheduler promises, does it, shows it, and checks it.
 package demo
 
@@ -62,7 +62,8 @@ var steps = []struct {
 	{letter: "c", title: "a StatefulSet that takes no node without all its data", run: (*demo).strictLedger},
 	{letter: "d", title: "a shared volume with hyperconvergence turned off", run: (*demo).sharedOff},
 	{letter: "e", title: "60 databases: the stock scheduler and ours", run: (*demo).compare},
-	{letter: "f", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
+	{letter: "f", title: "volumes that do not exist yet come to where their pods are", run: (*demo).newVolumes},
+	{letter: "g", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
 }
 
 // Run runs all steps. The error wraps ErrBroken if a check failed, after all steps

@@ -72,3 +72,19 @@ func defineAll(ctx context.Context, client dynamic.Interface, content []byte) er
 		}
 	}
 }
+
+// Strategy is a VolumePlacementStrategy.
+func Strategy(name string, spec map[string]any) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": strategies.GroupVersion().String(), "kind": "VolumePlacementStrategy",
+		"metadata": map[string]any{"name": name}, "spec": spec,
+	}}
+}
+
+// CreateStrategy creates a VolumePlacementStrategy.
+func CreateStrategy(ctx context.Context, client dynamic.Interface, strategy *unstructured.Unstructured) error {
+	if _, err := client.Resource(strategies).Create(ctx, strategy, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating the placement strategy %s: %w", strategy.GetName(), err)
+	}
+	return nil
+}
