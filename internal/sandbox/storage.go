@@ -85,7 +85,7 @@ func simulate(places []fakenodes.Node, port, controlPort int) (*openstoragesim.S
 				Region:            place.Region,
 				Zone:              place.Zone,
 				Rack:              place.Rack,
-				Labels:            map[string]string{fakenodes.LabelDisk: place.Disk},
+				Labels:            place.Labels(),
 			})
 		}
 	}

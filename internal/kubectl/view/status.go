@@ -155,7 +155,7 @@ func waiting(w *World, pods []*v1.Pod) []Waiting {
 		if pod.Spec.NodeName != "" || pod.Status.Phase != v1.PodPending || !w.concerns(pod) {
 			continue
 		}
-		reason := cmp.Or(held[pod.Namespace+"/"+pod.Name], condition(pod), "not tried yet: does anybody serve the scheduler name "+pod.Spec.SchedulerName+"?")
+		reason := cmp.Or(held[pod.Namespace+"/"+pod.Name], condition(pod), binding(pod), "not tried yet: does anybody serve the scheduler name "+pod.Spec.SchedulerName+"?")
 		list = append(list, Waiting{Namespace: pod.Namespace, Name: pod.Name, Reason: reason})
 	}
 	slices.SortFunc(list, func(a, b Waiting) int {
@@ -172,6 +172,14 @@ func (w *World) concerns(pod *v1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// binding says of a pod that has been given a node, and waits to be bound to it, so.
+func binding(pod *v1.Pod) string {
+	if node := pod.Status.NominatedNodeName; node != "" {
+		return "is being bound to " + node + ": new volumes may be on their way"
+	}
+	return ""
 }
 
 // condition is what PodScheduled says of a pod that waits.

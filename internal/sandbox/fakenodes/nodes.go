@@ -171,6 +171,19 @@ func register(ctx context.Context, client kubernetes.Interface, n Node) error {
 	return err
 }
 
+// Labels are those of the Kubernetes node, which storage knows as well.
+func (n Node) Labels() map[string]string {
+	return map[string]string{
+		corev1.LabelHostname:       n.Name,
+		corev1.LabelOSStable:       "linux",
+		corev1.LabelArchStable:     "amd64",
+		corev1.LabelTopologyRegion: n.Region,
+		corev1.LabelTopologyZone:   n.Zone,
+		"px/rack":                  n.Rack,
+		LabelDisk:                  n.Disk,
+	}
+}
+
 func nodeObject(n Node, now metav1.Time) *corev1.Node {
 	resources := corev1.ResourceList{
 		corev1.ResourceCPU:              resource.MustParse("16"),
@@ -197,15 +210,7 @@ func nodeObject(n Node, now metav1.Time) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: n.Name,
-			Labels: map[string]string{
-				corev1.LabelHostname:       n.Name,
-				corev1.LabelOSStable:       "linux",
-				corev1.LabelArchStable:     "amd64",
-				corev1.LabelTopologyRegion: n.Region,
-				corev1.LabelTopologyZone:   n.Zone,
-				"px/rack":                  n.Rack,
-				LabelDisk:                  n.Disk,
-			},
+			Labels: n.Labels(),
 		},
 		Status: corev1.NodeStatus{
 			Capacity:    resources,
