@@ -209,7 +209,7 @@ func nodeObject(n Node, now metav1.Time) *corev1.Node {
 	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: n.Name,
+			Name:   n.Name,
 			Labels: n.Labels(),
 		},
 		Status: corev1.NodeStatus{

@@ -269,7 +269,7 @@ func BenchmarkChangeWith1000PodsWaiting(b *testing.B) {
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			s, _ := benchScene(b, 8, (*st.PodWrapper).Obj)
-			s.pl.waiting = newWaitingPods(s.pl.decider, s.pl.waiting.lister, nil) // nobody else works on it
+			s.pl.waiting = newWaitingPods(s.pl.decider, s.pl.waiting.lister, nil, nil) // nobody else works on it
 			for i := range 1000 {
 				pod := makePod(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", 1+i%7)).Obj()
 				if i == 0 {

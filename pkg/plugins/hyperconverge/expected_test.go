@@ -259,6 +259,26 @@ func TestStrictPodsWithNewVolumes(t *testing.T) {
 	})
 }
 
+// TestStrategyIsDeletedWhilePodsWait: it is told, though nothing helps the pod.
+func TestStrategyIsDeletedWhilePodsWait(t *testing.T) {
+	client := customResources(strategy("fast", where("replicaAffinity disk In ssd")))
+	play(t, setting{nodes: []string{"disk=ssd"}, resources: client}, func(s *scene) {
+		s.newClaim("new", placedBy("fast"), nil)
+		pod := makePod("db", "new").Obj()
+		s.create(pod)
+		s.preFilter(pod)
+		same(s, "events", nil, s.events.taken())
+		for range 2 { // once
+			s.must(client.Tracker().Delete(strategies.Resource, "", "fast"))
+			s.settle()
+			s.must(client.Tracker().Add(strategy("fast", where("replicaAffinity disk In ssd"))))
+			s.settle()
+		}
+		same(s, "events", []string{`PersistentVolumeClaim new InvalidValue: placement_strategy: "fast" is no VolumePlacementStrategy that exists, so that nothing is expected of where the volume will lie`}, s.events.taken())
+		same(s, "activated", nil, s.queue.taken())
+	})
+}
+
 func (s *scene) setStrategy(client *dynamicfake.FakeDynamicClient, object *unstructured.Unstructured) {
 	s.Helper()
 	s.must(client.Tracker().Update(strategies.Resource, object, ""))

@@ -192,12 +192,13 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		Tiers: placement.Tiers(args.TierScores),
 		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
 	}}
+	told := &notices{recorder: handle.EventRecorder(), given: s.given}
 	pl := &Hyperconverge{
 		handle:     handle,
 		decider:    dec,
-		waiting:    newWaitingPods(dec, s.pods, handle.Activate),
+		waiting:    newWaitingPods(dec, s.pods, handle.Activate, told.complainOf),
 		avoid:      newAvoidance(),
-		notices:    &notices{recorder: handle.EventRecorder(), given: s.given},
+		notices:    told,
 		localFirst: args.Preference == placement.LocalFirst,
 	}
 	logger := klog.FromContext(ctx).WithName(Name)

@@ -54,9 +54,7 @@ type notice struct {
 
 // tellOf gives the notices that a decision calls for.
 func (n *notices) tellOf(pod *v1.Pod, d *decision) {
-	for _, c := range d.complaints {
-		n.complain(c.object, c.problem)
-	}
+	n.complainOf(d)
 	if d.Rejection != nil {
 		return
 	}
@@ -79,6 +77,13 @@ func (n *notices) tellOf(pod *v1.Pod, d *decision) {
 	if texts != nil && n.warn(pod, "", EventVolumeUnknown, "Scheduling", "Scheduling without regard to "+strings.Join(texts, "; and to ")) {
 		metrics.UnknownVolumes.WithLabelValues("unknown").Add(float64(len(unknown)))
 		metrics.UnknownVolumes.WithLabelValues("stale").Add(float64(len(stale)))
+	}
+}
+
+// complainOf tells what a decision has found to be written wrong.
+func (n *notices) complainOf(d *decision) {
+	for _, c := range d.complaints {
+		n.complain(c.object, c.problem)
 	}
 }
 

@@ -94,15 +94,14 @@ func (w *waitingPods) changed(change volumes.Change) {
 	w.notifyRun()
 }
 
-// strategiesChanged has the pods decided about anew that a required rule of a placement
-// strategy has kept off some node (F15).
+// strategiesChanged has all pods decided about anew: a required rule of a placement strategy
+// may have kept them off some node (F15), or what their claims name may be gone.
 func (w *waitingPods) strategiesChanged() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if number := w.received.Add(1); w.ruled > 0 {
-		w.latest = number
-		w.notifyRun()
-	}
+	w.latest = w.received.Add(1)
+	w.strategyChange = w.latest
+	w.notifyRun()
 }
 
 // opened returns the changes that may make a node feasible, and whether any of all
@@ -188,6 +187,9 @@ func (w *waitingPods) compareBatch() (more bool) {
 	for i := range batch {
 		c := &batch[i]
 		w.decide(c)
+		if c.strategies {
+			w.complain(c.decision)
+		}
 		w.mu.Lock()
 		if !w.conclude(c) && w.waits(c.waitingPod) {
 			w.recheck(c.waitingPod) // somebody else was faster, who may have seen less
@@ -205,6 +207,8 @@ type comparison struct {
 	// since and openings are as the list had them when the comparison began.
 	since    uint64
 	openings openings
+	// strategies says that a placement strategy has changed since the baseline.
+	strategies bool
 
 	// decision is the one of now, improved whether the pod fares better by it, and
 	// next what later decisions are to be compared with.
@@ -214,7 +218,8 @@ type comparison struct {
 }
 
 func (w *waitingPods) compare(p *waitingPod) comparison {
-	return comparison{waitingPod: p, pod: p.pod, baseline: p.baseline, since: w.received.Load(), openings: w.openings}
+	return comparison{waitingPod: p, pod: p.pod, baseline: p.baseline, since: w.received.Load(), openings: w.openings,
+		strategies: p.baseline.since < w.strategyChange}
 }
 
 // take takes a batch off the backlog: single pods first, then those of volumes, then

@@ -28,6 +28,8 @@ type waitingPods struct {
 	decider  *decider
 	lister   corelisters.PodLister
 	activate func(klog.Logger, map[string]*v1.Pod)
+	// complain tells what users have written wrong.
+	complain func(*decision)
 
 	// received counts the changes of the index. It is written under the lock, and read
 	// before anything is decided: a decision that is put down when the count has moved
@@ -41,8 +43,10 @@ type waitingPods struct {
 	// list has the same pods in no order, for walks that let go of the lock.
 	list     []*waitingPod
 	byHandle podsByHandle[waitingPod]
-	// ruled is how many pods have required rules of new volumes in their baselines.
-	ruled int
+	// ruled is how many pods have required rules of new volumes in their baselines, and
+	// strategyChange the number of the last change of a placement strategy.
+	ruled          int
+	strategyChange uint64
 	backlog
 	agenda
 }
@@ -80,9 +84,9 @@ type waitingPod struct {
 	rechecked bool
 }
 
-func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod)) *waitingPods {
+func newWaitingPods(decider *decider, lister corelisters.PodLister, activate func(klog.Logger, map[string]*v1.Pod), complain func(*decision)) *waitingPods {
 	return &waitingPods{
-		decider: decider, lister: lister, activate: activate,
+		decider: decider, lister: lister, activate: activate, complain: complain,
 		pods:     make(map[types.UID]*waitingPod),
 		byHandle: make(podsByHandle[waitingPod]),
 		agenda:   newAgenda(),
