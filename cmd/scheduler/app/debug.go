@@ -77,9 +77,10 @@ func serveDebug(ctx context.Context, config *schedulerconfig.CompletedConfig, fa
 // reusePort does for the debug endpoint what --permit-port-sharing does for the other.
 func reusePort(_, _ string, connection syscall.RawConn) error {
 	var failed error
-	return errors.Join(connection.Control(func(fd uintptr) {
+	err := connection.Control(func(fd uintptr) {
 		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}), failed)
+	})
+	return errors.Join(err, failed)
 }
 
 // debugChain asks who a client is, and whether it may.
