@@ -117,8 +117,10 @@ func SnapshotOf(ix *Index) *Snapshot {
 		LastNodeList: ix.dateOf(ix.listed.Load()),
 		Volumes:      []VolumeSnapshot{},
 	}
-	for k, r := range ix.volumes.read() {
-		s.Volumes = append(s.Volumes, ix.volumeSnapshot(view, k, r))
+	for i := range ix.volumes.shards {
+		for _, r := range ix.volumes.shards[i].copied() {
+			s.Volumes = append(s.Volumes, ix.volumeSnapshot(view, r.key, &r.record))
+		}
 	}
 	slices.SortFunc(s.Volumes, func(a, b VolumeSnapshot) int { return cmp.Compare(a.Handle, b.Handle) })
 	s.StorageNodes, s.Nodes = ix.nodes.snapshot(view)

@@ -151,6 +151,23 @@ func (s *shard) read(yield func(key, *record) bool) bool {
 	return true
 }
 
+// recordCopy is a handle with a copy of its record.
+type recordCopy struct {
+	key    key
+	record record
+}
+
+// copied returns copies of all records, for work that would hold up a writer.
+func (s *shard) copied() []recordCopy {
+	s.RLock()
+	defer s.RUnlock()
+	records := make([]recordCopy, 0, len(s.byNumber)+len(s.byText))
+	for k, r := range s.all() {
+		records = append(records, recordCopy{key: k, record: *r})
+	}
+	return records
+}
+
 // sweepAt makes sure that sweep runs at the given time or before. It reports
 // whether that is sooner than it would have been.
 func (t *volumeTable) sweepAt(at int64) bool {
