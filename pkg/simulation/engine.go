@@ -237,14 +237,9 @@ func (e *Engine) Cluster() (*Cluster, error) {
 	}
 	c := &Cluster{engine: e, nodes: nodes}
 	for _, pod := range pods {
-		if Occupies(pod) {
+		if hyperconverge.Occupies(pod) {
 			c.pods = append(c.pods, pod)
 		}
 	}
 	return c, nil
-}
-
-// Occupies reports whether a pod takes room on a node.
-func Occupies(pod *v1.Pod) bool {
-	return pod.Spec.NodeName != "" && pod.Status.Phase != v1.PodFailed && pod.Status.Phase != v1.PodSucceeded
 }

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
-	"github.com/hyperconverge/scheduler/pkg/simulation"
+	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 )
 
 // NewMap is the whole cluster.
@@ -43,7 +43,7 @@ func NewMap(ctx context.Context, w *World, cluster string, now time.Time) (*Map,
 		return nil, err
 	}
 	for _, pod := range pods {
-		if !simulation.Occupies(pod) {
+		if !hyperconverge.Occupies(pod) {
 			continue
 		}
 		line := MapPod{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Spec.NodeName}

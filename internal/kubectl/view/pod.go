@@ -141,7 +141,7 @@ func NewVolume(w *World, namespace, name string) (*Volume, error) {
 		for _, c := range w.Plugin.Claims(pod) {
 			if c.Namespace == namespace && c.Name == name {
 				user := VolumeUser{Namespace: pod.Namespace, Name: pod.Name, Node: pod.Spec.NodeName}
-				if simulation.Occupies(pod) {
+				if hyperconverge.Occupies(pod) {
 					user.Locality = w.Plugin.Locality(pod).String()
 				}
 				doc.UsedBy = append(doc.UsedBy, user)

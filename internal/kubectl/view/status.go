@@ -11,6 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 	"github.com/hyperconverge/scheduler/pkg/simulation"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -30,7 +31,7 @@ func NewStatus(ctx context.Context, w *World, selection Selection) (*Status, err
 	var misplaced []*v1.Pod
 	localities := map[*v1.Pod]placement.Locality{}
 	for _, pod := range pods {
-		if !simulation.Occupies(pod) {
+		if !hyperconverge.Occupies(pod) {
 			continue
 		}
 		locality := w.Plugin.Locality(pod)

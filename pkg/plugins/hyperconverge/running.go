@@ -79,8 +79,8 @@ func newRunningPods(decider *decider, lister corelisters.PodLister, byNamespace 
 	}
 }
 
-// runs reports whether a pod occupies a node.
-func runs(pod *v1.Pod) bool {
+// Occupies reports whether a pod takes room on a node.
+func Occupies(pod *v1.Pod) bool {
 	return pod.Spec.NodeName != "" && pod.Status.Phase != v1.PodFailed && pod.Status.Phase != v1.PodSucceeded
 }
 
@@ -129,7 +129,7 @@ func (r *runningPods) observe(old, pod *v1.Pod) {
 	}
 	p, known := r.pods[pod.UID]
 	switch {
-	case !runs(pod):
+	case !Occupies(pod):
 		r.remove(p)
 		return
 	case !known:
