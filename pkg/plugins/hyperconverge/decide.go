@@ -198,27 +198,19 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 // volume that is not bound has nothing but wishes.
 func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, name string, look lookup) placement.Volume {
 	v := placement.Volume{Name: name}
-	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
-	traits := newTraits(c)
+	var stored *volumes.StorageVolume
 	if c.Handle != "" {
-		traits = placement.Traits{}
 		d.handles = append(d.handles, c.Handle)
 		entry := look(c.Handle)
 		v.Stale = entry.Freshness == volumes.Stale
 		v.Unknown = v.Stale || entry.Volume == nil
 		v.FirstSeen = entry.FirstSeen
-		// Replicas move. What kind of volume it is does not change by itself, so that
-		// it is believed however old it is.
-		if stored := entry.Volume; stored != nil {
-			sources.Volume = stored
-			traits = placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}
-			if !v.Unknown {
-				locate(&v, d.view, stored)
-			}
+		if stored = entry.Volume; !v.Unknown {
+			locate(&v, d.view, stored)
 		}
 	}
 	var problems []placement.Problem
-	v.Policy, problems = placement.PolicyOf(traits, sources)
+	v.Policy, problems = placement.PolicyOf(policySources(c, stored))
 	for _, p := range problems {
 		d.complainOf(pod, c, p)
 	}
@@ -230,6 +222,22 @@ func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, name strin
 		d.complainOf(pod, c, p)
 	}
 	return v
+}
+
+// policySources are what the policy of a claim's volume comes from; stored is what the
+// index knows of the volume, nil if nothing. Replicas move. What kind of volume it is does
+// not change by itself, so that it is believed however old it is.
+func policySources(c *claims.Claim, stored *volumes.StorageVolume) (placement.Traits, placement.Sources) {
+	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
+	switch {
+	case stored != nil:
+		sources.Volume = stored
+		return placement.Traits{Service: stored.Service(), Direct: stored.Direct(), Windows: stored.Winshare()}, sources
+	case c.Handle == "":
+		return newTraits(c), sources
+	default:
+		return placement.Traits{}, sources
+	}
 }
 
 // locate resolves replicas and attachment of a volume to nodes of the view.

@@ -189,13 +189,7 @@ func settingsOf(c *claims.Claim, stored *volumes.StorageVolume) []placement.Sett
 	if c.Driver == "" {
 		return nil
 	}
-	var traits placement.Traits
-	sources := placement.Sources{Claim: c.Annotations(), Class: c.Parameters()}
-	if stored != nil {
-		sources.Volume = stored
-		traits.Windows = stored.Winshare()
-	}
-	return placement.SettingsOf(traits, sources)
+	return placement.SettingsOf(policySources(c, stored))
 }
 
 // Forget takes a pod off the list of those that wait. It is for who has asked the
