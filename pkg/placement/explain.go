@@ -128,15 +128,15 @@ type Setting struct {
 // SettingsOf returns the keys of a volume as they are in force, in the order of
 // VolumeKeys. Values that cannot be taken as written are returned as written.
 func SettingsOf(traits Traits, sources Sources) []Setting {
-	defaults := map[string]string{
-		VolumePreferRemote: "true", VolumePreferRemoteOnly: "false", VolumeSkipScoring: "false",
-		VolumeWindows: strconv.FormatBool(traits.Windows), VolumeWeight: "1", VolumeFast: "false",
-	}
 	settings := make([]Setting, 0, len(VolumeKeys))
 	for _, key := range VolumeKeys {
 		value, origin, found := sources.find(key)
-		if !found {
-			value, origin = defaults[key], FromDefault
+		switch {
+		case found:
+		case key == VolumeWeight:
+			value, origin = strconv.Itoa(defaultWeight), FromDefault
+		default:
+			value, origin = strconv.FormatBool(traits.byDefault(key)), FromDefault
 		}
 		settings = append(settings, Setting{Key: key, Value: Excerpt(value), Origin: origin})
 	}

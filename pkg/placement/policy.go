@@ -175,6 +175,21 @@ type Traits struct {
 	Windows bool
 }
 
+// defaultWeight is the weight of a volume of which no place says another.
+const defaultWeight = 1
+
+// byDefault is the value of a boolean key of a volume that stands nowhere.
+func (t Traits) byDefault(key string) bool {
+	switch key {
+	case VolumePreferRemote:
+		return true
+	case VolumeWindows:
+		return t.Windows
+	default:
+		return false
+	}
+}
+
 // Labels is the volume's own labels, locator before spec.
 type Labels interface {
 	Label(key string) (value string, found bool)
@@ -211,12 +226,12 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 		p.Origin = origin
 		problems = append(problems, p)
 	}
-	read := func(key string, fallback bool) bool {
+	read := func(key string) bool {
 		value, origin, found := sources.find(key)
 		if !found {
-			return fallback
+			return traits.byDefault(key)
 		}
-		parsed, problem := parseBool(key, value, fallback)
+		parsed, problem := parseBool(key, value, traits.byDefault(key))
 		if problem != nil {
 			complain(*problem, origin)
 		}
@@ -224,14 +239,14 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 	}
 	// All keys are read, whether they matter to this volume or not, so that no
 	// mistake in one goes unnoticed until the day it matters.
-	policy := Policy{Kind: Near, Weight: 1, Windows: read(VolumeWindows, traits.Windows)}
-	skip, fast := read(VolumeSkipScoring, false), read(VolumeFast, false)
-	remote, remoteOnly := read(VolumePreferRemote, true), read(VolumePreferRemoteOnly, false)
+	policy := Policy{Kind: Near, Weight: defaultWeight, Windows: read(VolumeWindows)}
+	skip, fast := read(VolumeSkipScoring), read(VolumeFast)
+	remote, remoteOnly := read(VolumePreferRemote), read(VolumePreferRemoteOnly)
 	if value, origin, found := sources.find(VolumeWeight); found {
 		weight, err := strconv.ParseInt(Excerpt(value), 10, 32)
 		if err != nil || weight < 1 || weight > MaxVolumeWeight {
 			complain(Problem{Key: VolumeWeight, Value: Excerpt(value),
-				Detail: "is not a whole number from 1 to " + strconv.Itoa(MaxVolumeWeight) + ", 1 is used"}, origin)
+				Detail: "is not a whole number from 1 to " + strconv.Itoa(MaxVolumeWeight) + ", " + strconv.Itoa(defaultWeight) + " is used"}, origin)
 		} else {
 			policy.Weight = int32(weight)
 		}
