@@ -31,18 +31,20 @@ const viewer = "bind the ClusterRole hyperconverge:viewer, and the Role of that 
 func (o *Options) ask(ctx context.Context, s *Session) (err error) {
 	switch {
 	case o.SchedulerEndpoint != "":
-		s.State, err = o.askEndpoint(ctx, s)
-		return err
+		if s.State, err = o.askEndpoint(ctx, s); err != nil {
+			return err
+		}
 	case o.Storage.Endpoint != "":
 		return nil
-	}
-	if s.State, err = o.askLeader(ctx, s); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	default:
+		if s.State, err = o.askLeader(ctx, s); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			s.Unknown = append(s.Unknown, fmt.Sprintf("Where the replicas are is not known, because the scheduler could not be asked: %v. "+
+				"Name its endpoint by --scheduler-endpoint, its namespace by --scheduler-namespace, or ask storage by --storage-endpoint.", err))
+			return nil
 		}
-		s.Unknown = append(s.Unknown, fmt.Sprintf("Where the replicas are is not known, because the scheduler could not be asked: %v. "+
-			"Name its endpoint by --scheduler-endpoint, its namespace by --scheduler-namespace, or ask storage by --storage-endpoint.", err))
-		return nil
 	}
 	s.Waiting = s.State.Waiting
 	return nil
@@ -62,7 +64,6 @@ func (o *Options) askEndpoint(ctx context.Context, s *Session) (*debug.State, er
 	if err != nil {
 		return nil, fmt.Errorf("asking the scheduler at %s: %w", o.SchedulerEndpoint, err)
 	}
-	s.Waiting = state.Waiting
 	return state, nil
 }
 

@@ -77,12 +77,11 @@ func GradeOf(s *view.Status) Grade {
 // document is what the page is made of.
 type document struct {
 	*view.Map
-	Grade     Grade
-	CSP       string
-	Style     template.CSS
-	Script    template.JS
-	Zones     []zone
-	Misplaced map[string]view.Misplaced // namespace/name
+	Grade  Grade
+	CSP    string
+	Style  template.CSS
+	Script template.JS
+	Zones  []zone
 }
 
 // zone is a region and a zone of it, with its racks.
@@ -101,20 +100,15 @@ type node struct {
 	view.MapNode
 	Volumes []string // claims with a replica here
 	Pods    []view.MapPod
-	// Away is how many of the pods are not on their data.
-	Away int
 }
 
 // Write writes the page. All that comes from the cluster is escaped.
 func Write(w io.Writer, m *view.Map) error {
 	d := &document{
 		Map: m, Grade: GradeOf(&m.Status), Style: template.CSS(style), Script: template.JS(script), //nolint:gosec // both are of this package
-		Zones: zonesOf(m), Misplaced: map[string]view.Misplaced{},
+		Zones: zonesOf(m),
 		// Nothing is loaded, and nothing runs but what this package has written.
 		CSP: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; script-src 'sha256-%s'", hash(style), hash(script)),
-	}
-	for _, p := range m.Status.Misplaced {
-		d.Misplaced[p.Namespace+"/"+p.Name] = p
 	}
 	return page.Execute(w, d)
 }
@@ -147,13 +141,7 @@ func zonesOf(m *view.Map) []zone {
 		if places[name] == nil {
 			places[name] = map[string][]node{}
 		}
-		drawn := node{MapNode: n, Volumes: volumes[n.Name], Pods: pods[n.Name]}
-		for _, p := range drawn.Pods {
-			if p.Locality == "remote" || p.Locality == "partly" {
-				drawn.Away++
-			}
-		}
-		places[name][n.Rack] = append(places[name][n.Rack], drawn)
+		places[name][n.Rack] = append(places[name][n.Rack], node{MapNode: n, Volumes: volumes[n.Name], Pods: pods[n.Name]})
 	}
 	var zones []zone
 	for _, name := range slices.Sorted(maps.Keys(places)) {

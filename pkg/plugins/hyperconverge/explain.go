@@ -134,9 +134,6 @@ func (pl *Hyperconverge) ExplainClaim(namespace, name string) VolumeExplanation 
 // Claims are the claims of a pod.
 func (pl *Hyperconverge) Claims(pod *v1.Pod) []claims.Claim { return pl.decider.claimsOf(pod) }
 
-// Index is what the plugin knows of volumes and nodes.
-func (pl *Hyperconverge) Index() volumes.Reader { return pl.decider.index }
-
 // Node tells of one node, by its name.
 func (e *Explanation) Node(name string) NodeExplanation {
 	d := e.decision
