@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox"
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/demo"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"

@@ -15,9 +15,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox"
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
 )
 

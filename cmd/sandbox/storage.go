@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox"
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"
 )

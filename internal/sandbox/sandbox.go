@@ -22,8 +22,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/controlplane"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"

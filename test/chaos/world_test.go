@@ -31,8 +31,8 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/controlplane"
 	"github.com/hyperconverge/scheduler/internal/sandbox/driver"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-base/version"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/kubectl/connect"
 	"github.com/hyperconverge/scheduler/internal/kubectl/doctor"
 	"github.com/hyperconverge/scheduler/pkg/debug"
@@ -55,7 +56,7 @@ that mean nothing. Each finding says what to do. The exit code is 1 if there are
 }
 
 func drawFindings(w io.Writer, r *doctor.Report) error {
-	p := palette(w)
+	p := console.PaletteOf(w)
 	marks := map[doctor.Level]string{doctor.Fail: p.Bad("FAIL"), doctor.Warn: p.Bad("WARN"), doctor.Pass: p.Good("ok  "), doctor.Unknown: p.Faint("?   ")}
 	for _, f := range r.Findings {
 		if _, err := fmt.Fprintf(w, "%s  %-14s  %s\n", marks[f.Level], f.Check, clean(f.Message)); err != nil {

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/metadata"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/kubectl/connect"
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
 )
@@ -106,7 +107,7 @@ func namesOf(s *connect.Session, name string) (namespace, bare string) {
 }
 
 func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
-	p := palette(w)
+	p := console.PaletteOf(w)
 	lines := []string{fmt.Sprintf("%s  %s/%s (%s)", p.Strong("Pod:      "), clean(doc.Pod.Namespace), clean(doc.Pod.Name), cmp.Or(doc.Pod.Phase, "Pending"))}
 	add := func(label, text string) {
 		if text != "" {
@@ -248,7 +249,7 @@ func (t *tool) explainVolume(ctx context.Context, name string) error {
 }
 
 func drawVolume(w io.Writer, doc *view.Volume) error {
-	p := palette(w)
+	p := console.PaletteOf(w)
 	verified := ""
 	if !doc.Verified.IsZero() {
 		verified = ", confirmed by storage " + time.Since(doc.Verified).Round(time.Second).String() + " ago"

@@ -4,17 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"sigs.k8s.io/yaml"
 
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/console"
 )
 
 // Formats of -o.
@@ -76,19 +74,6 @@ func clean(text string) string {
 	}, text)
 }
 
-// palette is that of the terminal, or none.
-func palette(w io.Writer) console.Palette {
-	if isTerminal(w) && os.Getenv("NO_COLOR") == "" {
-		return console.Colours
-	}
-	return console.Plain
-}
-
-func isTerminal(w io.Writer) bool {
-	file, is := w.(*os.File)
-	return is && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
-}
-
 // table writes lines in columns.
 type table struct {
 	columns *tabwriter.Writer
@@ -123,7 +108,7 @@ type progress struct {
 	visible bool
 }
 
-func newProgress(w io.Writer) *progress { return &progress{w: w, visible: isTerminal(w)} }
+func newProgress(w io.Writer) *progress { return &progress{w: w, visible: console.IsTerminal(w)} }
 
 func (p *progress) say(text string) {
 	if p.visible {

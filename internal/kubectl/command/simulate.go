@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/kubectl/connect"
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
 	"github.com/hyperconverge/scheduler/pkg/simulation"
@@ -153,7 +154,7 @@ func podsOf(cluster *simulation.Cluster, node string, want func(*v1.Pod) bool) [
 }
 
 func drawSimulation(w io.Writer, doc *view.Simulation, evicted, wide bool) error {
-	p := palette(w)
+	p := console.PaletteOf(w)
 	if _, err := fmt.Fprintf(w, "%s %s\n\n", p.Strong("Where would they go now:"), clean(doc.What)); err != nil {
 		return err
 	}

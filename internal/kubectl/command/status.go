@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
 )
 
@@ -55,7 +56,7 @@ data why, worst first. Pods of all namespaces, unless one is named.`,
 }
 
 func drawStatus(w io.Writer, s *view.Status, wide bool) error {
-	p := palette(w)
+	p := console.PaletteOf(w)
 	good, bad := p.Good, p.Bad
 	count := func(n int, word string, paint func(string) string) string {
 		text := strconv.Itoa(n) + " " + word

@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox/ports"
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
 	"github.com/hyperconverge/scheduler/internal/sandbox/workdir"

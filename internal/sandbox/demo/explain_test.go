@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/sandbox"
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
 )
 
 // said is what step g prints with a plugin that is this shell script, and its error. An

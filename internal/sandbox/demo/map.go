@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/console"
 )
 
 // Online is the Storage of a node whose storage is well.

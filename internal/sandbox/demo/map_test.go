@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/hyperconverge/scheduler/internal/sandbox/console"
+	"github.com/hyperconverge/scheduler/internal/console"
 )
 
 // nodes are two zones with a rack more in the first.

@@ -1,5 +1,4 @@
-// Package console prints what a sandbox does, for people at a terminal and for
-// logs alike.
+// Package console prints for people at a terminal and for logs alike.
 package console
 
 import (
@@ -31,16 +30,11 @@ type Console struct {
 	last   time.Time // when something was written last
 }
 
-// New prints to the file. Colours and the status line are used only if it is a
-// terminal, and colours only if NO_COLOR is not set. lost is called when nobody
-// reads any more, as at the end of a pipe to head; SIGPIPE must be ignored.
+// New prints to the file, with the palette of PaletteOf. The status line is used only
+// if it is a terminal. lost is called when nobody reads any more, as at the end of a
+// pipe to head; SIGPIPE must be ignored.
 func New(out *os.File, lost func()) (*Console, Palette) {
-	terminal := term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb"
-	palette := Plain
-	if terminal && os.Getenv("NO_COLOR") == "" {
-		palette = Colours
-	}
-	c := newConsole(out, terminal, lost, time.Now)
+	c := newConsole(out, IsTerminal(out), lost, time.Now)
 	c.columns = func() int {
 		columns, _, err := term.GetSize(int(out.Fd()))
 		if err != nil {
@@ -48,7 +42,7 @@ func New(out *os.File, lost func()) (*Console, Palette) {
 		}
 		return columns
 	}
-	return c, palette
+	return c, PaletteOf(out)
 }
 
 func newConsole(out io.Writer, terminal bool, lost func(), now func() time.Time) *Console {
@@ -124,6 +118,20 @@ func (c *Console) write(text string) {
 		c.lost()
 	}
 	c.last = c.now()
+}
+
+// IsTerminal reports whether a writer is a terminal that can overwrite a line.
+func IsTerminal(w io.Writer) bool {
+	file, is := w.(*os.File)
+	return is && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// PaletteOf is Colours for a terminal, unless NO_COLOR is set, and Plain for all else.
+func PaletteOf(w io.Writer) Palette {
+	if IsTerminal(w) && os.Getenv("NO_COLOR") == "" {
+		return Colours
+	}
+	return Plain
 }
 
 // Palette paints text. It changes no widths as people see them.
