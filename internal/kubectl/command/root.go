@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -84,7 +83,7 @@ scheduler's own code, with the configuration that the scheduler has.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	t.connect.AddTo(flags)
-	flags.IntVarP(&t.verbosity, "v", "v", 0, "log what happens underneath, to standard error, up to "+strconv.Itoa(9))
+	flags.IntVarP(&t.verbosity, "v", "v", 0, "log what happens underneath, to standard error, up to 9")
 	root.AddCommand(t.status(), t.explain(), t.simulate(), t.report(), t.doctor(), t.dump())
 	return root
 }
