@@ -202,7 +202,7 @@ func (s *Session) start(ctx, starting context.Context, replicas simulation.Repli
 }
 
 // Freeze has the session go on with what is known now, so that it can be changed. Storage
-// is asked no more.
+// is no longer asked.
 func (s *Session) Freeze(ctx context.Context) error {
 	if s.Restored != nil {
 		return nil

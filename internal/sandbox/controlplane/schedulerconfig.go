@@ -20,7 +20,7 @@ var defaultSchedulerConfig []byte
 // every profile that uses the plugin where the storage is, and the port of the debug
 // endpoint, which all profiles share: the first one that is written, or debugPort. It
 // returns that port, too. All else stays as it is written, mistakes included, for the
-// scheduler to judge.
+// scheduler to validate.
 func completeSchedulerConfig(content []byte, kubeconfig, storageEndpoint, tokenFile string, debugPort int) ([]byte, int, error) {
 	var config map[string]any
 	if err := yaml.UnmarshalStrict(content, &config); err != nil {
