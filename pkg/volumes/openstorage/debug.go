@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"k8s.io/klog/v2"
 
@@ -14,11 +13,10 @@ import (
 // debugExamples is how many handles of each kind the debug view names.
 const debugExamples = 20
 
-// debugLoop logs the debug view on SIGUSR2, on which kube-scheduler dumps its
-// cache, too.
+// debugLoop logs the debug view on the signal of notifyDump.
 func (s *Source) debugLoop(ctx context.Context) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR2)
+	notifyDump(signals)
 	defer signal.Stop(signals)
 	for {
 		select {
