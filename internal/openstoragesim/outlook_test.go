@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/libopenstorage/openstorage/api"
@@ -27,10 +29,10 @@ func randomStrategy(rng *rand.Rand) (*api.VolumePlacementStrategy, placement.Str
 			switch operator {
 			case "In", "NotIn":
 				for range 1 + rng.IntN(3) {
-					values = append(values, fmt.Sprint(rng.IntN(4)))
+					values = append(values, strconv.Itoa(rng.IntN(4)))
 				}
 			case "Gt", "Lt":
-				values = []string{fmt.Sprint(rng.IntN(4))}
+				values = []string{strconv.Itoa(rng.IntN(4))}
 			}
 			key := pick(rng, keys...)
 			stored = append(stored, &api.LabelSelectorRequirement{Key: key, Operator: api.LabelSelectorRequirement_Operator(api.LabelSelectorRequirement_Operator_value[operator]), Values: values})
@@ -84,7 +86,7 @@ func TestExcludedNodesGetNoReplica(t *testing.T) {
 		}
 		replicas := 1 + rng.IntN(3)
 		request := openstoragesim.CreateRequest{Name: "v", Strategy: stored, SelectedNode: pick(rng, "", "n1", "n2"),
-			Parameters: map[string]string{"repl": fmt.Sprint(replicas), "aggregation_level": pick(rng, "1", "1", "2")}}
+			Parameters: map[string]string{"repl": strconv.Itoa(replicas), "aggregation_level": pick(rng, "1", "1", "2")}}
 		rules := &placement.StrategyRules{Strategy: known, Replicas: replicas}
 		if rng.IntN(4) == 0 {
 			rules.Zones = []string{pick(rng, "0", "1", "2")}
@@ -100,8 +102,7 @@ func TestExcludedNodesGetNoReplica(t *testing.T) {
 		}
 		if rng.IntN(5) == 0 {
 			rules.Nodes = slices.Sorted(maps.Keys(nodes))[:1+rng.IntN(len(nodes))]
-			request.Parameters["nodes"] = fmt.Sprint(rules.Nodes[0])
-			rules.Nodes = rules.Nodes[:1]
+			request.Parameters["nodes"] = strings.Join(rules.Nodes, ",")
 		}
 		v, err := c.CreateVolume(request)
 		switch {

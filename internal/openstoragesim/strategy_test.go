@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -116,7 +117,7 @@ func TestStrategies(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			v, err := c.CreateVolume(CreateRequest{Name: "new", Parameters: map[string]string{"repl": fmt.Sprint(row.replicas)},
+			v, err := c.CreateVolume(CreateRequest{Name: "new", Parameters: map[string]string{"repl": strconv.Itoa(row.replicas)},
 				Labels: row.own, Strategy: row.strategy, SelectedNode: row.selected})
 			if row.err != nil {
 				if !errors.Is(err, row.err) || !strings.Contains(err.Error(), row.says) {

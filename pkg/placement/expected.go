@@ -47,7 +47,8 @@ func (p *Peers) near(n *Node) bool {
 		return slices.Contains(p.Nodes, n)
 	case PoolKey:
 		// Which of its pools a replica lies in is not known.
-		return slices.Contains(p.Nodes, n) && !(p.Anti && n.Disks != nil && len(n.Disks.Pools) > 1)
+		another := p.Anti && n.Disks != nil && len(n.Disks.Pools) > 1
+		return slices.Contains(p.Nodes, n) && !another
 	default:
 		value, found := n.label(key)
 		return found && slices.ContainsFunc(p.Nodes, func(peer *Node) bool {
@@ -215,7 +216,9 @@ func NewCandidates(r *StrategyRules, nodes iter.Seq[*Node]) *Candidates {
 	})
 	kept := 0
 	for begin, end := 0, 0; begin < len(list) && kept < candidatesKept; begin = end {
-		for end = begin; end < len(list) && list[end].pull == list[begin].pull; end++ {
+		end = begin + 1
+		for end < len(list) && list[end].pull == list[begin].pull {
+			end++
 		}
 		stride := (end-begin-1)/(candidatesKept-kept) + 1
 		var group []*Node

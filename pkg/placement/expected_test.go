@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func site(i int, words string) *placement.Node {
 			pool.Labels = placement.LabelsOf(map[string]string{key: value})
 			disks.Pools = append(disks.Pools, pool)
 		case special && kind == "free":
-			fmt.Sscan(rest, &pool.Free)
+			pool.Free = number(rest)
 			disks.Pools = append(disks.Pools, pool)
 		default:
 			key, value, _ := strings.Cut(word, "=")
@@ -48,6 +49,14 @@ func site(i int, words string) *placement.Node {
 		n.Disks = disks
 	}
 	n.Site = &placement.Site{Labels: placement.LabelsOf(labels), Zone: labels["zone"], Rack: labels["rack"]}
+	return n
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		panic(err)
+	}
 	return n
 }
 
@@ -65,13 +74,13 @@ func rule(text string) placement.StrategyRule {
 	r := placement.StrategyRule{Weight: 1}
 	for _, part := range strings.Split(text, ";") {
 		words := strings.Fields(part)
-		switch {
-		case words[0] == "preferred":
+		switch words[0] {
+		case "preferred":
 			r.Preferred = true
-			fmt.Sscan(words[1], &r.Weight)
-		case words[0] == "replicas":
-			fmt.Sscan(words[1], &r.Replicas)
-		case words[0] == "by":
+			r.Weight = uint64(number(words[1]))
+		case "replicas":
+			r.Replicas = int(number(words[1]))
+		case "by":
 			r.TopologyKey = words[1]
 		default:
 			r.Match = append(r.Match, placement.Requirement{Key: words[0], Operator: placement.Operator(words[1]), Values: words[2:]})
@@ -291,7 +300,7 @@ func TestPodsWithNewVolumes(t *testing.T) {
 			}
 			var scores, rejected []string
 			for _, n := range nodes {
-				scores = append(scores, fmt.Sprint(plan.Score(n)))
+				scores = append(scores, strconv.FormatInt(plan.Score(n), 10))
 				if v := plan.Verdict(n); v == placement.RejectedNoNewReplica {
 					rejected = append(rejected, n.Name)
 				} else if v != placement.Feasible {

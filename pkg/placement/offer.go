@@ -34,7 +34,11 @@ func (p *Plan) Offer(members Topologies, seed uint64) iter.Seq[[]*Node] {
 		o := offer{plan: p, seen: make(map[*Node]struct{})}
 		if len(p.near) == 0 {
 			p.likely(seed, func(n *Node) { o.add(n, 1) })
-			for o.sort(); len(o.queue) > 0 && yield(o.next()); {
+			o.sort()
+			for len(o.queue) > 0 {
+				if !yield(o.next()) {
+					return
+				}
 			}
 			return
 		}

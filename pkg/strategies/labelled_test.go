@@ -2,6 +2,7 @@ package strategies
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -115,7 +116,7 @@ func TestRulesAboutTooManyVolumes(t *testing.T) {
 	w := newWorld(t)
 	w.follow("app")
 	for i := range looksLimit + 10 {
-		w.set(nil, claim("a", fmt.Sprint("c", i), map[string]string{"app": "db", "even": fmt.Sprint(i%2 == 0 && i < 2*matchesLimit)}))
+		w.set(nil, claim("a", fmt.Sprint("c", i), map[string]string{"app": "db", "even": strconv.FormatBool(i%2 == 0 && i < 2*matchesLimit)}))
 	}
 	for _, match := range []placement.Requirement{require("app", placement.In, "db"), require(LabelNamespace, placement.In, "a")} {
 		if _, all := w.matches(match); all {

@@ -2,6 +2,7 @@ package strategies
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -111,9 +112,9 @@ func (s *ruleSpec) rule(ofVolumes bool) (placement.StrategyRule, error) {
 	switch {
 	case len(s.MatchExpressions) > 0:
 	case ofVolumes:
-		return rule, fmt.Errorf(": matchExpressions are missing")
+		return rule, errors.New(": matchExpressions are missing")
 	case s.TopologyKey == "":
-		return rule, fmt.Errorf(": neither matchExpressions nor topologyKey")
+		return rule, errors.New(": neither matchExpressions nor topologyKey")
 	}
 	for i, m := range s.MatchExpressions {
 		r := placement.Requirement{Key: m.Key, Operator: placement.Operator(m.Operator), Values: m.Values}
@@ -127,7 +128,7 @@ func (s *ruleSpec) rule(ofVolumes bool) (placement.StrategyRule, error) {
 
 func validate(r *placement.Requirement) error {
 	if r.Key == "" {
-		return fmt.Errorf(".key: is missing")
+		return errors.New(".key: is missing")
 	}
 	switch r.Operator {
 	case placement.In, placement.NotIn:

@@ -49,7 +49,7 @@ func Define(ctx context.Context, client dynamic.Interface) error {
 		const interval, timeout = 50 * time.Millisecond, 30 * time.Second
 		if err := wait.PollUntilContextTimeout(ctx, interval, timeout, true, func(ctx context.Context) (bool, error) {
 			_, err := client.Resource(resource).List(ctx, metav1.ListOptions{Limit: 1})
-			return err == nil, nil //nolint:nilerr // it is not there yet
+			return err == nil, nil // it may not be there yet
 		}); err != nil {
 			return fmt.Errorf("waiting for the resource %s: %w", resource.GroupResource(), err)
 		}

@@ -2,7 +2,7 @@ package hyperconverge
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -189,7 +189,7 @@ func TestNewVolumes(t *testing.T) {
 					if i == 0 {
 						got = nil
 					}
-					got = append(got, fmt.Sprint(score))
+					got = append(got, strconv.FormatInt(score, 10))
 				}
 				same(s, "scores", row.scores, got)
 				s.scores(pod) // an event is told once
