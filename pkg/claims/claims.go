@@ -1,6 +1,8 @@
 package claims
 
 import (
+	"slices"
+
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +55,11 @@ func (c *Claim) String() string {
 		return c.Name
 	}
 	return c.Namespace + "/" + c.Name
+}
+
+// Shared reports whether several pods may use the volume at once.
+func (c *Claim) Shared() bool {
+	return c.PVC != nil && (slices.Contains(c.PVC.Spec.AccessModes, v1.ReadWriteMany) || slices.Contains(c.PVC.Spec.AccessModes, v1.ReadOnlyMany))
 }
 
 // Parameters are the StorageClass parameters that apply to the claim.

@@ -57,6 +57,9 @@ func IsStoragePod(name string) bool { return strings.HasPrefix(name, storagePodP
 // Settings are what an administrator decides about placement.
 type Settings struct {
 	Tiers Tiers
+	// Wait is how long soft pods wait for a replica node that do not say it themselves (F16);
+	// 0 for not at all.
+	Wait time.Duration
 	// Grace is how long a pod is held back for a volume that was bound a moment ago
 	// (section 7).
 	Grace time.Duration
@@ -73,12 +76,14 @@ type Decision struct {
 	// HeldUntil is set when the rejection lasts only until then, unless the replicas
 	// become known before (section 7).
 	HeldUntil time.Time
+	// WaitsUntil is set while the pod waits for a replica node (F16).
+	WaitsUntil time.Time
 	// Ignored are the volumes that were left out of the plan although they should
 	// have a say, because their replicas are not known (section 7).
 	Ignored []*Volume
 }
 
-// Decide applies the rules F1 to F13 and section 7 to a pod.
+// Decide applies the rules F1 to F16 and section 7 to a pod.
 //
 // The pod's volumes are kept, not copied, and must not be changed afterwards.
 func Decide(pod *Pod, settings *Settings, now time.Time) Decision {
@@ -96,7 +101,9 @@ func Decide(pod *Pod, settings *Settings, now time.Time) Decision {
 			return d
 		}
 	}
-	d.Plan, d.Rejection = NewPlan(*pod, settings.Tiers)
+	if d.Plan, d.Rejection = NewPlan(*pod, settings.Tiers); d.Plan != nil {
+		d.wait(pod, settings, now)
+	}
 	return d
 }
 

@@ -4,7 +4,7 @@ import "strconv"
 
 // Rule is a rule of docs/behaviour.md.
 type Rule struct {
-	// Number is F1 to F15, S1 to S10, or the section that has the rule.
+	// Number is F1 to F16, S1 to S11, or the section that has the rule.
 	Number string
 	// Name says in a few words what it does.
 	Name string
@@ -25,6 +25,8 @@ var rulesOfReasons = map[string]Rule{
 	ReasonFastStale:         {"F14", "volumes with fastpath work on their replica nodes only"},
 	ReasonFastNowhere:       {"F14", "volumes with fastpath work on their replica nodes only"},
 	ReasonFastNoRoom:        {"F14", "volumes with fastpath work on their replica nodes only"},
+	ReasonNotLocalYet:       {"F16", "soft pods may wait for a replica node"},
+	ReasonWaitNoRoom:        {"F16", "soft pods may wait for a replica node"},
 	ReasonNotLocal:          {"F6", "strict pods run on replica nodes only"},
 	ReasonStrictUnknown:     {"F6", "strict pods run on replica nodes only"},
 	ReasonStrictStale:       {"F6", "strict pods run on replica nodes only"},

@@ -202,14 +202,17 @@ func (p *Plan) holders() []*Node {
 }
 
 // bestWithoutReplica is a score that no node without any replica exceeds: it stands
-// in the rack of a replica of every set.
+// in the rack of a replica of every set, or in the zone where that is as good.
 func (p *Plan) bestWithoutReplica() int64 {
-	if !p.hasAway {
-		return p.tiers.Rack
-	}
+	tier := p.tiers.Rack
 	var near float64
 	for _, v := range p.near {
-		near += float64(v.Weight)
+		if near += float64(v.Weight); v.Spread == SpreadZone {
+			tier = p.tiers.Local
+		}
 	}
-	return int64((MaxScore + near*float64(p.tiers.Rack)) / (1 + near))
+	if !p.hasAway {
+		return tier
+	}
+	return int64((MaxScore + near*float64(tier)) / (1 + near))
 }

@@ -1,5 +1,7 @@
 package placement
 
+import "time"
+
 // Machine says whether a pod runs a KubeVirt virtual machine (S8).
 type Machine uint8
 
@@ -26,6 +28,11 @@ type Pod struct {
 	// Booked are the bytes that new volumes of other pods will take, by the name of the
 	// node; nil if there are none.
 	Booked map[string]int64
+	// Created is when the pod was created.
+	Created time.Time
+	// Hopeless are the replica nodes that can never take the pod, whatever leaves them. They
+	// matter while the pod waits (F16).
+	Hopeless map[*Node]struct{}
 	// StoragePod is set for the storage system's own CSI pods (F11).
 	StoragePod bool
 	Machine    Machine
@@ -60,10 +67,12 @@ type Plan struct {
 	machine    Machine
 	off        bool
 
-	// confined pods have the nodes of local only: strict ones (F6), or for the sake of
-	// volumes with fastpath alone (F14).
+	// confined pods have the nodes of local only: strict ones (F6), for the sake of volumes
+	// with fastpath alone (F14), or for a while (F16).
 	confined, fast bool
-	local          nodeSet
+	// waits says that the pod is confined for a while only (F16).
+	waits bool
+	local nodeSet
 	// forbidden are the replica nodes of remote-only volumes (F7).
 	forbidden nodeSet
 
@@ -191,12 +200,18 @@ func (p *Plan) attract(volumes []Volume) {
 	}
 }
 
-// Confined returns the nodes that F6 or F14 leave a pod, of which other rules
+// Near are the near volumes.
+func (p *Plan) Near() []*Volume { return p.near }
+
+// Confined returns the nodes that F6, F14 or F16 leave a pod, of which other rules
 // may still turn some down, and false if they leave it all.
 func (p *Plan) Confined() ([]*Node, bool) { return p.local.list, p.confined }
 
 // NoRoom is the reason of a confined pod whose nodes other plugins turn down.
 func (p *Plan) NoRoom() string {
+	if p.waits {
+		return ReasonWaitNoRoom
+	}
 	if p.fast {
 		return ReasonFastNoRoom
 	}
@@ -214,7 +229,7 @@ func (p *Plan) Indifferent() bool {
 func (p *Plan) Lacking(n *Node) []*Volume {
 	var lacking []*Volume
 	for _, v := range p.near {
-		if n == nil || !v.servedBy(n) {
+		if n == nil || !v.servedBy(n) && !v.spreadsTo(n) {
 			lacking = append(lacking, v)
 		}
 	}

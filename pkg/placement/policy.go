@@ -3,6 +3,7 @@ package placement
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,12 @@ const (
 	// PodPreference is the pod's own Preference, over that of its profile. Stork has no
 	// such key.
 	PodPreference = "hyperconverge.dev/preference"
+	// PodWaitForLocal is how long a soft pod waits for a replica node: a duration of Go,
+	// an hour at most (F16).
+	PodWaitForLocal = "hyperconverge.dev/wait-for-local"
+	// PodMaxAllocation is how full a node may be made for the sake of locality (S11):
+	// cpu=90%,memory=95%,pods=100%, each of them or none.
+	PodMaxAllocation = "hyperconverge.dev/max-allocation"
 	// PodDisableAdmission keeps the admission webhook's hands off a pod.
 	PodDisableAdmission = "stork.libopenstorage.org/disable-admission-controller"
 	// VolumePreferRemote makes a service volume near when false; default true.
@@ -31,6 +38,9 @@ const (
 	VolumeWeight = "hyperconverge.dev/volume-weight"
 	// VolumeFast marks a volume that works on its replica nodes only, PX-Fast (F14).
 	VolumeFast = "fastpath"
+	// VolumeSpread says how the pods of a volume that several share are to stand to its
+	// replica nodes: None, Replicas or Zone (section 6).
+	VolumeSpread = "hyperconverge.dev/spread"
 	// ClaimRestoreInProgress holds every pod of a claim back while true (F2).
 	ClaimRestoreInProgress = "stork.libopenstorage.org/restore-in-progress"
 	// NodeUnschedulable keeps pods with volumes off a node (F4).
@@ -41,11 +51,11 @@ const (
 const MaxVolumeWeight = 100
 
 // PodKeys are the annotations of a pod that mean something.
-var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodPreference, PodDisableAdmission}
+var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodPreference, PodWaitForLocal, PodMaxAllocation, PodDisableAdmission}
 
 // VolumeKeys are the keys that may stand in a volume's labels, as annotations of its
 // claim, and as parameters of its class.
-var VolumeKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight, VolumeFast}
+var VolumeKeys = [...]string{VolumePreferRemote, VolumePreferRemoteOnly, VolumeSkipScoring, VolumeWindows, VolumeWeight, VolumeFast, VolumeSpread}
 
 // ClaimKeys are the annotations of a claim that mean something.
 var ClaimKeys = append(VolumeKeys[:], ClaimRestoreInProgress)
@@ -86,6 +96,11 @@ type PodPolicy struct {
 	// Preference is what the pod wants instead of that of its profile; empty if it wants
 	// nothing, or Off.
 	Preference Preference
+	// Wait is how long the pod waits for a replica node instead of what its profile says;
+	// nil if it says nothing.
+	Wait *time.Duration
+	// MaxAllocation likewise.
+	MaxAllocation *Allocation
 }
 
 // Preference says how soft pods are brought to their data (section 6).
@@ -128,6 +143,7 @@ func PodPolicyOf(annotations map[string]string) (PodPolicy, []Problem) {
 			policy.Preference = preference
 		}
 	}
+	problems = append(problems, policy.readLimits(annotations)...)
 	if policy.Strict && policy.Off {
 		problems = append(problems, Problem{
 			Key:    offBy,
@@ -163,6 +179,8 @@ type Policy struct {
 	Fast bool
 	// Weight is the share in the mean of S4, from 1 to MaxVolumeWeight.
 	Weight int32
+	// Spread is empty if no place says it.
+	Spread Spread
 }
 
 // Traits are the properties of a volume that the storage system reports.
@@ -250,6 +268,13 @@ func PolicyOf(traits Traits, sources Sources) (Policy, []Problem) {
 		} else {
 			policy.Weight = int32(weight)
 		}
+	}
+	if value, origin, found := sources.find(VolumeSpread); found {
+		spread, problem := SpreadOf(value)
+		if problem != nil {
+			complain(*problem, origin)
+		}
+		policy.Spread = spread
 	}
 	if remoteOnly && !remote {
 		// The half that stands nearer to the pod is the one that contradicts.

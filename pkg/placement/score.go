@@ -222,7 +222,11 @@ func migrationScore(v *Volume, n *Node) float64 {
 func (p *Plan) tierScore(v *Volume, n *Node) float64 {
 	var sum int64
 	for _, set := range v.Sets {
-		sum += p.tiers.of(set.nearest(n))
+		relation := set.nearest(n)
+		if v.Spread == SpreadZone && relation <= SameZone {
+			relation = Local
+		}
+		sum += p.tiers.of(relation)
 	}
 	return halvedIfDown(float64(sum)/float64(len(v.Sets)), n)
 }

@@ -19,6 +19,8 @@ const (
 	ReasonRemoteOnly = "node(s) hold a replica of a volume with preferRemoteNodeOnly"
 	// ReasonNoNewReplica is F15.
 	ReasonNoNewReplica = "node(s) can hold no replica of a new volume of a pod with preferLocalNodeOnly, by its placement strategy or class"
+	// ReasonNotLocalYet is F16.
+	ReasonNotLocalYet = "node(s) hold no replica, and the pod waits for one that does (wait-for-local)"
 )
 
 // Reasons that a pod can be turned down for on all nodes. The name of the claim
@@ -56,6 +58,8 @@ const (
 	ReasonFastStale   = "fastpath: what is known of the volume's replicas is too old"
 	ReasonFastNowhere = "fastpath: no node holds a replica of every volume with fastpath, ruled out by"
 	ReasonFastNoRoom  = "fastpath: no node that holds a replica of every volume with fastpath has room"
+	// ReasonWaitNoRoom is F16 likewise.
+	ReasonWaitNoRoom = "wait-for-local: no node that holds a replica of the volumes has room yet"
 	// ReasonNoOnlineReplica is F8.
 	ReasonNoOnlineReplica = "no node that holds a replica of the volume is online"
 	// ReasonStrictRemoteOnly is F10.
@@ -84,9 +88,11 @@ const (
 	RejectedRemoteOnly
 	// RejectedNoNewReplica is F15.
 	RejectedNoNewReplica
+	// RejectedNotLocalYet is F16.
+	RejectedNotLocalYet
 
 	// VerdictCount is the number of verdicts, for tables indexed by verdict.
-	VerdictCount = int(RejectedNoNewReplica) + 1
+	VerdictCount = int(RejectedNotLocalYet) + 1
 )
 
 // Reason returns the constant text of a rejection; it is empty for Feasible.
@@ -108,6 +114,8 @@ func (v Verdict) Reason() string {
 		return ReasonRemoteOnly
 	case RejectedNoNewReplica:
 		return ReasonNoNewReplica
+	case RejectedNotLocalYet:
+		return ReasonNotLocalYet
 	default:
 		return ""
 	}
@@ -123,6 +131,12 @@ type Rejection struct {
 
 // Message is the text for the pod's condition.
 func (r *Rejection) Message() string { return r.Reason + ": " + r.Blame }
+
+// NoRoom reports whether a reason is that of a confined pod whose nodes other plugins turn
+// down.
+func NoRoom(reason string) bool {
+	return reason == ReasonStrictNoRoom || reason == ReasonFastNoRoom || reason == ReasonWaitNoRoom
+}
 
 // Verdict applies F4 to F7 and F15 to one node, in that order. A nil node is one that
 // storage knows nothing about: no driver. Safe for concurrent use.
@@ -149,7 +163,10 @@ func (p *Plan) Verdict(n *Node) Verdict {
 		return RejectedOffline
 	}
 	if p.confined && !p.local.has(n) {
-		if p.fast {
+		switch {
+		case p.waits:
+			return RejectedNotLocalYet
+		case p.fast:
 			return RejectedNotFast
 		}
 		return RejectedNotLocal

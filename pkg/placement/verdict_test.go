@@ -446,6 +446,7 @@ func TestVerdictReasons(t *testing.T) {
 		placement.RejectedNotFast:       placement.ReasonNotFast,
 		placement.RejectedRemoteOnly:    placement.ReasonRemoteOnly,
 		placement.RejectedNoNewReplica:  placement.ReasonNoNewReplica,
+		placement.RejectedNotLocalYet:   placement.ReasonNotLocalYet,
 	}
 	if len(want) != placement.VerdictCount {
 		t.Errorf("VerdictCount is %d, there are %d verdicts", placement.VerdictCount, len(want))

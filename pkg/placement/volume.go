@@ -129,6 +129,16 @@ func (v *Volume) touchedBy(n *Node) bool {
 	return false
 }
 
+// spreadsTo reports whether the node is as good for the volume as a replica node, because
+// its pods are to spread over the zones of its replicas.
+func (v *Volume) spreadsTo(n *Node) bool {
+	if v.Spread != SpreadZone {
+		return false
+	}
+	relation, known := v.Relation(n)
+	return known && relation <= SameZone
+}
+
 // draws reports whether the volume wants the pod near: all disks of a virtual machine
 // do (S8).
 func (v *Volume) draws(machine Machine) bool {

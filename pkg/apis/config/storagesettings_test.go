@@ -51,6 +51,8 @@ func change(t *testing.T, value reflect.Value) {
 		*v += "changed"
 	case *placement.Preference:
 		*v += "changed"
+	case *placement.Spread:
+		*v += "changed"
 	case *bool:
 		*v = !*v
 	case *int64:
@@ -72,7 +74,8 @@ func TestFirstDifference(t *testing.T) {
 		t.Fatalf("found only %d arguments", len(all))
 	}
 	for _, argument := range all {
-		mayDiffer := argument.path == "preference" || strings.HasPrefix(argument.path, "tierScores.")
+		mayDiffer := argument.path == "preference" || argument.path == "waitForLocal" ||
+			strings.HasPrefix(argument.path, "tierScores.") || strings.HasPrefix(argument.path, "localFirst.")
 		name := argument.path + " must be the same in all profiles"
 		if mayDiffer {
 			name = argument.path + " may differ between profiles"

@@ -13,9 +13,11 @@ import (
 type HyperconvergeArgs struct {
 	metav1.TypeMeta
 
-	// Preference and TierScores are a matter of the profile.
-	Preference placement.Preference
-	TierScores TierScores
+	// Preference, TierScores, WaitForLocal and LocalFirst are a matter of the profile.
+	Preference   placement.Preference
+	TierScores   TierScores
+	WaitForLocal metav1.Duration
+	LocalFirst   LocalFirst
 
 	// All fields from here on are storage settings: they describe the one storage
 	// system behind the process and are the same in all of its profiles. See
@@ -38,6 +40,21 @@ type TierScores struct {
 	Zone   int64
 	Region int64
 	Remote int64
+}
+
+// LocalFirst bounds what is done for the sake of locality.
+type LocalFirst struct {
+	MaxAllocation MaxAllocation
+	Spread        placement.Spread
+	MaxSkew       int32
+}
+
+// MaxAllocation are limits in percent of what a node can allocate, as "90%"; empty for no
+// limit.
+type MaxAllocation struct {
+	CPU    string
+	Memory string
+	Pods   string
 }
 
 // TopologyKeys are the node labels that say where a node stands. The first key

@@ -216,6 +216,9 @@ func (pl *Hyperconverge) whyNot(ctx context.Context, state fwk.CycleState, pod *
 	if d.avoided.has(n.Name) {
 		return "the pod has failed there several times"
 	}
+	if overload := d.overloadOf(n.Name); overload != "" {
+		return overload
+	}
 	if reason := localfirst.WhyNot(state, n.Name); reason != "" {
 		return reason
 	}

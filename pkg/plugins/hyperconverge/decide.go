@@ -6,6 +6,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/hyperconverge/scheduler/pkg/claims"
@@ -21,8 +22,12 @@ type decider struct {
 	index    volumes.Reader
 	machines *machines
 	// prophet is nil where nobody asks about new volumes.
-	prophet  *prophet
+	prophet *prophet
+	// nodes tells which nodes can never take a pod; nil where nobody asks.
+	nodes    corelisters.NodeLister
 	settings placement.Settings
+	// spread is that of shared volumes which say none.
+	spread placement.Spread
 }
 
 // decision is what is decided about a pod before any node is looked at. It is
@@ -47,6 +52,8 @@ type decision struct {
 	seed uint64
 	// peers is how many volumes rules have been compared with.
 	peers int
+	// offering is nil if all nodes are equal.
+	offering *offering
 }
 
 // complaint is a problem with the object on which it was found.
@@ -66,7 +73,7 @@ func (d *decision) verdict(node string) placement.Verdict {
 	return d.Plan.Verdict(d.view.Node(node))
 }
 
-// score is what the score rules say of a node, by its name.
+// score is what the score rules say of a node, by its name, but for S11.
 func (d *decision) score(node string) int64 {
 	if d.avoided.has(node) {
 		return 0
@@ -74,8 +81,36 @@ func (d *decision) score(node string) int64 {
 	return d.Plan.Score(d.view.Node(node))
 }
 
+// overload says which limit the pod would push a node over (S11); empty if none.
+func (d *decision) overload(node fwk.NodeInfo) string {
+	if d.offering == nil {
+		return ""
+	}
+	return d.offering.overload(node)
+}
+
+// overloadOf likewise, by its name.
+func (d *decision) overloadOf(name string) string {
+	if d.offering == nil || !d.offering.limits.Limited() {
+		return ""
+	}
+	node, err := d.offering.node(name)
+	if err != nil {
+		return ""
+	}
+	return d.offering.overload(node)
+}
+
 // Groups implements localfirst.Offer.
 func (d *decision) Groups() iter.Seq[[]string] {
+	if d.offering == nil {
+		return d.groups()
+	}
+	return d.offering.arrange(d.groups())
+}
+
+// groups are those of the plan, without the nodes that the pod avoids.
+func (d *decision) groups() iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		if !d.localFirst {
 			return
@@ -126,6 +161,9 @@ func (dec *decider) claimsOf(pod *v1.Pod) []claims.Claim {
 // decide decides about a pod by its claims.
 func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup, now time.Time) *decision {
 	d := dec.gather(pod, found, look)
+	if now.Before(d.pod.WaitsUntil(&dec.settings)) {
+		d.pod.Hopeless = dec.hopeless(pod, d)
+	}
 	if len(d.pod.Expected) > 0 {
 		d.pod.Booked = dec.prophet.bookings.onNodes(pod.UID, now)
 	}
@@ -176,6 +214,7 @@ func (dec *decider) gatherVolumes(d *decision, pod *v1.Pod, found []claims.Claim
 	d.complain(pod, spelling.Misspelt(pod.Annotations)...)
 	p.Off = p.Off || dec.machines.attachment(pod) // it has its node already (S8)
 	p.Machine = dec.machines.roleOf(pod)
+	p.Created = pod.CreationTimestamp.Time
 	p.Volumes = make([]placement.Volume, 0, concerned)
 	d.handles = make([]string, 0, concerned)
 	for i := range found {
@@ -213,6 +252,15 @@ func (dec *decider) volume(d *decision, pod *v1.Pod, c *claims.Claim, name strin
 	v.Policy, problems = placement.PolicyOf(policySources(c, stored))
 	for _, p := range problems {
 		d.complainOf(pod, c, p)
+	}
+	switch {
+	case !c.Shared():
+		if v.Spread != "" && v.Spread != placement.SpreadNone && c.Annotations()[placement.VolumeSpread] != "" {
+			d.complainOf(pod, c, placement.Problem{Key: placement.VolumeSpread, Value: string(v.Spread), Detail: "has no effect on a volume that one pod uses at a time"})
+		}
+		v.Spread = placement.SpreadNone
+	case v.Spread == "":
+		v.Spread = dec.spread
 	}
 	if c.PVC != nil {
 		d.complain(c.PVC, spelling.Misspelt(c.PVC.Annotations)...)

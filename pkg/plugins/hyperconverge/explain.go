@@ -23,7 +23,10 @@ type Explanation struct {
 	// ends by itself.
 	Rejection *placement.Rejection
 	HeldUntil time.Time
-	Volumes   []VolumeExplanation
+	// WaitsUntil is how long the pod waits for a node with its data (F16); zero if it does
+	// not.
+	WaitsUntil time.Time
+	Volumes    []VolumeExplanation
 	// Problems are what cannot be taken as written, on pod, claims and classes.
 	Problems []placement.Problem
 
@@ -59,6 +62,9 @@ type NodeExplanation struct {
 	// Volumes are the relations to the volumes of the Explanation, in their order;
 	// empty where the replicas are not known. Of new volumes it is the outlook.
 	Volumes []string
+	// Overload says which limit of allocation the pod would push the node over (S11); empty
+	// if none.
+	Overload string
 	// Expected is the worst outlook for a new volume; empty if nothing is expected.
 	Expected string
 }
@@ -68,12 +74,14 @@ func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 	found := pl.decider.claimsOf(pod)
 	d := pl.decider.decide(pod, found, pl.decider.index.Lookup, time.Now())
 	d.localFirst = pl.offersFirst(&d.pod)
+	d.offering = pl.newOffering(pod, d)
 	e := &Explanation{
-		Mode:      d.mode(),
-		Locality:  placement.LocalityNone,
-		Rejection: d.Rejection,
-		HeldUntil: d.HeldUntil,
-		decision:  d,
+		Mode:       d.mode(),
+		Locality:   placement.LocalityNone,
+		Rejection:  d.Rejection,
+		HeldUntil:  d.HeldUntil,
+		WaitsUntil: d.WaitsUntil,
+		decision:   d,
 	}
 	if pod.Spec.NodeName != "" {
 		e.Locality = placement.LocalityOf(&d.pod, d.view.Node(pod.Spec.NodeName))
@@ -144,6 +152,9 @@ func (e *Explanation) Node(name string) NodeExplanation {
 	}
 	if d.Plan != nil {
 		x.Verdict, x.Score = d.Plan.Verdict(n), d.score(name)
+		if x.Overload = d.overloadOf(name); x.Overload != "" {
+			x.Score = 0
+		}
 		x.Relation, x.Related = d.Plan.Relation(n)
 	}
 	worst := placement.Preferred + 1

@@ -188,8 +188,9 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
-	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, prophet: s.prophet, settings: placement.Settings{
+	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, prophet: s.prophet, nodes: s.nodes, spread: args.LocalFirst.Spread, settings: placement.Settings{
 		Tiers: placement.Tiers(args.TierScores),
+		Wait:  args.WaitForLocal.Duration,
 		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
 	}}
 	told := &notices{recorder: handle.EventRecorder(), given: s.given}
@@ -200,6 +201,8 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		avoid:      newAvoidance(),
 		notices:    told,
 		localFirst: args.Preference == placement.LocalFirst,
+		limits:     limitsOf(&args.LocalFirst.MaxAllocation),
+		skew:       int(args.LocalFirst.MaxSkew),
 	}
 	logger := klog.FromContext(ctx).WithName(Name)
 	unsubscribeIndex := s.index.Subscribe(func(change volumes.Change) {
@@ -228,6 +231,15 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		return err
 	}
 	return pl, nil
+}
+
+// limitsOf are limits that have been validated.
+func limitsOf(m *config.MaxAllocation) placement.Allocation {
+	percent := func(text string) int64 {
+		value, _ := placement.PercentOf(text) // 0 for none
+		return value
+	}
+	return placement.Allocation{CPU: percent(m.CPU), Memory: percent(m.Memory), Pods: percent(m.Pods)}
 }
 
 // deletedPod is the pod of a deletion, of which nothing more than its last known state

@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	schedulerscheme "k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
+	schedulercache "k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
@@ -34,6 +35,10 @@ type profileHandle struct {
 	informers  informers.SharedInformerFactory
 	queue      *queue
 	events     *eventList
+}
+
+func (h *profileHandle) SnapshotSharedLister() fwk.SharedLister {
+	return schedulercache.NewEmptySnapshot()
 }
 
 func (h *profileHandle) ProfileName() string                                    { return h.name }

@@ -26,7 +26,11 @@ type Hyperconverge struct {
 	notices *notices
 	// localFirst offers the replica nodes to the prefer-first pass.
 	localFirst bool
-	close      func() error
+	// limits are those of S11 for pods that have none of their own, and skew how many pods
+	// of a shared volume a node may have more than another (section 6).
+	limits placement.Allocation
+	skew   int
+	close  func() error
 }
 
 var (

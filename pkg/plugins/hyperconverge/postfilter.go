@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -26,6 +27,10 @@ func (pl *Hyperconverge) PostFilter(_ context.Context, state fwk.CycleState, pod
 	}
 	reason := d.Plan.NoRoom()
 	pl.waiting.hasNoRoom(pod.UID, reason)
+	if !d.WaitsUntil.IsZero() {
+		return nil, fwk.NewStatus(fwk.Unschedulable, noRoom(reason, d.Plan.Near(), nodes, statuses)+
+			"; the pod takes another node from "+d.WaitsUntil.UTC().Format(time.TimeOnly)+" UTC on")
+	}
 	return nil, fwk.NewStatus(fwk.Unschedulable, noRoom(reason, d.pod.Insisted(), nodes, statuses))
 }
 

@@ -29,6 +29,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	d := pl.decider.decide(pod, found, requests.request, began)
 	d.avoided = pl.avoid.nodes(pod.UID, began)
 	d.localFirst = pl.offersFirst(&d.pod)
+	d.offering = pl.newOffering(pod, d)
 	d.began, d.revision = began, since
 	d.seed = maphash.String(seed, string(pod.UID))
 	pl.waiting.enter(pod, d, since, requests.followed(d.handles))

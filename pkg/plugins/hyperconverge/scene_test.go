@@ -94,6 +94,9 @@ type setting struct {
 	options []frameworkruntime.Option
 	// neverReached leaves the storage system silent.
 	neverReached bool
+	// change changes the Kubernetes nodes, by their numbers, and running are pods on them.
+	change  func(n int, node *v1.Node)
+	running []*v1.Pod
 	// resources has virtual machines of KubeVirt, placement strategies and snapshots.
 	resources dynamic.Interface
 }
@@ -132,6 +135,9 @@ func newScene(t testing.TB, set setting) *scene {
 	var nodes []*v1.Node
 	for i, words := range set.nodes {
 		node, csiNode, record := makeNode(i+1, words)
+		if set.change != nil {
+			set.change(i+1, node)
+		}
 		nodes = append(nodes, node)
 		objects = append(objects, node)
 		if csiNode != nil {
@@ -176,7 +182,7 @@ func newScene(t testing.TB, set setting) *scene {
 		frameworkruntime.WithEventRecorder(s.events),
 		frameworkruntime.WithPodActivator(s.queue),
 		frameworkruntime.WithPodNominator(s.queue),
-		frameworkruntime.WithSnapshotSharedLister(cache.NewSnapshot(nil, nodes)),
+		frameworkruntime.WithSnapshotSharedLister(cache.NewSnapshot(set.running, nodes)),
 	}, set.options...)...)
 	if err != nil {
 		t.Fatal(err)

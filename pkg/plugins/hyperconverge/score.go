@@ -16,11 +16,14 @@ func (pl *Hyperconverge) PreScore(_ context.Context, state fwk.CycleState, _ *v1
 	return nil
 }
 
-// Score is 0..100, higher is nearer (S2 to S9).
+// Score is 0..100, higher is nearer (S2 to S11).
 func (pl *Hyperconverge) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
 	d, err := decisionOf(state)
 	if err != nil {
 		return 0, fwk.AsStatus(err)
+	}
+	if d.overload(node) != "" {
+		return 0, nil
 	}
 	return d.score(node.Node().Name), nil
 }

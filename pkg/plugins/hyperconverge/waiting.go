@@ -162,7 +162,7 @@ func (w *waitingPods) enter(pod *v1.Pod, d *decision, since uint64, requested []
 	p.requested = requested
 	w.rebase(p, newBaseline(d, since), d.handles)
 	p.told = p.baseline.rejection
-	if noRoom := p.counted == placement.ReasonStrictNoRoom || p.counted == placement.ReasonFastNoRoom; !noRoom || p.told.Reason != "" {
+	if noRoom := placement.NoRoom(p.counted); !noRoom || p.told.Reason != "" {
 		w.count(p, p.told.Reason)
 	} // else PostFilter has said so, and will again unless the pod gets a node
 	w.schedule(p, w.grace(p))
@@ -353,7 +353,8 @@ type baseline struct {
 	since uint64
 	// rejection is zero if the pod was not turned down on all nodes.
 	rejection placement.Rejection
-	// heldUntil is when the rejection ends by itself; zero if it does not.
+	// heldUntil is when the rejection ends by itself, or the wait for a replica node; zero if
+	// neither does.
 	heldUntil time.Time
 	// concerned pods have a volume of the driver.
 	concerned bool
@@ -372,6 +373,9 @@ type baseline struct {
 
 func newBaseline(d *decision, since uint64) *baseline {
 	b := &baseline{since: since, heldUntil: d.HeldUntil, concerned: d.Concerned}
+	if !d.WaitsUntil.IsZero() {
+		b.heldUntil = d.WaitsUntil
+	}
 	if d.Rejection != nil {
 		b.rejection = *d.Rejection
 		return b

@@ -39,6 +39,11 @@ const everyArgument = configurationHead + `
     args:
       preference: Score
       tierScores: {local: 90, rack: 80, zone: 70, region: 60, remote: 50}
+      waitForLocal: 90s
+      localFirst:
+        maxAllocation: {cpu: 90%, memory: 95%, pods: 100%}
+        spread: Zone
+        maxSkew: 2
       topologyKeys:
         region: [example.com/region]
         zone: [example.com/zone, example.com/room]
@@ -61,8 +66,10 @@ const everyArgument = configurationHead + `
 
 func everyArgumentDecoded() *config.HyperconvergeArgs {
 	return &config.HyperconvergeArgs{
-		Preference: placement.ScoreOnly,
-		TierScores: config.TierScores{Local: 90, Rack: 80, Zone: 70, Region: 60, Remote: 50},
+		Preference:   placement.ScoreOnly,
+		TierScores:   config.TierScores{Local: 90, Rack: 80, Zone: 70, Region: 60, Remote: 50},
+		WaitForLocal: metav1.Duration{Duration: 90 * time.Second},
+		LocalFirst:   config.LocalFirst{MaxAllocation: config.MaxAllocation{CPU: "90%", Memory: "95%", Pods: "100%"}, Spread: placement.SpreadZone, MaxSkew: 2},
 		TopologyKeys: config.TopologyKeys{
 			Region: []string{"example.com/region"},
 			Zone:   []string{"example.com/zone", "example.com/room"},

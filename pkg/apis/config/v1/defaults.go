@@ -18,6 +18,7 @@ func SetDefaults_HyperconvergeArgs(obj *HyperconvergeArgs) {
 	setDefault(&obj.UnknownVolumeGracePeriod, metav1.Duration{Duration: 5 * time.Second})
 	setDefault(&obj.MaxStaleness, metav1.Duration{Duration: 10 * time.Minute})
 	setDefault(&obj.CountPodsByNamespace, true)
+	setDefault(&obj.WaitForLocal, metav1.Duration{})
 	setDefault(&obj.DebugPort, 10359)
 }
 
@@ -28,6 +29,14 @@ func SetDefaults_TierScores(obj *TierScores) {
 	setDefault(&obj.Zone, 25)
 	setDefault(&obj.Region, 10)
 	setDefault(&obj.Remote, 0)
+}
+
+// SetDefaults_LocalFirst leaves locality its way.
+func SetDefaults_LocalFirst(obj *LocalFirst) {
+	if obj.Spread == "" {
+		obj.Spread = string(placement.SpreadNone)
+	}
+	setDefault(&obj.MaxSkew, 1)
 }
 
 // SetDefaults_TopologyKeys sets the lists that the user left out; an empty list

@@ -12,7 +12,9 @@ import (
 func TestDefaults(t *testing.T) {
 	defaults := func(change func(*HyperconvergeArgs)) *HyperconvergeArgs {
 		args := &HyperconvergeArgs{
-			Preference: "LocalFirst",
+			Preference:   "LocalFirst",
+			WaitForLocal: &metav1.Duration{},
+			LocalFirst:   LocalFirst{Spread: "None", MaxSkew: ptr.To[int32](1)},
 			TierScores: TierScores{
 				Local:  ptr.To[int64](100),
 				Rack:   ptr.To[int64](50),

@@ -13,7 +13,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // One process has one view of one storage system, however many profiles it
 // runs. So topologyKeys, drivers, unknownVolumeGracePeriod, maxStaleness,
 // openStorage, countPodsByNamespace and debugPort are the same in all profiles that
-// enable the plugin; preference and tierScores may differ.
+// enable the plugin; preference, tierScores, waitForLocal and localFirst may differ.
 type HyperconvergeArgs struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -30,6 +30,17 @@ type HyperconvergeArgs struct {
 	// the volume.
 	// +optional
 	TierScores TierScores `json:"tierScores,omitzero"`
+
+	// waitForLocal is how long a pod that prefers its data waits for a node that holds it
+	// before it takes another, from its creation on. The annotation
+	// hyperconverge.dev/wait-for-local of the pod counts before it. 0 to 1h.
+	// Default: 0s, it does not wait.
+	// +optional
+	WaitForLocal *metav1.Duration `json:"waitForLocal,omitempty"`
+
+	// localFirst bounds what is done for the sake of locality.
+	// +optional
+	LocalFirst LocalFirst `json:"localFirst,omitzero"`
 
 	// topologyKeys are the node labels that say where a node stands.
 	// +optional
@@ -102,6 +113,50 @@ type TierScores struct {
 	// Default: 0.
 	// +optional
 	Remote *int64 `json:"remote,omitempty"`
+}
+
+// LocalFirst bounds what preference LocalFirst does for the sake of locality. Pods that
+// insist on their data are not concerned.
+type LocalFirst struct {
+	// maxAllocation is how full a node may be made. One that the pod would push over a
+	// limit is not offered to it, and counts as far from its data, as long as another node
+	// is feasible. The annotation hyperconverge.dev/max-allocation of the pod counts
+	// before it.
+	// +optional
+	MaxAllocation MaxAllocation `json:"maxAllocation,omitzero"`
+
+	// spread says how the pods of a volume that several share (ReadWriteMany,
+	// ReadOnlyMany) are to stand to its replica nodes. None: all on them. Replicas: as
+	// many on each. Zone: anywhere in the zones of the replicas, as the pods' own wishes
+	// decide. The key hyperconverge.dev/spread of claim, volume or class counts before it.
+	// Default: None.
+	// +optional
+	Spread string `json:"spread,omitempty"`
+
+	// maxSkew is how many pods of the volume a node may have more than the node with the
+	// fewest before it is left out, with spread Replicas. At least 1.
+	// Default: 1.
+	// +optional
+	MaxSkew *int32 `json:"maxSkew,omitempty"`
+}
+
+// MaxAllocation are limits of what pods request on a node, as kube-scheduler counts it, in
+// percent of what the node can allocate: 1% to 100%.
+type MaxAllocation struct {
+	// cpu is the limit of CPU.
+	// Default: none.
+	// +optional
+	CPU string `json:"cpu,omitempty"`
+
+	// memory is the limit of memory.
+	// Default: none.
+	// +optional
+	Memory string `json:"memory,omitempty"`
+
+	// pods is the limit of the number of pods.
+	// Default: none.
+	// +optional
+	Pods string `json:"pods,omitempty"`
 }
 
 // TopologyKeys are lists of node label keys. The first key of a list that a node

@@ -36,6 +36,7 @@ func RegisterDefaults(scheme *runtime.Scheme) error {
 func SetObjectDefaults_HyperconvergeArgs(in *HyperconvergeArgs) {
 	SetDefaults_HyperconvergeArgs(in)
 	SetDefaults_TierScores(&in.TierScores)
+	SetDefaults_LocalFirst(&in.LocalFirst)
 	SetDefaults_TopologyKeys(&in.TopologyKeys)
 	SetDefaults_OpenStorage(&in.OpenStorage)
 	SetDefaults_TLS(&in.OpenStorage.TLS)

@@ -4,6 +4,7 @@ package validation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,8 @@ func ValidateHyperconvergeArgs(path *field.Path, args *config.HyperconvergeArgs)
 	var errs field.ErrorList
 	errs = append(errs, validatePreference(path.Child("preference"), args.Preference)...)
 	errs = append(errs, validateTierScores(path.Child("tierScores"), &args.TierScores)...)
+	errs = append(errs, validateWait(path.Child("waitForLocal"), args.WaitForLocal)...)
+	errs = append(errs, validateLocalFirst(path.Child("localFirst"), &args.LocalFirst)...)
 	errs = append(errs, validateTopologyKeys(path.Child("topologyKeys"), &args.TopologyKeys)...)
 	errs = append(errs, validateDrivers(path.Child("drivers"), args.Drivers)...)
 	errs = append(errs, validatePositive(path.Child("unknownVolumeGracePeriod"), args.UnknownVolumeGracePeriod)...)
@@ -62,6 +65,34 @@ func validatePreference(path *field.Path, preference placement.Preference) field
 		return field.ErrorList{field.NotSupported(path, preference,
 			[]placement.Preference{placement.LocalFirst, placement.ScoreOnly})}
 	}
+}
+
+func validateWait(path *field.Path, wait metav1.Duration) field.ErrorList {
+	if wait.Duration < 0 || wait.Duration > placement.MaxWait {
+		return field.ErrorList{field.Invalid(path, wait.Duration.String(), fmt.Sprintf("must be 0s to %s", placement.MaxWait))}
+	}
+	return nil
+}
+
+func validateLocalFirst(path *field.Path, args *config.LocalFirst) field.ErrorList {
+	var errs field.ErrorList
+	for _, limit := range []struct{ name, percent string }{
+		{"cpu", args.MaxAllocation.CPU}, {"memory", args.MaxAllocation.Memory}, {"pods", args.MaxAllocation.Pods},
+	} {
+		if limit.percent == "" {
+			continue
+		}
+		if _, err := placement.PercentOf(limit.percent); err != nil {
+			errs = append(errs, field.Invalid(path.Child("maxAllocation", limit.name), limit.percent, err.Error()))
+		}
+	}
+	if !slices.Contains(placement.Spreads[:], args.Spread) {
+		errs = append(errs, field.NotSupported(path.Child("spread"), args.Spread, placement.Spreads[:]))
+	}
+	if args.MaxSkew < 1 {
+		errs = append(errs, field.Invalid(path.Child("maxSkew"), args.MaxSkew, "must be at least 1"))
+	}
+	return errs
 }
 
 // validateTierScores wants every score in the range of the scheduler, and none

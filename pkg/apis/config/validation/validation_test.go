@@ -162,6 +162,37 @@ func TestValidateHyperconvergeArgs(t *testing.T) {
 			change: func(args *config.HyperconvergeArgs) { args.MaxStaleness.Duration = 30 * time.Second },
 		},
 		{
+			name:   "a wait is from nothing to an hour",
+			change: func(args *config.HyperconvergeArgs) { args.WaitForLocal.Duration = 61 * time.Minute },
+			want:   []string{`waitForLocal: Invalid value: "1h1m0s": must be 0s to 1h0m0s`},
+		},
+		{
+			name:   "nobody waits for less than nothing",
+			change: func(args *config.HyperconvergeArgs) { args.WaitForLocal.Duration = -time.Second },
+			want:   []string{`waitForLocal: Invalid value: "-1s": must be 0s to 1h0m0s`},
+		},
+		{
+			name: "limits of allocation are percentages, and their faults say how to write them",
+			change: func(args *config.HyperconvergeArgs) {
+				args.LocalFirst.MaxAllocation = config.MaxAllocation{CPU: "90", Memory: "0%", Pods: "101%"}
+			},
+			want: []string{
+				`localFirst.maxAllocation.cpu: Invalid value: "90": has no percent sign: write 90%`,
+				`localFirst.maxAllocation.memory: Invalid value: "0%": is less than 1%: write 1% or more, or leave it out`,
+				`localFirst.maxAllocation.pods: Invalid value: "101%": is more than 100%: write 100% or less, or leave it out`,
+			},
+		},
+		{
+			name: "spread and skew",
+			change: func(args *config.HyperconvergeArgs) {
+				args.LocalFirst.Spread, args.LocalFirst.MaxSkew = "Racks", 0
+			},
+			want: []string{
+				`localFirst.spread: Unsupported value: "Racks": supported values: "None", "Replicas", "Zone"`,
+				`localFirst.maxSkew: Invalid value: 0: must be at least 1`,
+			},
+		},
+		{
 			name: "everything that is wrong is reported at once",
 			change: func(args *config.HyperconvergeArgs) {
 				args.Preference = ""
