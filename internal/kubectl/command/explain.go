@@ -116,6 +116,9 @@ func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
 	}
 	add("Node", cmp.Or(doc.Pod.Node, "none"))
 	add("Locality", doc.Pod.Locality)
+	if until := doc.Pod.WaitsUntil; !until.IsZero() {
+		add("Waits", "for a node with its data, until "+until.Format(time.TimeOnly))
+	}
 	add("Scheduler", clean(doc.Pod.Scheduler+modeOf(doc)))
 	if doc.Pod.Verdict != "" {
 		add("Storage", p.Bad(clean(doc.Pod.Verdict))+" ("+doc.Pod.Rule+")")
@@ -140,10 +143,14 @@ func drawPod(w io.Writer, doc *view.Pod, wide bool) error {
 		return err
 	}
 	b := newTable(w)
-	b.row("CLAIM", "KIND", "RULE", "REPLICAS", "KNOWN", "HERE")
+	b.row("CLAIM", "KIND", "WEIGHT", "RULE", "REPLICAS", "KNOWN", "HERE")
 	for i := range doc.Volumes {
 		v := &doc.Volumes[i]
-		b.row(v.Claim, v.Kind, v.Rule, cmp.Or(setsOf(v), expectedOn(v.Expected)), v.Freshness, v.Relation)
+		weight := ""
+		if v.Weight != 0 {
+			weight = strconv.Itoa(int(v.Weight))
+		}
+		b.row(v.Claim, v.Kind, weight, v.Rule, cmp.Or(setsOf(v), expectedOn(v.Expected)), v.Freshness, v.Relation)
 	}
 	if err := b.end(); err != nil {
 		return err

@@ -41,7 +41,7 @@ func NewPod(ctx context.Context, w *World, pod *v1.Pod) (*Pod, error) {
 		doc.Problems = append(doc.Problems, "the profile "+placed.Profile+" has no plugin "+hyperconverge.Name+", and does not look at volumes")
 		return doc, nil
 	}
-	doc.Pod.Locality, doc.Pod.Mode = e.Locality.String(), e.Mode
+	doc.Pod.Locality, doc.Pod.Mode, doc.Pod.WaitsUntil = e.Locality.String(), e.Mode, e.WaitsUntil
 	if e.Rejection != nil {
 		doc.Pod.Verdict, doc.Pod.Rule = e.Rejection.Message(), textOf(placement.RuleOf(e.Rejection.Reason))
 	}
@@ -56,6 +56,9 @@ func NewPod(ctx context.Context, w *World, pod *v1.Pod) (*Pod, error) {
 		line.ReplicaSets, line.States = replicaNodes(snapshots[v.Claim.Handle])
 		if pod.Spec.NodeName != "" {
 			line.Relation = relations[i]
+		}
+		if v.Known {
+			line.Weight = v.Weight
 		}
 		line.Expected = expectation(v)
 		doc.Volumes = append(doc.Volumes, line)
@@ -104,6 +107,9 @@ func podNodes(p *simulation.Placement) []PodNode {
 		}
 		for _, r := range n.Reasons {
 			line.Reasons = append(line.Reasons, r.Plugin+": "+r.Message)
+		}
+		if overload := n.Explanation.Overload; overload != "" {
+			line.Reasons = append(line.Reasons, "the pod would rather not overload it: "+overload)
 		}
 		if n.Feasible && !n.Offered {
 			line.Reasons = append(line.Reasons, "feasible, but a node nearer to the data is, too")
@@ -200,6 +206,9 @@ func reservations(pod *v1.Pod, placed *simulation.Placement) (said []string) {
 	}
 	if placed.Node != "" {
 		return said
+	}
+	if e := placed.Explanation; e != nil && !e.WaitsUntil.IsZero() {
+		said = append(said, "Pod "+name+" waits for a node with its data until "+e.WaitsUntil.Format(time.TimeOnly)+", and takes another one then.")
 	}
 	if e := placed.Explanation; e != nil && !e.HeldUntil.IsZero() {
 		said = append(said, "Pod "+name+" is held back for a new volume until "+e.HeldUntil.Format(time.TimeOnly)+" at the latest, and goes without it then.")

@@ -127,6 +127,8 @@ type PodRef struct {
 	Scheduler string `json:"scheduler"`
 	Profile   string `json:"profile"`
 	Mode      string `json:"mode"`
+	// WaitsUntil is how long the pod waits for a node with its data; absent if it does not.
+	WaitsUntil time.Time `json:"waitsUntil,omitzero"`
 	// Verdict is why storage turns the pod down on all nodes; empty if it does not.
 	Verdict string `json:"verdict,omitempty"`
 	Rule    string `json:"rule,omitempty"`
@@ -152,6 +154,8 @@ type PodVolume struct {
 	Rule string `json:"rule"`
 	// Relation is that of the pod's own node to the volume.
 	Relation string `json:"relation,omitempty"`
+	// Weight is the volume's share in scores, 1 to 100; absent for volumes that do not exist.
+	Weight int32 `json:"weight,omitempty"`
 	// Expected tells of a volume that does not exist yet.
 	Expected *Expectation `json:"expected,omitempty"`
 }
