@@ -1,4 +1,4 @@
-// Package demo is the demonstration: seven steps on a sandbox, each of which says
+// Package demo is the demonstration: eight steps on a sandbox, each of which says
 // what the scheduler promises, does it, shows it, and checks it.
 package demo
 
@@ -63,7 +63,8 @@ var steps = []struct {
 	{letter: "d", title: "a shared volume with hyperconvergence turned off", run: (*demo).sharedOff},
 	{letter: "e", title: "60 databases: the stock scheduler and ours", run: (*demo).compare},
 	{letter: "f", title: "volumes that do not exist yet come to where their pods are", run: (*demo).newVolumes},
-	{letter: "g", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
+	{letter: "g", title: "how much locality is worth: shared volumes, and a rolling reboot", run: (*demo).degrees},
+	{letter: "h", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
 }
 
 // Run runs all steps. The error wraps ErrBroken if a check failed, after all steps

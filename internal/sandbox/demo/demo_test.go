@@ -68,8 +68,8 @@ func TestChecks(t *testing.T) {
 		"one not on its data":   {allOnData(seen(on("node-1", "data"), on("node-1", "log")), "all"), "1 of 2"},
 		"one still without one": {allOnData(seen(on("node-1", "data"), pending("", "log")), "all"), "1 of 2"},
 
-		"better than stock":   {moreOnData(Tally{OnData: 60}, Tally{OnData: 12}), ""},
-		"no better than that": {moreOnData(Tally{OnData: 12}, Tally{OnData: 12}), "12 with ours and 12"},
+		"better than stock":   {moreOnData(Tally{OnData: 60}, Tally{OnData: 12}, "with theirs"), ""},
+		"no better than that": {moreOnData(Tally{OnData: 12}, Tally{OnData: 12}, "with theirs"), "12, and 12 with theirs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			switch {

@@ -15,7 +15,7 @@ import (
 
 const unnamedPod = "shop"
 
-// unnamed is step g: the webhook, and kubectl hyperconverge.
+// unnamed is step h: the webhook, and kubectl hyperconverge.
 func (d *demo) unnamed(ctx context.Context) error {
 	d.say("A pod that names no scheduler. The webhook knows whose its volume is.")
 	d.tags = map[string]string{"shop-data": "S"}
