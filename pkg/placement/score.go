@@ -119,6 +119,9 @@ const cutSlack = 1e-9
 // Score returns 0..100 for one node; higher is nearer (S1 to S10, F11). Safe for
 // concurrent use.
 func (p *Plan) Score(n *Node) int64 {
+	if len(p.expected) == 0 {
+		return p.bound(n) // of nearly all pods, all volumes are there
+	}
 	score, expected := p.rank(n)
 	if score > 0 && len(p.near) > 0 && expected >= 0 && expected <= p.tiers.Remote {
 		score-- // of equals, the one where the new volumes can be is better

@@ -63,7 +63,7 @@ gobench() {
 }
 
 echo "Measuring, about $minutes minutes on 2 cores"
-gobench ./pkg/plugins/hyperconverge -bench '^Benchmark(PreFilter|Filter|Score)$' -count "$count"
+gobench ./pkg/plugins/hyperconverge -bench '^Benchmark(PreFilter|Filter|Score|Cycle)$' -count "$count"
 gobench ./pkg/plugins/hyperconverge -count "$few" \
 	-bench '^Benchmark(PreFilterOfTenThousandVolumes|PreFilterBesideWaitingPods|HeapOfWaitingPods|RunningPodHeap|RunningPodChange|PreFilterOfNewVolume|HeapOfStrategies)$'
 "$folder/index" -json "${index[@]}" >>"$results"

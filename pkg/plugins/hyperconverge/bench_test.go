@@ -412,3 +412,41 @@ func BenchmarkHeapOfStrategies(b *testing.B) {
 	runtime.KeepAlive(kept)
 	runtime.KeepAlive(nodes)
 }
+
+// BenchmarkCycle is all that the plugin does for a pod with a shared volume that gets a
+// replica node: PreFilter, the first group of the offer, Filter and Score of its nodes;
+// with all degrees of locality at their defaults, and with limits and spread.
+func BenchmarkCycle(b *testing.B) {
+	for _, knobs := range []string{"none", "all"} {
+		b.Run("knobs="+knobs, func(b *testing.B) {
+			s, pod := benchScene(b, 1, (*st.PodWrapper).Obj)
+			claims := s.informers.Core().V1().PersistentVolumeClaims().Informer().GetStore()
+			object, _, err := claims.GetByKey(namespace + "/data-0")
+			s.must(err)
+			claim := object.(*v1.PersistentVolumeClaim).DeepCopy()
+			claim.Spec.AccessModes = []v1.PersistentVolumeAccessMode{v1.ReadWriteMany}
+			if knobs == "all" {
+				claim.Annotations[placement.VolumeSpread] = string(placement.SpreadReplicas)
+				s.pl.limits = placement.Allocation{CPU: 90, Memory: 95, Pods: 100}
+			}
+			s.must(claims.Update(claim))
+			infos := s.profile.SnapshotSharedLister().NodeInfos()
+			state := framework.NewCycleState()
+			b.ReportAllocs()
+			for b.Loop() {
+				s.pl.PreFilter(s.ctx, state, pod, nil)
+				d, err := decisionOf(state)
+				s.must(err)
+				for group := range d.Groups() {
+					for _, name := range group {
+						node, err := infos.Get(name)
+						s.must(err)
+						s.pl.Filter(s.ctx, state, pod, node)
+						_, _ = s.pl.Score(s.ctx, state, pod, node)
+					}
+					break
+				}
+			}
+		})
+	}
+}

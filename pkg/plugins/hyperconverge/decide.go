@@ -81,15 +81,8 @@ func (d *decision) score(node string) int64 {
 	return d.Plan.Score(d.view.Node(node))
 }
 
-// overload says which limit the pod would push a node over (S11); empty if none.
-func (d *decision) overload(node fwk.NodeInfo) string {
-	if d.offering == nil {
-		return ""
-	}
-	return d.offering.overload(node)
-}
-
-// overloadOf likewise, by its name.
+// overloadOf says which limit the pod would push a node over (S11), by its name; empty if
+// none.
 func (d *decision) overloadOf(name string) string {
 	if d.offering == nil || !d.offering.limits.Limited() {
 		return ""

@@ -22,8 +22,8 @@ func (pl *Hyperconverge) Score(_ context.Context, state fwk.CycleState, _ *v1.Po
 	if err != nil {
 		return 0, fwk.AsStatus(err)
 	}
-	if d.overload(node) != "" {
-		return 0, nil
+	if o := d.offering; o != nil && o.limits.Limited() && o.overload(node) != "" {
+		return 0, nil // S11
 	}
 	return d.score(node.Node().Name), nil
 }

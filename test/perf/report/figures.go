@@ -149,6 +149,17 @@ func figures(r *results) []figure {
 	direct(pluginSection, "PreFilter, 1 volume, strict", pluginPackage, "PreFilter/strict/volumes=1", "ns/op", 1500, microseconds)
 	direct(pluginSection, "PreFilter, 8 volumes", pluginPackage, "PreFilter/soft/volumes=8", "ns/op", 8000, microseconds)
 	milliseconds, megabytes := quantity("ms"), quantity("MB")
+	all = append(all, figure{
+		section: pluginSection, what: "a cycle of a shared volume, with limits and spread ÷ at defaults", limit: 1.5, show: hundredths,
+		measure: func(r *results) (m measured) {
+			with, found := median(r.of(pluginPackage, "Cycle/knobs=all", "ns/op"))
+			without, both := median(r.of(pluginPackage, "Cycle/knobs=none", "ns/op"))
+			if m.found = found && both; m.found {
+				m.value, m.detail = with/without, microseconds(with)+" ÷ "+microseconds(without)
+			}
+			return m
+		},
+	})
 	direct(pluginSection, "PreFilter, 8 volumes, strict", pluginPackage, "PreFilter/strict/volumes=8", "ns/op", 8000, microseconds)
 	direct(pluginSection, "PreFilter, 10 000 volumes in one pod", pluginPackage, "PreFilterOfTenThousandVolumes", "ns/op", 10e6, microseconds)
 	direct(pluginSection, "PreFilter, p99, 100 000 pods wait, 1000 changes of volumes per second", pluginPackage,
