@@ -52,7 +52,11 @@ type decision struct {
 	seed uint64
 	// peers is how many volumes rules have been compared with.
 	peers int
-	// offering is nil if all nodes are equal.
+	// plugin and object are those for which the decision is made, where its offer is read.
+	plugin *Hyperconverge
+	object *v1.Pod
+	// offering is nil unless there are limits of allocation: only then has it a say in
+	// scores as well.
 	offering *offering
 }
 
@@ -96,10 +100,11 @@ func (d *decision) overloadOf(name string) string {
 
 // Groups implements localfirst.Offer.
 func (d *decision) Groups() iter.Seq[[]string] {
-	if d.offering == nil {
-		return d.groups()
+	o := d.offering
+	if o == nil {
+		o = newOffering(d.plugin, d.object, d)
 	}
-	return d.offering.arrange(d.groups())
+	return o.arrange(d.groups())
 }
 
 // groups are those of the plan, without the nodes that the pod avoids.

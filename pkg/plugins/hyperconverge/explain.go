@@ -73,8 +73,7 @@ type NodeExplanation struct {
 func (pl *Hyperconverge) Explain(pod *v1.Pod) *Explanation {
 	found := pl.decider.claimsOf(pod)
 	d := pl.decider.decide(pod, found, pl.decider.index.Lookup, time.Now())
-	d.localFirst = pl.offersFirst(&d.pod)
-	d.offering = pl.newOffering(pod, d)
+	pl.arranges(pod, d)
 	e := &Explanation{
 		Mode:       d.mode(),
 		Locality:   placement.LocalityNone,

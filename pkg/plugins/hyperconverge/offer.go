@@ -28,18 +28,29 @@ type offering struct {
 	skew   int
 }
 
-// newOffering gathers what of it concerns a pod; nil for one to which all nodes are equal.
-func (pl *Hyperconverge) newOffering(pod *v1.Pod, d *decision) *offering {
-	if d.Plan == nil || d.Plan.Indifferent() {
-		return nil
+// limitsFor are the limits of allocation of a pod (S11).
+func (pl *Hyperconverge) limitsFor(p *placement.Pod) placement.Allocation {
+	switch {
+	case p.Strict:
+		return placement.Allocation{}
+	case p.MaxAllocation != nil:
+		return *p.MaxAllocation
+	default:
+		return pl.limits
 	}
-	o := &offering{handle: pl.handle, pod: pod, limits: pl.limits, skew: pl.skew}
-	if d.pod.MaxAllocation != nil {
-		o.limits = *d.pod.MaxAllocation
+}
+
+// arranges lets the nodes of a decision be offered, and scored by how full they are.
+func (pl *Hyperconverge) arranges(pod *v1.Pod, d *decision) {
+	d.localFirst, d.plugin, d.object = pl.offersFirst(&d.pod), pl, pod
+	if d.Plan != nil && pl.limitsFor(&d.pod).Limited() && !d.Plan.Indifferent() {
+		d.offering = newOffering(pl, pod, d)
 	}
-	if d.pod.Strict {
-		o.limits = placement.Allocation{}
-	}
+}
+
+// newOffering gathers what of it concerns a pod.
+func newOffering(pl *Hyperconverge, pod *v1.Pod, d *decision) *offering {
+	o := &offering{handle: pl.handle, pod: pod, limits: pl.limitsFor(&d.pod), skew: pl.skew}
 	if o.limits.Limited() {
 		requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
 		o.cpu, o.memory = requests.Cpu().MilliValue(), requests.Memory().Value()

@@ -28,8 +28,7 @@ func (pl *Hyperconverge) PreFilter(_ context.Context, state fwk.CycleState, pod 
 	requests := requests{index: pl.decider.index}
 	d := pl.decider.decide(pod, found, requests.request, began)
 	d.avoided = pl.avoid.nodes(pod.UID, began)
-	d.localFirst = pl.offersFirst(&d.pod)
-	d.offering = pl.newOffering(pod, d)
+	pl.arranges(pod, d)
 	d.began, d.revision = began, since
 	d.seed = maphash.String(seed, string(pod.UID))
 	pl.waiting.enter(pod, d, since, requests.followed(d.handles))
