@@ -38,6 +38,10 @@ const SourceKey = "dataSource"
 func (s *Store) Source(claim *v1.PersistentVolumeClaim) (*CopySource, *placement.Problem) {
 	group, kind, namespace, name := sourceOf(claim)
 	switch {
+	case namespace != claim.Namespace:
+		// Whether the claim may have that is for others to decide, and until then nothing is
+		// told of what is there.
+		return nil, nil
 	case group == "" && kind == "PersistentVolumeClaim":
 		return &CopySource{Namespace: namespace, Claim: name}, nil
 	case group == snapshotGroup && kind == "VolumeSnapshot":
@@ -69,10 +73,7 @@ func sourceOf(claim *v1.PersistentVolumeClaim) (group, kind, namespace, name str
 
 // SourceProblem is what is wrong with the source of a claim.
 func SourceProblem(claim *v1.PersistentVolumeClaim, detail string) *placement.Problem {
-	_, kind, namespace, name := sourceOf(claim)
-	if namespace != claim.Namespace {
-		name = namespace + "/" + name
-	}
+	_, kind, _, name := sourceOf(claim)
 	return &placement.Problem{Key: SourceKey, Value: placement.Excerpt(kind + " " + name), Detail: detail + ", so that nothing is expected of where the volume will lie"}
 }
 

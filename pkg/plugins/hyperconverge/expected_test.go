@@ -136,6 +136,9 @@ func TestNewVolumes(t *testing.T) {
 			contentOf("content", driver, map[string]any{"snapshotHandle": "1001"})}, claim: cloneOf("VolumeSnapshot", "old"),
 			before: func(s *scene) { s.storage.put(observation("1001", on(1))) }, scores: []string{"81", "0", "0", "0"}},
 		{name: "what somebody else fills has the rules of its class", claim: cloneOf("Backup", "x"), scores: []string{"62", "62", "62", "0"}},
+		{name: "of a source in another namespace nothing is told", claim: func(c *v1.PersistentVolumeClaim) {
+			c.Spec.DataSourceRef = &v1.TypedObjectReference{Kind: "PersistentVolumeClaim", Namespace: ptr.To("other"), Name: "lost"}
+		}, scores: []string{"62", "62", "62", "0"}},
 		{name: "a shared volume with a service will be away", parameters: map[string]string{"sharedv4_svc_type": "ClusterIP"}, scores: nothing},
 
 		{name: "a strategy that does not exist", parameters: placedBy("fsat"), scores: nothing,
