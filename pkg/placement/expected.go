@@ -20,7 +20,8 @@ type Expected struct {
 	// Rules are those of strategy and class; nil if they cannot be told, so that nothing
 	// is expected.
 	Rules *StrategyRules
-	// Candidates are the nodes by the rules, in the view of the pod.
+	// Candidates are the nodes by the rules, in the view of the pod; nil if only verdicts
+	// are asked for.
 	Candidates *Candidates
 	// Peers are the volumes that rules about other volumes speak of.
 	Peers []Peers
@@ -290,7 +291,7 @@ func (p *Plan) expect(pod *Pod) {
 		if e.Source == nil && (pod.Strict || e.Fast) && !p.windows && !slices.Contains(p.required, e.Rules) {
 			p.required = append(p.required, e.Rules)
 		}
-		if p.off || p.machine != NoMachine || e.even(p.booked) {
+		if p.off || p.machine != NoMachine || e.Source == nil && e.Candidates == nil || e.even(p.booked) {
 			continue
 		}
 		if k := slices.IndexFunc(p.expected, e.alike); k >= 0 {

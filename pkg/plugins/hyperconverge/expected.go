@@ -27,9 +27,14 @@ const (
 type prophet struct {
 	store    *strategies.Store
 	bookings *bookings
-	// candidates are the nodes for rules, by candidatesKey.
+	// candidates are the nodes for rules, by candidatesKey; nil where only verdicts are asked
+	// for, which depend on rules alone.
 	candidates *lru.Cache
 }
+
+// brief tells no more than verdicts need. It is for who decides about a great many pods:
+// tenants can have each of them look at all nodes in its own way, by templates.
+func (p *prophet) brief() *prophet { return &prophet{store: p.store, bookings: p.bookings} }
 
 type candidatesKey struct {
 	rules *placement.StrategyRules
@@ -55,8 +60,10 @@ func (dec *decider) expect(d *decision, pod *v1.Pod, c *claims.Claim, policy pla
 	}
 	if !copied && problem == nil {
 		if e.Rules, problem = store.Rules(c.PVC, c.Parameters(), pod); e.Rules != nil {
-			e.Candidates = dec.prophet.candidatesFor(e.Rules, d.view)
-			e.Peers = dec.peers(d, e.Rules)
+			if dec.prophet.candidates != nil {
+				e.Candidates = dec.prophet.candidatesFor(e.Rules, d.view)
+				e.Peers = dec.peers(d, e.Rules)
+			}
 		}
 	}
 	if problem != nil {

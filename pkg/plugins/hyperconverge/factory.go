@@ -193,11 +193,13 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		Wait:  args.WaitForLocal.Duration,
 		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
 	}}
+	waiting := *dec
+	waiting.prophet = s.prophet.brief()
 	told := &notices{recorder: handle.EventRecorder(), given: s.given}
 	pl := &Hyperconverge{
 		handle:     handle,
 		decider:    dec,
-		waiting:    newWaitingPods(dec, s.pods, handle.Activate, told.complainOf),
+		waiting:    newWaitingPods(&waiting, s.pods, handle.Activate, told.complainOf),
 		avoid:      newAvoidance(),
 		notices:    told,
 		localFirst: args.Preference == placement.LocalFirst,
