@@ -3,9 +3,12 @@ package openstorage
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
@@ -101,5 +104,26 @@ func TestRefusalNamesTheWayOut(t *testing.T) {
 	s := newSource(Config{TokenFile: "/etc/token"}, volumes.NewIndex(volumes.Options{}))
 	if got := s.health.refusal(status.Error(codes.PermissionDenied, "not you")); !strings.Contains(got, "/etc/token") || !strings.Contains(got, "system.view") {
 		t.Errorf("message is %q", got)
+	}
+}
+
+// A volume that is deleted is gone from storage a moment before its PersistentVolume is:
+// that must alarm nobody.
+func TestTheLastVolumeIsDeleted(t *testing.T) {
+	r := start(t, settings{tune: func(s *Source) { s.timing.accessRecheck = time.Second }})
+	id := r.volume("data", "node-1")
+	r.addPV(pvOf("pv", id))
+	r.eventuallyOn(id, "node-1")
+	r.must(r.cluster.DeleteVolume(id))
+	checked := make(chan struct{})
+	go func() {
+		defer close(checked)
+		r.source.checkTokenAccess(klog.NewContext(t.Context(), r.logger()))
+	}()
+	r.eventually("storage shows nothing of what Kubernetes has", func() bool { return r.logged("kubernetes=1 checkable=1 storage=0") })
+	r.must(r.kube.CoreV1().PersistentVolumes().Delete(t.Context(), "pv", metav1.DeleteOptions{}))
+	<-checked
+	if r.source.health.has(ReasonTokenBlind) || r.logged("StorageShowsNothing") {
+		t.Error("the token is said to show nothing")
 	}
 }

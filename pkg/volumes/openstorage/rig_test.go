@@ -114,7 +114,7 @@ func start(t *testing.T, s settings) *rig {
 	var err error
 	r.source, err = New(config, r.index)
 	r.must(err)
-	r.source.timing = timing{initialListIdle: 40 * time.Millisecond, accessCheckGap: 20 * time.Millisecond}
+	r.source.timing = timing{initialListIdle: 40 * time.Millisecond, accessCheckGap: 20 * time.Millisecond, accessRecheck: 5 * time.Millisecond}
 	r.source.retries.first, r.source.retries.last = 5*time.Millisecond, 50*time.Millisecond
 	if s.tune != nil {
 		s.tune(r.source)

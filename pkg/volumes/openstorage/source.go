@@ -45,7 +45,7 @@ type Source struct {
 }
 
 // timing is what tests want shorter.
-type timing struct{ initialListIdle, accessCheckGap time.Duration }
+type timing struct{ initialListIdle, accessCheckGap, accessRecheck time.Duration }
 
 // trigger starts one round of a loop. Fired any number of times before the loop is
 // ready, it starts one round.
@@ -94,7 +94,7 @@ func New(config Config, index *volumes.Index) (*Source, error) {
 func newSource(config Config, index *volumes.Index) *Source {
 	s := &Source{
 		config:      config,
-		timing:      timing{initialListIdle: initialListIdle, accessCheckGap: accessCheckGap},
+		timing:      timing{initialListIdle: initialListIdle, accessCheckGap: accessCheckGap, accessRecheck: accessRecheck},
 		index:       index,
 		health:      newHealth(&config),
 		queue:       newQueue(func(handle string) bool { return !index.Lookup(handle).FirstSeen.IsZero() }),
