@@ -262,7 +262,7 @@ func drawVolume(w io.Writer, doc *view.Volume) error {
 		verified = ", confirmed by storage " + time.Since(doc.Verified).Round(time.Second).String() + " ago"
 	}
 	_, err := fmt.Fprintf(w, "%s  %s\n%s  %s\n%s  %s\n%s  %s%s\n", p.Strong("Claim:   "), clean(doc.Claim), p.Strong("Volume:  "), clean(cmp.Or(doc.Handle, "none yet")),
-		p.Strong("Kind:    "), doc.VolumeKind, p.Strong("Replicas:"), cmp.Or(doc.Freshness, "none yet"), verified)
+		p.Strong("Kind:    "), doc.VolumeKind, p.Strong("Replicas:"), cmp.Or(doc.Freshness, expectedOn(doc.Expected), "none yet"), verified)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func NewVolume(w *World, namespace, name string) (*Volume, error) {
 	v := w.Plugin.ExplainClaim(namespace, name)
 	doc := &Volume{
 		APIVersion: APIVersion, Kind: "VolumeExplanation", Claim: v.Claim.String(), Handle: v.Claim.Handle, VolumeKind: kindOf(&v),
-		Freshness: freshness(&v), Verified: v.Verified, Sets: [][]VolumeNode{}, UsedBy: []VolumeUser{}, Settings: []VolumeSetting{}, Unknown: w.Unknown,
+		Expected: expectation(&v), Freshness: freshness(&v), Verified: v.Verified, Sets: [][]VolumeNode{}, UsedBy: []VolumeUser{}, Settings: []VolumeSetting{}, Unknown: w.Unknown,
 	}
 	if snapshot := w.byHandle()[v.Claim.Handle]; snapshot != nil {
 		doc.ID, doc.Attached = snapshot.ID, attachedTo(w.Index, snapshot.Attached)

@@ -206,7 +206,9 @@ type Volume struct {
 	Attached   string          `json:"attached,omitempty"`
 	UsedBy     []VolumeUser    `json:"usedBy"`
 	Settings   []VolumeSetting `json:"settings"`
-	Unknown    []string        `json:"unknown,omitempty"`
+	// Expected tells of a volume that does not exist yet, as for a pod that has no name.
+	Expected *Expectation `json:"expected,omitempty"`
+	Unknown  []string     `json:"unknown,omitempty"`
 }
 
 // VolumeNode is a holder of a replica.
