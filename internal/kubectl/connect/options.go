@@ -106,9 +106,11 @@ func (o *Options) Open(ctx context.Context, progress func(string)) (_ *Session, 
 		return nil, err
 	}
 	progress("looking at what may be read")
-	if err := checkRights(starting, s.RESTConfig); err != nil {
+	unknown, err := checkRights(starting, s.RESTConfig)
+	if err != nil {
 		return nil, err
 	}
+	s.Unknown = append(s.Unknown, unknown...)
 	progress("reading nodes, pods and volumes")
 	if err := o.read(ctx, starting, s); err != nil {
 		return nil, err

@@ -3,6 +3,8 @@ package connect
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,14 +37,33 @@ var needed = []schema.GroupVersionResource{
 	{Group: "resource.k8s.io", Version: "v1", Resource: "deviceclasses"},
 }
 
+// wanted is what they read where it is, and what is not known without it.
+var wanted = map[schema.GroupVersionResource]string{
+	{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}:            "Disks that are plugged into running virtual machines are not known",
+	{Group: "portworx.io", Version: "v1beta2", Resource: "volumeplacementstrategies"}:     "Where new volumes go by their placement strategies is not known",
+	{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshots"}:        "Where volumes go that are restored from snapshots is not known",
+	{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshotcontents"}: "Where volumes go that are restored from snapshots is not known",
+}
+
 // checkRights reads one object of each kind. Informers would try again for ever, and say
-// nothing.
-func checkRights(ctx context.Context, config *rest.Config) error {
+// nothing. It returns what is not known for want of rights that one can do without.
+func checkRights(ctx context.Context, config *rest.Config) (unknown []string, err error) {
 	client, err := metadata.NewForConfig(config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	for resource, lost := range wanted {
+		group.Go(func() error {
+			if _, err := client.Resource(resource).List(ctx, metav1.ListOptions{Limit: 1}); apierrors.IsForbidden(err) {
+				mu.Lock()
+				defer mu.Unlock()
+				unknown = append(unknown, fmt.Sprintf("%s: you may not list %s (%s).", lost, resource.GroupResource(), viewer))
+			}
+			return nil
+		})
+	}
 	for _, resource := range needed {
 		group.Go(func() error {
 			_, err := client.Resource(resource).List(ctx, metav1.ListOptions{Limit: 1})
@@ -57,5 +78,7 @@ func checkRights(ctx context.Context, config *rest.Config) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	slices.Sort(unknown)
+	return unknown, err
 }
