@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -302,16 +303,16 @@ func TestStrategiesAreInstalledLater(t *testing.T) {
 		"the scheduler may not read it yet": apierrors.NewForbidden(strategies.Resource.GroupResource(), "", errors.New("no role")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			installed := false
+			var installed atomic.Bool
 			client := customResources(strategy("fast", where("replicaAffinity disk In ssd")))
-			client.PrependReactor("list", strategies.Resource.Resource, func(clienttesting.Action) (bool, runtime.Object, error) { return !installed, nil, refusal })
+			client.PrependReactor("list", strategies.Resource.Resource, func(clienttesting.Action) (bool, runtime.Object, error) { return !installed.Load(), nil, refusal })
 			play(t, setting{nodes: []string{"disk=ssd", "disk=hdd"}, resources: client}, func(s *scene) {
 				s.newClaim("new", placedBy("fast"), nil)
 				pod := makePod("db", "new").Obj()
 				same(s, "scores", nil, s.scores(pod))
 				same(s, "events", nil, s.events.taken())
 				s.pass(5 * time.Minute) // the reflector is at its slowest then
-				installed = true
+				installed.Store(true)
 				s.pass(2 * time.Minute)
 				same(s, "scores with strategies", []int64{62, 0}, s.scores(pod))
 			})
