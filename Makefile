@@ -16,7 +16,7 @@ CHAOS_BINARIES := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/sc
 
 # The packages with goroutines. Those of the plugin and the prefer-first pass have
 # kube-scheduler compiled a second time for the race detector.
-RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/plugins/... ./pkg/localfirst/... \
+RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/plugins/... ./pkg/localfirst/... ./pkg/strategies/... ./pkg/optional/... \
 	./internal/... ./cmd/sandbox
 
 .DEFAULT_GOAL := help

@@ -2,7 +2,9 @@ package strategies
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strconv"
+	"sync"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -136,5 +138,51 @@ func TestRulesAreShared(t *testing.T) {
 	}
 	if first.Replicas != 2 || len(first.Zones) != 2 || third.Replicas != 3 {
 		t.Errorf("rules are %+v and %+v", first, third)
+	}
+}
+
+// TestClaimsChangeWhileTheyAreFound: whatever happens at the same time, in the end every
+// claim is found by the labels that it has, and by no others.
+func TestClaimsChangeWhileTheyAreFound(t *testing.T) {
+	w := newWorld(t)
+	const claims, rounds = 20, 200
+	var running sync.WaitGroup
+	for writer := range 4 {
+		running.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(writer)))
+			old := map[int]*v1.PersistentVolumeClaim{}
+			for range rounds {
+				i := writer*claims + rng.IntN(claims) // each writer has claims of its own
+				var next *v1.PersistentVolumeClaim
+				if old[i] == nil || rng.IntN(4) > 0 {
+					next = claim("a", strconv.Itoa(i), map[string]string{"app": strconv.Itoa(rng.IntN(3))})
+				}
+				w.set(old[i], next)
+				old[i] = next
+			}
+		})
+	}
+	running.Go(func() {
+		for i := range rounds {
+			w.follow([]string{"app", "tier"}[:1+i%2]...)
+		}
+	})
+	running.Go(func() {
+		for range rounds {
+			w.matches(require("app", placement.In, "1"))
+		}
+	})
+	running.Wait()
+	w.follow("app")
+	for value := range 3 {
+		want := 0
+		for _, object := range w.pvcs.GetStore().List() {
+			if object.(*v1.PersistentVolumeClaim).Labels["app"] == strconv.Itoa(value) {
+				want++
+			}
+		}
+		if got, _ := w.matches(require("app", placement.In, strconv.Itoa(value))); got != want || len(w.labelled.keys["app"][strconv.Itoa(value)]) != want {
+			t.Errorf("value %d: %d claims are found, and %d are kept, of %d", value, got, len(w.labelled.keys["app"][strconv.Itoa(value)]), want)
+		}
 	}
 }
