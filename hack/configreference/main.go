@@ -175,6 +175,8 @@ func kindOf(expression ast.Expr) string {
 		switch e.Name {
 		case "int64", "int32", "int":
 			return "number"
+		case "Percentage":
+			return "percentage"
 		case "bool":
 			return "boolean"
 		}

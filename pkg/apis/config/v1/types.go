@@ -146,18 +146,21 @@ type MaxAllocation struct {
 	// cpu is the limit of CPU.
 	// Default: none.
 	// +optional
-	CPU string `json:"cpu,omitempty"`
+	CPU Percentage `json:"cpu,omitempty"`
 
 	// memory is the limit of memory.
 	// Default: none.
 	// +optional
-	Memory string `json:"memory,omitempty"`
+	Memory Percentage `json:"memory,omitempty"`
 
 	// pods is the limit of the number of pods.
 	// Default: none.
 	// +optional
-	Pods string `json:"pods,omitempty"`
+	Pods Percentage `json:"pods,omitempty"`
 }
+
+// Percentage is a whole number with a percent sign: 90%.
+type Percentage string
 
 // TopologyKeys are lists of node label keys. The first key of a list that a node
 // carries counts. An empty list turns its level off.

@@ -220,9 +220,9 @@ func Convert_config_LocalFirst_To_v1_LocalFirst(in *config.LocalFirst, out *Loca
 }
 
 func autoConvert_v1_MaxAllocation_To_config_MaxAllocation(in *MaxAllocation, out *config.MaxAllocation, s conversion.Scope) error {
-	out.CPU = in.CPU
-	out.Memory = in.Memory
-	out.Pods = in.Pods
+	out.CPU = string(in.CPU)
+	out.Memory = string(in.Memory)
+	out.Pods = string(in.Pods)
 	return nil
 }
 
@@ -232,9 +232,9 @@ func Convert_v1_MaxAllocation_To_config_MaxAllocation(in *MaxAllocation, out *co
 }
 
 func autoConvert_config_MaxAllocation_To_v1_MaxAllocation(in *config.MaxAllocation, out *MaxAllocation, s conversion.Scope) error {
-	out.CPU = in.CPU
-	out.Memory = in.Memory
-	out.Pods = in.Pods
+	out.CPU = Percentage(in.CPU)
+	out.Memory = Percentage(in.Memory)
+	out.Pods = Percentage(in.Pods)
 	return nil
 }
 

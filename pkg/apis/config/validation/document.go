@@ -57,6 +57,9 @@ func validateType(path *field.Path, value any, want reflect.Type) field.ErrorLis
 			return mismatch(path, value, "must be a whole number, without quotes")
 		}
 	case reflect.String:
+		if number, is := value.(json.Number); is && want == reflect.TypeFor[v1.Percentage]() {
+			return mismatch(path, value, fmt.Sprintf("%s needs a percent sign: %s%%", number, number))
+		}
 		if _, is := value.(string); !is {
 			return mismatch(path, value, "must be a text: put it in quotes")
 		}

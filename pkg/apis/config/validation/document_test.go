@@ -37,6 +37,8 @@ func TestValidateDocument(t *testing.T) {
 			want: []string{`args.maxStaleness: Invalid value: 10: 10 needs a unit: 10s`}},
 		{name: "a text without a unit is told the unit", text: `openStorage: {requestTimeout: "2.5"}`,
 			want: []string{`args.openStorage.requestTimeout: Invalid value: "2.5": 2.5 needs a unit: 2.5s`}},
+		{name: "a percentage without its sign is told the sign", text: "localFirst: {maxAllocation: {cpu: 90}}",
+			want: []string{`args.localFirst.maxAllocation.cpu: Invalid value: 90: 90 needs a percent sign: 90%`}},
 		{name: "what is no duration is told what one looks like", text: "unknownVolumeGracePeriod: soon",
 			want: []string{`args.unknownVolumeGracePeriod: Invalid value: "soon": must be a duration such as 500ms, 10s or 1h30m`}},
 		{name: "a boolean in quotes is told to lose them", text: `openStorage: {tls: {enabled: "true"}}`,
