@@ -204,7 +204,8 @@ func (r *StrategyRules) heaviest() uint64 {
 	for i, rules := range [...][]StrategyRule{r.ReplicaAffinity, r.ReplicaAntiAffinity, r.VolumeAffinity, r.VolumeAntiAffinity} {
 		for k := range rules {
 			rule := &rules[k]
-			if rule.Preferred && (i > 1 || len(rule.Match) > 0) || i < 2 && r.partly(rule) {
+			ofReplicas := i < 2 && r.wished(rule, i == 1)
+			if ofReplicas || i > 1 && rule.Preferred {
 				most = max(most, rule.Weight)
 			}
 		}
@@ -215,10 +216,11 @@ func (r *StrategyRules) heaviest() uint64 {
 	return most
 }
 
-// partly tells of a required rule that it is about some replicas only: the node that
-// keeps it gets one of them rather than one of the others.
-func (r *StrategyRules) partly(rule *StrategyRule) bool {
-	return !rule.Preferred && !r.affectsAll(rule) && len(rule.Match) > 0
+// wished reports whether a rule about replicas speaks for single nodes: a preferred one, or
+// a required one about some replicas only, since the node that keeps it gets one of them
+// rather than one of the others. Rules that spread replicas speak for none.
+func (r *StrategyRules) wished(rule *StrategyRule, anti bool) bool {
+	return len(rule.Match) > 0 && (!anti || rule.TopologyKey == "") && (rule.Preferred || !r.affectsAll(rule))
 }
 
 // pull is the greatest weight of the wishes about replicas that the node keeps.
@@ -234,7 +236,7 @@ func (r *StrategyRules) pull(n *Node) uint64 {
 		}
 		for i := range rules {
 			rule := &rules[i]
-			if rule.Weight <= most || len(rule.Match) == 0 || !rule.Preferred && !r.partly(rule) || anti == 1 && rule.TopologyKey != "" {
+			if rule.Weight <= most || !r.wished(rule, anti == 1) {
 				continue
 			}
 			if n.anyPool(func(p *Pool) bool { return r.admits(n, p) && rule.matches(n, p) == wanted }) {
