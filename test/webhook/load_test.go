@@ -36,6 +36,7 @@ func startLoad(c *cluster, pod *v1.Pod) *load {
 	ctx, cancel := context.WithCancel(c.Ctx)
 	l := &load{cancel: cancel}
 	for range 8 {
+		pod := pod.DeepCopy() // the client writes into what it sends
 		l.workers.Go(func() {
 			for ctx.Err() == nil {
 				created, err := c.Client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
