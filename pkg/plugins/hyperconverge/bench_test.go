@@ -371,7 +371,7 @@ func BenchmarkPreFilterOfNewVolume(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					if !known {
-						s.pl.decider.prophet.candidates.Clear()
+						s.pl.decider.newVolumes.candidates.Clear()
 					}
 					s.pl.PreFilter(s.ctx, state, pod, nil)
 				}

@@ -59,7 +59,7 @@ func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod 
 		return nil // none of our pods
 	}
 	pl.waiting.leave(pod.UID)
-	pl.decider.prophet.bookings.book(pod, nodeName, d.pod.Expected)
+	pl.decider.newVolumes.bookings.book(pod, nodeName, d.pod.Expected)
 	node := d.view.Node(nodeName)
 	relation, known := d.Plan.Relation(node)
 	if !known {
@@ -93,7 +93,7 @@ func (pl *Hyperconverge) Reserve(ctx context.Context, state fwk.CycleState, pod 
 func (pl *Hyperconverge) Unreserve(_ context.Context, state fwk.CycleState, pod *v1.Pod, nodeName string) {
 	if _, err := decisionOf(state); err == nil {
 		pl.waiting.bound(pod.UID)
-		pl.decider.prophet.bookings.cancel(pod.UID)
+		pl.decider.newVolumes.bookings.cancel(pod.UID)
 		pl.avoid.note(pod, nodeName, time.Now())
 	}
 }
@@ -107,7 +107,7 @@ func (pl *Hyperconverge) PostBind(ctx context.Context, state fwk.CycleState, pod
 		return // none of our pods
 	}
 	pl.waiting.bound(pod.UID)
-	pl.decider.prophet.bookings.bound(pod.UID, time.Now())
+	pl.decider.newVolumes.bookings.bound(pod.UID, time.Now())
 	o := &outcome{}
 	if data, err := state.Read(outcomeKey); err == nil {
 		if left, ok := data.(*outcome); ok {

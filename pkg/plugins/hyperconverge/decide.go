@@ -21,8 +21,8 @@ type decider struct {
 	claims   *claims.Finder
 	index    volumes.Reader
 	machines *machines
-	// prophet is nil where nobody asks about new volumes.
-	prophet *prophet
+	// newVolumes is nil where nobody asks about new volumes.
+	newVolumes *newVolumes
 	// nodes tells which nodes can never take a pod; nil where nobody asks.
 	nodes    corelisters.NodeLister
 	settings placement.Settings
@@ -163,7 +163,7 @@ func (dec *decider) decide(pod *v1.Pod, found []claims.Claim, look lookup, now t
 		d.pod.Hopeless = dec.hopeless(pod, d)
 	}
 	if len(d.pod.Expected) > 0 {
-		d.pod.Booked = dec.prophet.bookings.onNodes(pod.UID, now)
+		d.pod.Booked = dec.newVolumes.bookings.onNodes(pod.UID, now)
 	}
 	d.Decision = placement.Decide(&d.pod, &dec.settings, now)
 	return d

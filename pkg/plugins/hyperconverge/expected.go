@@ -23,8 +23,8 @@ const (
 	peersLooked = 1024
 )
 
-// prophet tells what may be expected of volumes that do not exist yet (section 12).
-type prophet struct {
+// newVolumes tells what may be expected of volumes that do not exist yet (section 12).
+type newVolumes struct {
 	store    *strategies.Store
 	bookings *bookings
 	// candidates are the nodes for rules, by candidatesKey; nil where only verdicts are asked
@@ -34,25 +34,25 @@ type prophet struct {
 
 // brief tells no more than verdicts need. It is for who decides about a great many pods:
 // tenants can have each of them look at all nodes in its own way, by templates.
-func (p *prophet) brief() *prophet { return &prophet{store: p.store, bookings: p.bookings} }
+func (p *newVolumes) brief() *newVolumes { return &newVolumes{store: p.store, bookings: p.bookings} }
 
 type candidatesKey struct {
 	rules *placement.StrategyRules
 	view  uint64
 }
 
-func newProphet(store *strategies.Store, bookings *bookings) *prophet {
-	return &prophet{store: store, bookings: bookings, candidates: lru.New(candidatesKept)}
+func makeNewVolumes(store *strategies.Store, bookings *bookings) *newVolumes {
+	return &newVolumes{store: store, bookings: bookings, candidates: lru.New(candidatesKept)}
 }
 
 // expect gathers what can be told of the volume of a claim that is not bound.
 func (dec *decider) expect(d *decision, pod *v1.Pod, c *claims.Claim, policy placement.Policy, look lookup) {
-	if dec.prophet == nil || c.PVC == nil || len(d.pod.Expected) >= placement.MaxExpected {
+	if dec.newVolumes == nil || c.PVC == nil || len(d.pod.Expected) >= placement.MaxExpected {
 		return
 	}
 	size := c.PVC.Spec.Resources.Requests[v1.ResourceStorage]
 	e := placement.Expected{Name: c.String(), Policy: policy, Size: size.Value()}
-	store := dec.prophet.store
+	store := dec.newVolumes.store
 	source, problem := store.Source(c.PVC)
 	copied := source != nil
 	if copied {
@@ -60,8 +60,8 @@ func (dec *decider) expect(d *decision, pod *v1.Pod, c *claims.Claim, policy pla
 	}
 	if !copied && problem == nil {
 		if e.Rules, problem = store.Rules(c.PVC, c.Parameters(), pod); e.Rules != nil {
-			if dec.prophet.candidates != nil {
-				e.Candidates = dec.prophet.candidatesFor(e.Rules, d.view)
+			if dec.newVolumes.candidates != nil {
+				e.Candidates = dec.newVolumes.candidatesFor(e.Rules, d.view)
 				e.Peers = dec.peers(d, e.Rules)
 			}
 		}
@@ -82,7 +82,7 @@ func newTraits(c *claims.Claim) placement.Traits {
 }
 
 // candidatesFor finds the nodes for rules, once for each view.
-func (p *prophet) candidatesFor(rules *placement.StrategyRules, view *volumes.View) *placement.Candidates {
+func (p *newVolumes) candidatesFor(rules *placement.StrategyRules, view *volumes.View) *placement.Candidates {
 	key := candidatesKey{rules, view.Generation()}
 	if kept, found := p.candidates.Get(key); found {
 		if c, ok := kept.(*placement.Candidates); ok {
@@ -143,7 +143,7 @@ func (dec *decider) peers(d *decision, rules *placement.StrategyRules) (peers []
 	for anti, list := range [...][]placement.StrategyRule{rules.VolumeAffinity, rules.VolumeAntiAffinity} {
 		for i := range list {
 			p := placement.Peers{Rule: &list[i], Anti: anti == 1}
-			found, all := dec.prophet.store.Matches(p.Rule)
+			found, all := dec.newVolumes.store.Matches(p.Rule)
 			if d.peers += len(found); !all || d.peers > peersLooked {
 				continue
 			}

@@ -120,7 +120,7 @@ func (f *Factory) HasSynced() bool {
 func (f *Factory) HasTried() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.shared == nil || (f.shared.machines.instances == nil || f.shared.machines.instances.Tried()) && f.shared.prophet.store.Tried()
+	return f.shared == nil || (f.shared.machines.instances == nil || f.shared.machines.instances.Tried()) && f.shared.newVolumes.store.Tried()
 }
 
 // Leading reports whether this process is the one that schedules.
@@ -188,13 +188,13 @@ func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 
 // newPlugin makes the plugin of one profile on the shared index.
 func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, handle fwk.Handle) (*Hyperconverge, error) {
-	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, prophet: s.prophet, nodes: s.nodes, spread: args.LocalFirst.Spread, settings: placement.Settings{
+	dec := &decider{claims: s.claims, index: s.index, machines: s.machines, newVolumes: s.newVolumes, nodes: s.nodes, spread: args.LocalFirst.Spread, settings: placement.Settings{
 		Tiers: placement.Tiers(args.TierScores),
 		Wait:  args.WaitForLocal.Duration,
 		Grace: s.settings.UnknownVolumeGracePeriod.Duration,
 	}}
 	waiting := *dec
-	waiting.prophet = s.prophet.brief()
+	waiting.newVolumes = s.newVolumes.brief()
 	told := &notices{recorder: handle.EventRecorder(), given: s.given}
 	pl := &Hyperconverge{
 		handle:     handle,
@@ -211,7 +211,7 @@ func newPlugin(ctx context.Context, args *config.HyperconvergeArgs, s *shared, h
 		pl.waiting.changed(change)
 		pl.notices.tellOfNodes(s.nodes, change.Problems)
 	})
-	unsubscribeStrategies := s.prophet.store.Subscribe(pl.waiting.strategiesChanged)
+	unsubscribeStrategies := s.newVolumes.store.Subscribe(pl.waiting.strategiesChanged)
 	unsubscribe := func() {
 		unsubscribeIndex()
 		unsubscribeStrategies()

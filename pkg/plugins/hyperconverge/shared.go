@@ -20,15 +20,15 @@ import (
 
 // shared is what the plugins of a process have in common.
 type shared struct {
-	settings config.StorageSettings
-	index    *volumes.Index
-	claims   *claims.Finder
-	source   ReplicaSource
-	machines *machines
-	prophet  *prophet
-	running  *runningPods
-	nodes    corelisters.NodeLister
-	pods     corelisters.PodLister
+	settings   config.StorageSettings
+	index      *volumes.Index
+	claims     *claims.Finder
+	source     ReplicaSource
+	machines   *machines
+	newVolumes *newVolumes
+	running    *runningPods
+	nodes      corelisters.NodeLister
+	pods       corelisters.PodLister
 	// given remembers the notices of all profiles: a user is told once.
 	given *lru.Cache
 	stop  context.CancelFunc
@@ -94,11 +94,11 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 		source:   source,
 		machines: machines,
 		// Storage has listed its nodes twice by then.
-		prophet: newProphet(store, newBookings(2*settings.OpenStorage.NodePollInterval.Duration)),
-		nodes:   core.Nodes().Lister(),
-		pods:    core.Pods().Lister(),
-		given:   lru.New(noticesKept),
-		stop:    stop,
+		newVolumes: makeNewVolumes(store, newBookings(2*settings.OpenStorage.NodePollInterval.Duration)),
+		nodes:      core.Nodes().Lister(),
+		pods:       core.Pods().Lister(),
+		given:      lru.New(noticesKept),
+		stop:       stop,
 	}
 	s.running = newRunningPods(&decider{claims: s.claims, index: index, machines: machines}, s.pods, settings.CountPodsByNamespace)
 	if s.unfollow, err = s.running.follow(factory); err != nil {
