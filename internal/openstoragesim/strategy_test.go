@@ -82,8 +82,8 @@ func TestStrategies(t *testing.T) {
 
 		{name: "a rule that leaves too few", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("disk In ssd; zone Exists", "", 0, 0)}, err: ErrExhausted,
 			says: "rule replicaAffinity[0] is required and leaves 0 node(s) for 3 replicas"},
-		{name: "rules about all replicas that cannot be kept", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", zone, 0, 0)}, err: ErrExhausted,
-			says: "no 3 of the 7 pools that are left keep the required rules about all replicas of a set"},
+		{name: "a zone that is too small", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", zone, 0, 0)}, err: ErrExhausted,
+			says: "rule replicaAffinity[0] is required and leaves 2 node(s) in one topology.kubernetes.io/zone for 3 replicas"},
 		{name: "no volume to be beside", replicas: 1, strategy: &api.VolumePlacementStrategy{VolumeAffinity: other("app In db", "")}, err: ErrExhausted,
 			says: "rule volumeAffinity[0] is required and no volume matches it"},
 		{name: "a rule that says nothing", replicas: 1, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", "", 0, 0)}, err: ErrInvalid,
