@@ -67,13 +67,9 @@ func (c *Cluster) newAllocator(d demand, candidates []*node, strategy *api.Volum
 	}
 	var short []string
 	for _, r := range rules {
+		r.visit(a.slots)
 		for _, s := range a.slots {
-			at := place{met: r.meets(s)}
-			if at.met {
-				at.domain = s.domain(r.topology)
-			}
-			r.met = append(r.met, at)
-			if at.met && !r.required && r.form == each && r.affected == d.replicas {
+			if r.met[s.index].met && !r.required && r.form == each && r.affected == d.replicas {
 				s.wish = max(s.wish, r.weight)
 			}
 		}
@@ -92,6 +88,28 @@ func (c *Cluster) newAllocator(d demand, candidates []*node, strategy *api.Volum
 	}
 	slices.SortStableFunc(a.preferred, func(x, y *rule) int { return -cmp.Compare(x.weight, y.weight) })
 	return a, nil
+}
+
+// visit notes what each slot is to the rule.
+func (r *rule) visit(slots []*slot) {
+	r.met = make([]place, len(slots))
+	on := map[string]*node{} // domain -> its node, nil if it has several
+	for i, s := range slots {
+		if !r.meets(s) {
+			continue
+		}
+		domain := s.domain(r.topology)
+		r.met[i] = place{met: true, domain: domain}
+		if n, seen := on[domain]; !seen {
+			on[domain] = s.node
+		} else if n != s.node {
+			on[domain] = nil
+		}
+	}
+	for i := range r.met {
+		domain := r.met[i].domain
+		r.met[i].lone = domain != "" && on[domain] != nil
+	}
 }
 
 // leaves is how many replicas of a set a rule has nodes for, by itself.
@@ -229,7 +247,11 @@ func (a *allocator) reduced() []*slot {
 	return slices.DeleteFunc(all, func(s *slot) bool {
 		key := fmt.Appendf(nil, "%d %t", s.node.rack, a.isSelected(&s.node.Node))
 		for _, r := range rules {
-			key = fmt.Appendf(key, "\x00%t %s", r.met[s.index].met, r.met[s.index].domain)
+			at := r.met[s.index]
+			if at.lone {
+				at.domain = ""
+			}
+			key = fmt.Appendf(key, "\x00%t %t %s", at.met, at.lone, at.domain)
 		}
 		nodes := kept[string(key)]
 		if nodes == nil {

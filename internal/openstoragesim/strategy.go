@@ -44,6 +44,9 @@ type place struct {
 	met bool
 	// domain is empty where the slot is in none.
 	domain string
+	// lone is whether the domain has one node only. Such domains are alike, because
+	// replicas are on distinct nodes anyway.
+	lone bool
 }
 
 // rulesOf reads the strategy of a volume with these labels. It needs c.mu.
