@@ -134,13 +134,13 @@ func keepsAntiAffinity(rule *api.ReplicaPlacementSpec, set []spot) bool {
 }
 
 // taken are the domains of volumes that a rule matches.
-func (n *naive) taken(rule *api.VolumePlacementSpec) (domains map[string]bool, any bool) {
+func (n *naive) taken(rule *api.VolumePlacementSpec) (domains map[string]bool, found bool) {
 	domains = map[string]bool{}
 	for _, v := range n.existing {
 		if !naiveMatch(rule.GetMatchExpressions(), v.GetLocator().GetVolumeLabels()) {
 			continue
 		}
-		any = true
+		found = true
 		for _, set := range v.GetReplicaSets() {
 			for i, id := range set.GetNodes() {
 				node, err := n.cluster.Node(id)
@@ -153,7 +153,7 @@ func (n *naive) taken(rule *api.VolumePlacementSpec) (domains map[string]bool, a
 			}
 		}
 	}
-	return domains, any
+	return domains, found
 }
 
 func volumeDomain(s spot, rule *api.VolumePlacementSpec) (string, bool) {
@@ -164,8 +164,8 @@ func volumeDomain(s spot, rule *api.VolumePlacementSpec) (string, bool) {
 }
 
 func (n *naive) keepsVolumeRule(rule *api.VolumePlacementSpec, set []spot, affinity bool) bool {
-	taken, any := n.taken(rule)
-	if affinity && !any {
+	taken, found := n.taken(rule)
+	if affinity && !found {
 		return rule.GetEnforcement() == api.EnforcementType_required && naiveMatch(rule.GetMatchExpressions(), n.own)
 	}
 	for _, s := range set {
