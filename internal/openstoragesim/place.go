@@ -1,6 +1,8 @@
 package openstoragesim
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -62,36 +64,48 @@ func hasReplicas(spec *api.VolumeSpec) bool {
 // for: external provisioners have it from kube-scheduler.
 const LabelHostname = "kubernetes.io/hostname"
 
-// place chooses nodes and pools for a volume with these labels. The replicas of a set are on distinct nodes,
-// always; the rest is preference, in this order: nodes that no other set of the
+// place chooses nodes and pools for a volume with these labels. The replicas of a set are
+// on distinct nodes, always; the node of the first pod has the first one, if it may; the
+// rest is preference, in this order: nodes with room, nodes that no other set of the
 // volume uses, zones and then racks with fewest replicas of the set, nodes with
 // fewest replicas of any volume, nodes that were added first. A placement strategy
 // comes before all preference. It needs c.mu for writing.
 func (c *Cluster) place(d demand, strategy *api.VolumePlacementStrategy, labels map[string]string) ([]*api.ReplicaSet, error) {
+	sets, err := c.placeThere(d, strategy, labels)
+	if d.bestEffort && errors.Is(err, ErrExhausted) {
+		d.zones, d.racks = nil, nil
+		return c.placeThere(d, strategy, labels)
+	}
+	return sets, err
+}
+
+// placeThere places in the zones and racks that are asked for.
+func (c *Cluster) placeThere(d demand, strategy *api.VolumePlacementStrategy, labels map[string]string) ([]*api.ReplicaSet, error) {
 	candidates, err := c.candidates(d)
 	if err != nil {
 		return nil, err
 	}
-	if len(candidates) < d.replicas && d.bestEffort {
-		d.zones, d.racks = nil, nil
-		if candidates, err = c.candidates(d); err != nil {
-			return nil, err
-		}
-	}
 	if len(candidates) < d.replicas {
 		return nil, c.exhausted(d, len(candidates))
 	}
-
-	sets := make([]*api.ReplicaSet, d.stripes)
-	if strategy != nil || d.selected != "" {
-		return sets, c.placeByRules(d, candidates, strategy, labels, sets)
+	if strategy != nil {
+		return c.placeByRules(d, candidates, strategy, labels)
 	}
+
+	var here []*node
+	if d.selected != "" {
+		here = slices.DeleteFunc(slices.Clone(candidates), func(n *node) bool { return !d.isSelected(&n.Node) })
+	}
+	sets := make([]*api.ReplicaSet, d.stripes)
 	usedByVolume := map[*node]int{}
 	for i := range sets {
 		set := &api.ReplicaSet{Id: uint32(i), Nodes: make([]string, 0, d.replicas), PoolUuids: make([]string, 0, d.replicas)}
 		var members []*node
 		for range d.replicas {
 			n := cheapest(candidates, members, usedByVolume, d.size)
+			if len(members) == 0 && len(here) > 0 {
+				n = cheapest(here, nil, usedByVolume, d.size)
+			}
 			members = append(members, n)
 			set.Nodes = append(set.Nodes, n.ID)
 			set.PoolUuids = append(set.PoolUuids, n.emptiestPool(d.size))
@@ -102,6 +116,11 @@ func (c *Cluster) place(d demand, strategy *api.VolumePlacementStrategy, labels 
 		sets[i] = set
 	}
 	return sets, nil
+}
+
+// isSelected reports whether the node is that of the first pod.
+func (d *demand) isSelected(n *Node) bool {
+	return d.selected != "" && cmp.Or(n.SchedulerNodeName, n.Hostname) == d.selected
 }
 
 // cheapest returns the best candidate that is no member of the set yet, or nil.
@@ -220,23 +239,24 @@ func (n *node) emptiestPool(size uint64) string {
 	return best.UUID
 }
 
-// placeByRules fills the sets as a strategy asks, or the node of the first pod.
-func (c *Cluster) placeByRules(d demand, candidates []*node, strategy *api.VolumePlacementStrategy, labels map[string]string, sets []*api.ReplicaSet) error {
+// placeByRules places as a strategy asks.
+func (c *Cluster) placeByRules(d demand, candidates []*node, strategy *api.VolumePlacementStrategy, labels map[string]string) ([]*api.ReplicaSet, error) {
 	a, err := c.newAllocator(d, candidates, strategy, labels)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	sets := make([]*api.ReplicaSet, d.stripes)
 	for i := range sets {
-		members, found := a.set()
-		if !found {
-			return fmt.Errorf("no %d of the %d pools that are left keep the required rules about all replicas of a set: %w", d.replicas, len(a.slots), ErrExhausted)
+		members := a.set()
+		if members == nil {
+			return nil, a.conflict()
 		}
 		sets[i] = &api.ReplicaSet{Id: uint32(i)}
 		for _, m := range members {
 			sets[i].Nodes, sets[i].PoolUuids = append(sets[i].Nodes, m.node.ID), append(sets[i].PoolUuids, m.pool.UUID)
 		}
 	}
-	return nil
+	return sets, nil
 }
 
 // hasRoom reports whether a replica of that many bytes fits into some pool.

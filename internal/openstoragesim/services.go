@@ -49,8 +49,8 @@ func (s volumeService) Create(ctx context.Context, request *api.SdkVolumeCreateR
 	labels := map[string]string{}
 	maps.Copy(labels, request.GetLabels())
 	maps.Copy(labels, spec.GetVolumeLabels())
-	if existing, err := s.server.cluster.Volume(request.GetName()); err == nil && !existing.IsPermitted(ctx, api.Ownership_Admin) {
-		return nil, status.Errorf(codes.PermissionDenied, "volume %s already exists and is owned by another user", request.GetName())
+	if err := s.freeFor(ctx, request.GetName()); err != nil {
+		return nil, err
 	}
 	spec.Ownership = api.OwnershipSetUsernameFromContext(ctx, spec.GetOwnership())
 	v, err := s.server.cluster.create(request.GetName(), spec, labels)
@@ -60,26 +60,39 @@ func (s volumeService) Create(ctx context.Context, request *api.SdkVolumeCreateR
 	return &api.SdkVolumeCreateResponse{VolumeId: v.GetId()}, nil
 }
 
+// freeFor refuses the name of somebody else's volume.
+func (s volumeService) freeFor(ctx context.Context, name string) error {
+	if existing, err := s.server.cluster.Volume(name); err == nil && !existing.IsPermitted(ctx, api.Ownership_Admin) {
+		return status.Errorf(codes.PermissionDenied, "volume %s already exists and is owned by another user", name)
+	}
+	return nil
+}
+
 // Clone copies a volume or snapshot; the copy lies where that lies.
 func (s volumeService) Clone(ctx context.Context, request *api.SdkVolumeCloneRequest) (*api.SdkVolumeCloneResponse, error) {
-	v, err := s.copied(ctx, request.GetName(), request.GetParentId(), request.GetAdditionalLabels())
+	v, err := s.copied(ctx, s.server.cluster.Clone, request.GetName(), request.GetParentId(), request.GetAdditionalLabels())
 	return &api.SdkVolumeCloneResponse{VolumeId: v.GetId()}, err
 }
 
 // SnapshotCreate makes a snapshot, which is a volume, too.
 func (s volumeService) SnapshotCreate(ctx context.Context, request *api.SdkVolumeSnapshotCreateRequest) (*api.SdkVolumeSnapshotCreateResponse, error) {
-	v, err := s.copied(ctx, request.GetName(), request.GetVolumeId(), request.GetLabels())
+	v, err := s.copied(ctx, s.server.cluster.Snapshot, request.GetName(), request.GetVolumeId(), request.GetLabels())
 	return &api.SdkVolumeSnapshotCreateResponse{SnapshotId: v.GetId()}, err
 }
 
-func (s volumeService) copied(ctx context.Context, name, parent string, labels map[string]string) (*api.Volume, error) {
+type copying = func(name, parent string, labels map[string]string) (*api.Volume, error)
+
+func (s volumeService) copied(ctx context.Context, made copying, name, parent string, labels map[string]string) (*api.Volume, error) {
 	if name == "" {
 		return nil, status.Error(codes.InvalidArgument, "must supply a unique name")
 	}
 	if _, err := s.permitted(ctx, parent, api.Ownership_Read); err != nil {
 		return nil, err
 	}
-	v, err := s.server.cluster.Clone(name, parent, labels)
+	if err := s.freeFor(ctx, name); err != nil {
+		return nil, err
+	}
+	v, err := made(name, parent, labels)
 	if err != nil {
 		return nil, statusOf(err)
 	}

@@ -125,6 +125,82 @@ func TestCreate(t *testing.T) {
 	})
 }
 
+func TestCopies(t *testing.T) {
+	c := newCluster(t, 4)
+	parent, err := c.CreateVolume(CreateRequest{Name: "parent", Parameters: map[string]string{"repl": "2"}, Labels: map[string]string{"pvc": "data", "app": "db"}})
+	must(t, err)
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+
+	made, err := cl.volumes.SnapshotCreate(t.Context(), &api.SdkVolumeSnapshotCreateRequest{Name: "snapshot", VolumeId: parent.GetId()})
+	wantCode(t, err, codes.OK)
+	clone, err := cl.volumes.Clone(t.Context(), &api.SdkVolumeCloneRequest{Name: "clone", ParentId: made.GetSnapshotId(), AdditionalLabels: map[string]string{"pvc": "copy"}})
+	wantCode(t, err, codes.OK)
+	again, err := cl.volumes.Clone(t.Context(), &api.SdkVolumeCloneRequest{Name: "clone", ParentId: made.GetSnapshotId()})
+	wantCode(t, err, codes.OK)
+	if clone.GetVolumeId() != again.GetVolumeId() {
+		t.Errorf("the same clone once more is %s, not %s", again.GetVolumeId(), clone.GetVolumeId())
+	}
+	snapshot, err := c.Volume("snapshot")
+	must(t, err)
+	v, err := c.Volume(clone.GetVolumeId())
+	must(t, err)
+	if diff := cmp.Diff(parent.GetReplicaSets(), v.GetReplicaSets(), protocmp.Transform()); diff != "" {
+		t.Errorf("replica sets (-parent +clone):\n%s", diff)
+	}
+	if snapshot.GetSource().GetParent() != parent.GetId() || v.GetSource().GetParent() != snapshot.GetId() || !snapshot.GetReadonly() || v.GetReadonly() {
+		t.Errorf("snapshot %v of %s, clone %v", snapshot, parent.GetId(), v)
+	}
+	if diff := cmp.Diff(map[string]string{"pvc": "copy", "app": "db"}, v.GetLocator().GetVolumeLabels()); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+
+	for name, row := range map[string]struct {
+		name, parent string
+		code         codes.Code
+	}{
+		"an unknown parent":                    {"a", "lost", codes.NotFound},
+		"no parent":                            {"a", "", codes.InvalidArgument},
+		"no name":                              {"", "parent", codes.InvalidArgument},
+		"the name of a volume that is no copy": {"parent", "snapshot", codes.AlreadyExists},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := cl.volumes.Clone(t.Context(), &api.SdkVolumeCloneRequest{Name: row.name, ParentId: row.parent})
+			wantCode(t, err, row.code)
+			_, err = cl.volumes.SnapshotCreate(t.Context(), &api.SdkVolumeSnapshotCreateRequest{Name: row.name, VolumeId: row.parent})
+			wantCode(t, err, row.code)
+		})
+	}
+}
+
+func TestCreateReadsStrategyAndNodeOfThePod(t *testing.T) {
+	c := newCluster(t, 3)
+	cl := dial(t, start(t, c, ServerOptions{}).Endpoint())
+	spec := &api.VolumeSpec{HaLevel: 2, TopologyRequirement: &api.TopologyRequirement{Labels: map[string]string{LabelHostname: nodeName(2)}}}
+	_, err := cl.volumes.Create(t.Context(), &api.SdkVolumeCreateRequest{Name: "v", Spec: spec})
+	wantCode(t, err, codes.OK)
+	v, err := c.Volume("v")
+	must(t, err)
+	if got := placedOn(t, c, v)[0][0]; got != nodeName(2) {
+		t.Errorf("the first replica is on %s", got)
+	}
+
+	spec.PlacementStrategy = &api.VolumePlacementStrategy{ReplicaAffinity: []*api.ReplicaPlacementSpec{{MatchExpressions: conditions(t, "nothing Exists")}}}
+	_, err = cl.volumes.Create(t.Context(), &api.SdkVolumeCreateRequest{Name: "w", Spec: spec})
+	wantCode(t, err, codes.ResourceExhausted)
+	spec.PlacementStrategy = &api.VolumePlacementStrategy{ReplicaAffinity: []*api.ReplicaPlacementSpec{{}}}
+	_, err = cl.volumes.Create(t.Context(), &api.SdkVolumeCreateRequest{Name: "w", Spec: spec})
+	wantCode(t, err, codes.InvalidArgument)
+
+	must(t, c.SetUsed(nodeName(1), 1<<30))
+	list, err := cl.nodes.EnumerateWithFilters(t.Context(), &api.SdkNodeEnumerateWithFiltersRequest{})
+	wantCode(t, err, codes.OK)
+	for _, n := range list.GetNodes() {
+		if used := n.GetPools()[0].GetUsed(); (used == 1<<30) != (n.GetSchedulerNodeName() == nodeName(1)) {
+			t.Errorf("of %s %d bytes are used", n.GetSchedulerNodeName(), used)
+		}
+	}
+}
+
 func TestInspectAndDelete(t *testing.T) {
 	c := newCluster(t, 2)
 	v, err := c.CreateVolume(CreateRequest{Name: "pvc-1", Labels: map[string]string{"pvc": "data"}})

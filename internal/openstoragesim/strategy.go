@@ -13,308 +13,124 @@ import (
 // LabelPool is the label and topology key of a single pool.
 const LabelPool = "portworx.io/pool"
 
-// slot is a pool in which a replica may lie.
-type slot struct {
-	node   *node
-	pool   *Pool
-	labels map[string]string
-	// wish is the weight of the heaviest preferred rule that a replica here keeps.
-	wish uint64
+// form is how a rule counts the replicas of a set.
+type form int
+
+const (
+	// each: so many replicas lie where the rule is met.
+	each form = iota
+	// together: and these in one domain.
+	together
+	// apart: of so many replicas, those where the rule is met lie in different domains.
+	apart
+)
+
+// rule is a rule of a strategy, as the allocator weighs it.
+type rule struct {
+	name     string
+	required bool
+	form     form
+	weight   int64
+	// affected is how many replicas of a set the rule is about.
+	affected int
+	// topology is the key of its domains.
+	topology string
+	meets    func(*slot) bool
+	// met has for each slot whether it meets the rule, and in which domain.
+	met []place
 }
 
-// allocator finds slots for the replicas of one new volume by the rules of its placement
-// strategy.
-type allocator struct {
-	demand
-	strategy *api.VolumePlacementStrategy
-	slots    []slot
-	// used is how many sets of the volume have a replica on a node.
-	used map[*node]int
+type place struct {
+	met bool
+	// domain is empty where the slot is in none.
+	domain string
+	// lone is whether the domain has one node only. Such domains are alike, because
+	// replicas are on distinct nodes anyway.
+	lone bool
 }
 
-// newAllocator knows the slots that keep every rule which looks at one replica only. Own
-// are the labels of the new volume. It needs c.mu.
-func (c *Cluster) newAllocator(d demand, candidates []*node, strategy *api.VolumePlacementStrategy, own map[string]string) (*allocator, error) {
-	a := &allocator{demand: d, strategy: strategy, used: map[*node]int{}}
-	for _, n := range candidates {
-		for i := range n.Pools {
-			a.slots = append(a.slots, slot{node: n, pool: &n.Pools[i], labels: n.poolLabels(&n.Pools[i])})
-		}
+// rulesOf reads the strategy of a volume with these labels. It needs c.mu.
+func (c *Cluster) rulesOf(strategy *api.VolumePlacementStrategy, d demand, own map[string]string) ([]*rule, error) {
+	var rules []*rule
+	for i, r := range strategy.GetReplicaAffinity() {
+		rules = append(rules, replicaRule("replicaAffinity", i, r, d, together,
+			func(s *slot) bool { return matchAll(r.GetMatchExpressions(), s.labels) }))
 	}
-	if len(a.slots) == 0 {
-		return nil, c.exhausted(d, 0)
+	for i, r := range strategy.GetReplicaAntiAffinity() {
+		// Replicas keep away from what matches; with a topology, from each other there.
+		wanted := r.GetTopologyKey() != ""
+		rules = append(rules, replicaRule("replicaAntiAffinity", i, r, d, apart,
+			func(s *slot) bool { return matchAll(r.GetMatchExpressions(), s.labels) == wanted }))
 	}
-	for i, rule := range strategy.GetReplicaAffinity() {
-		keeps := func(s *slot) bool {
-			return matchAll(rule.GetMatchExpressions(), s.labels) && a.inDomain(s, rule.GetTopologyKey())
-		}
-		if err := a.apply(ruleName("replicaAffinity", i), rule.GetEnforcement(), rule.GetWeight(), a.all(rule), keeps); err != nil {
-			return nil, err
-		}
-	}
-	for i, rule := range strategy.GetReplicaAntiAffinity() {
-		keeps := func(s *slot) bool {
-			if rule.GetTopologyKey() != "" {
-				return len(rule.GetMatchExpressions()) > 0 || a.inDomain(s, rule.GetTopologyKey())
-			}
-			return !matchAll(rule.GetMatchExpressions(), s.labels)
-		}
-		if err := a.apply(ruleName("replicaAntiAffinity", i), rule.GetEnforcement(), rule.GetWeight(), a.all(rule), keeps); err != nil {
-			return nil, err
-		}
-	}
-	for i, rule := range strategy.GetVolumeAffinity() {
-		taken, found := c.domainsOf(rule)
+	for i, r := range strategy.GetVolumeAffinity() {
+		taken, found := c.domainsOf(r)
 		if !found {
-			if rule.GetEnforcement() == api.EnforcementType_required && !matchAll(rule.GetMatchExpressions(), own) {
+			if r.GetEnforcement() == api.EnforcementType_required && !matchAll(r.GetMatchExpressions(), own) {
 				return nil, fmt.Errorf("%s is required and no volume matches it: %w", ruleName("volumeAffinity", i), ErrExhausted)
 			}
 			continue
 		}
-		if err := a.apply(ruleName("volumeAffinity", i), rule.GetEnforcement(), rule.GetWeight(), true,
-			func(s *slot) bool { return taken[s.domain(rule.GetTopologyKey())] }); err != nil {
-			return nil, err
-		}
+		rules = append(rules, volumeRule("volumeAffinity", i, r, d,
+			func(s *slot) bool { return taken[s.volumeDomain(r.GetTopologyKey())] }))
 	}
-	for i, rule := range strategy.GetVolumeAntiAffinity() {
-		taken, _ := c.domainsOf(rule)
-		if err := a.apply(ruleName("volumeAntiAffinity", i), rule.GetEnforcement(), rule.GetWeight(), true,
-			func(s *slot) bool { return !taken[s.domain(rule.GetTopologyKey())] }); err != nil {
-			return nil, err
-		}
+	for i, r := range strategy.GetVolumeAntiAffinity() {
+		taken, _ := c.domainsOf(r)
+		rules = append(rules, volumeRule("volumeAntiAffinity", i, r, d,
+			func(s *slot) bool { return !taken[s.volumeDomain(r.GetTopologyKey())] }))
 	}
-	return a, nil
+	return rules, nil
 }
 
-// apply takes the slots away that a required rule about every replica forbids, and notes
-// which keep a preferred one.
-func (a *allocator) apply(name string, enforcement api.EnforcementType, weight int64, all bool, keeps func(*slot) bool) error {
-	if enforcement == api.EnforcementType_preferred {
-		for i := range a.slots {
-			if keeps(&a.slots[i]) {
-				a.slots[i].wish = max(a.slots[i].wish, uint64(max(weight, 1)))
-			}
-		}
-		return nil
+func replicaRule(list string, i int, r *api.ReplicaPlacementSpec, d demand, inTopology form, meets func(*slot) bool) *rule {
+	read := &rule{
+		name: ruleName(list, i), required: r.GetEnforcement() == api.EnforcementType_required, weight: max(r.GetWeight(), 1),
+		affected: min(cmp.Or(int(r.GetAffectedReplicas()), d.replicas), d.replicas), topology: r.GetTopologyKey(), meets: meets,
 	}
-	if !all {
-		return nil
+	if read.topology != "" {
+		read.form = inTopology
 	}
-	a.slots = slices.DeleteFunc(a.slots, func(s slot) bool { return !keeps(&s) })
-	nodes := map[*node]struct{}{}
-	for i := range a.slots {
-		nodes[a.slots[i].node] = struct{}{}
-	}
-	if len(nodes) < a.replicas {
-		return fmt.Errorf("%s is required and leaves %d node(s) for %d replicas: %w", name, len(nodes), a.replicas, ErrExhausted)
-	}
-	return nil
+	return read
 }
 
-// all reports whether a rule is about every replica of a set.
-func (a *allocator) all(rule *api.ReplicaPlacementSpec) bool {
-	return rule.GetAffectedReplicas() == 0 || int(rule.GetAffectedReplicas()) >= a.replicas
-}
-
-// inDomain reports whether the slot has a place in the topology; every slot has one in none.
-func (a *allocator) inDomain(s *slot, key string) bool {
-	_, found := s.labels[key]
-	return key == "" || found
-}
-
-// set finds the replicas of one set, the best in the order of wishes, room and balance that
-// keep the required rules; false if there are none.
-func (a *allocator) set() (members []slot, found bool) {
-	order := make([]*slot, len(a.slots))
-	for i := range a.slots {
-		order[i] = &a.slots[i]
-	}
-	slices.SortStableFunc(order, func(x, y *slot) int {
-		return cmp.Or(
-			-cmp.Compare(x.wish, y.wish),
-			compareBool(x.pool.hasRoom(a.size), y.pool.hasRoom(a.size)),
-			cmp.Compare(a.used[x.node], a.used[y.node]),
-			cmp.Compare(x.node.replicas, y.node.replicas),
-		)
-	})
-	// The node that the pod has got holds the first replica, if the rules let it.
-	slices.SortStableFunc(order, func(x, y *slot) int { return compareBool(a.isSelected(x.node), a.isSelected(y.node)) })
-	if found = a.search(order, &members); found {
-		for i := range members {
-			a.used[members[i].node]++
-		}
-	}
-	return members, found
-}
-
-func (d *demand) isSelected(n *node) bool {
-	return d.selected != "" && n.SchedulerNodeName == d.selected
-}
-
-// compareBool puts what is true first.
-func compareBool(x, y bool) int {
-	switch {
-	case x == y:
-		return 0
-	case x:
-		return -1
-	default:
-		return 1
+func volumeRule(list string, i int, r *api.VolumePlacementSpec, d demand, meets func(*slot) bool) *rule {
+	return &rule{
+		name: ruleName(list, i), required: r.GetEnforcement() == api.EnforcementType_required, weight: max(r.GetWeight(), 1),
+		affected: d.replicas, meets: meets,
 	}
 }
 
-// search adds a replica after the other and goes back where rules are broken. Zones that
-// have none yet are tried first, as long as no rule says otherwise.
-func (a *allocator) search(order []*slot, members *[]slot) bool {
-	if len(*members) == a.replicas {
-		return a.complete(*members)
-	}
-	next := order
-	if len(*members) > 0 {
-		next = slices.Clone(order)
-		slices.SortStableFunc(next, func(x, y *slot) int {
-			return cmp.Or(-cmp.Compare(x.wish, y.wish), compareBool(!sharesZone(x.node, *members), !sharesZone(y.node, *members)))
-		})
-	}
-	for _, s := range next {
-		if slices.ContainsFunc(*members, func(m slot) bool { return m.node == s.node }) {
-			continue
-		}
-		*members = append(*members, *s)
-		if a.promising(*members) && a.search(order, members) {
-			return true
-		}
-		*members = (*members)[:len(*members)-1]
-	}
-	return false
-}
-
-func sharesZone(n *node, members []slot) bool {
-	return slices.ContainsFunc(members, func(m slot) bool { return m.node.zone == n.zone })
-}
-
-// promising reports whether rules about every replica are kept so far.
-func (a *allocator) promising(members []slot) bool {
-	last := members[len(members)-1]
-	for _, rule := range a.strategy.GetReplicaAffinity() {
-		if key := rule.GetTopologyKey(); required(rule) && a.all(rule) && key != "" && last.labels[key] != members[0].labels[key] {
-			return false
-		}
-	}
-	for _, rule := range a.strategy.GetReplicaAntiAffinity() {
-		if required(rule) && a.all(rule) && rule.GetTopologyKey() != "" && a.distinct(rule, members) < a.counted(rule, members) {
-			return false
-		}
-	}
-	return true
-}
-
-func required(rule *api.ReplicaPlacementSpec) bool {
-	return rule.GetEnforcement() == api.EnforcementType_required
-}
-
-// complete reports whether rules about some replicas are kept by a whole set.
-func (a *allocator) complete(members []slot) bool {
-	for _, rule := range a.strategy.GetReplicaAffinity() {
-		if !required(rule) || a.all(rule) {
-			continue
-		}
-		domains := map[string]int{}
-		for i := range members {
-			if m := &members[i]; matchAll(rule.GetMatchExpressions(), m.labels) && a.inDomain(m, rule.GetTopologyKey()) {
-				domains[m.labels[rule.GetTopologyKey()]]++
-			}
-		}
-		if !slices.ContainsFunc(slices.Collect(maps.Values(domains)), func(count int) bool { return count >= int(rule.GetAffectedReplicas()) }) {
-			return false
-		}
-	}
-	for _, rule := range a.strategy.GetReplicaAntiAffinity() {
-		if !required(rule) || a.all(rule) {
-			continue
-		}
-		affected := int(rule.GetAffectedReplicas())
-		if rule.GetTopologyKey() != "" {
-			if a.distinct(rule, members) < min(affected, a.counted(rule, members)) {
-				return false
-			}
-			continue
-		}
-		free := 0
-		for i := range members {
-			if !matchAll(rule.GetMatchExpressions(), members[i].labels) {
-				free++
-			}
-		}
-		if free < affected {
-			return false
-		}
-	}
-	return true
-}
-
-// counted is how many members a rule that spreads replicas is about, and distinct in how
-// many domains they are.
-func (a *allocator) counted(rule *api.ReplicaPlacementSpec, members []slot) (count int) {
-	for i := range members {
-		if matchAll(rule.GetMatchExpressions(), members[i].labels) {
-			count++
-		}
-	}
-	return count
-}
-
-func (a *allocator) distinct(rule *api.ReplicaPlacementSpec, members []slot) int {
-	domains := map[string]struct{}{}
-	for i := range members {
-		if value, found := members[i].labels[rule.GetTopologyKey()]; found && matchAll(rule.GetMatchExpressions(), members[i].labels) {
-			domains[value] = struct{}{}
-		}
-	}
-	return len(domains)
-}
-
-// domain is that of a slot for a rule about other volumes, which is the node where the rule
-// names none. A place that the slot does not have is no volume's.
-func (s *slot) domain(key string) string {
-	if key == "" {
-		return s.node.ID
-	}
-	if value, found := s.labels[key]; found {
-		return value
-	}
-	return "\x00" + s.pool.UUID
-}
-
-// domainsOf are the domains of the volumes that a rule speaks of. It needs c.mu.
-func (c *Cluster) domainsOf(rule *api.VolumePlacementSpec) (domains map[string]bool, found bool) {
+// domainsOf are the domains of the volumes that a rule speaks of; found is whether there are
+// such volumes. Those without replicas are nowhere and do not count. It needs c.mu.
+func (c *Cluster) domainsOf(r *api.VolumePlacementSpec) (domains map[string]bool, found bool) {
 	domains = map[string]bool{}
-	for _, r := range c.volumes {
-		if !matchAll(rule.GetMatchExpressions(), r.volume.GetLocator().GetVolumeLabels()) {
+	for _, other := range c.volumes {
+		if !matchAll(r.GetMatchExpressions(), other.volume.GetLocator().GetVolumeLabels()) {
 			continue
 		}
-		for _, set := range r.volume.GetReplicaSets() {
+		for _, set := range other.volume.GetReplicaSets() {
 			for i, id := range set.GetNodes() {
-				n, known := c.nodesByID[id]
-				if !known {
-					continue
-				}
-				for k := range n.Pools {
-					if p := &n.Pools[k]; p.UUID == poolOf(set, i) {
-						domains[(&slot{node: n, pool: p, labels: n.poolLabels(p)}).domain(rule.GetTopologyKey())] = true
-						found = true
-					}
+				found = true
+				if n, known := c.nodesByID[id]; known {
+					s := slot{node: n, pool: &Pool{UUID: poolOf(set, i)}}
+					domains[s.volumeDomain(r.GetTopologyKey())] = true
 				}
 			}
 		}
 	}
+	delete(domains, "") // what is in no domain shares none
 	return domains, found
+}
+
+// nodeLabels are the labels of a node and its place.
+func (n *Node) nodeLabels() map[string]string {
+	labels := n.placeLabels()
+	maps.Copy(labels, n.Labels)
+	return labels
 }
 
 // poolLabels are all labels by which rules see a pool.
 func (n *Node) poolLabels(p *Pool) map[string]string {
-	labels := n.placeLabels()
-	maps.Copy(labels, n.Labels)
+	labels := n.nodeLabels()
 	maps.Copy(labels, p.Labels)
 	labels[LabelPool] = p.UUID
 	return labels
@@ -351,30 +167,47 @@ func matchOne(c *api.LabelSelectorRequirement, labels map[string]string) bool {
 
 // checkStrategy refuses rules that cannot be understood.
 func checkStrategy(s *api.VolumePlacementStrategy) error {
-	for list, rules := range map[string][]*api.ReplicaPlacementSpec{"replicaAffinity": s.GetReplicaAffinity(), "replicaAntiAffinity": s.GetReplicaAntiAffinity()} {
-		for i, rule := range rules {
-			if len(rule.GetMatchExpressions()) == 0 && rule.GetTopologyKey() == "" {
-				return fmt.Errorf("%s has neither matchExpressions nor topologyKey: %w", ruleName(list, i), ErrInvalid)
-			}
-			if err := checkConditions(ruleName(list, i), rule.GetMatchExpressions()); err != nil {
-				return err
-			}
+	return cmp.Or(
+		checkReplicaRules("replicaAffinity", s.GetReplicaAffinity()),
+		checkReplicaRules("replicaAntiAffinity", s.GetReplicaAntiAffinity()),
+		checkVolumeRules("volumeAffinity", s.GetVolumeAffinity()),
+		checkVolumeRules("volumeAntiAffinity", s.GetVolumeAntiAffinity()),
+	)
+}
+
+func checkReplicaRules(list string, rules []*api.ReplicaPlacementSpec) error {
+	for i, r := range rules {
+		name := ruleName(list, i)
+		if len(r.GetMatchExpressions()) == 0 && r.GetTopologyKey() == "" {
+			return fmt.Errorf("%s has neither matchExpressions nor topologyKey: %w", name, ErrInvalid)
 		}
-	}
-	for list, rules := range map[string][]*api.VolumePlacementSpec{"volumeAffinity": s.GetVolumeAffinity(), "volumeAntiAffinity": s.GetVolumeAntiAffinity()} {
-		for i, rule := range rules {
-			if len(rule.GetMatchExpressions()) == 0 {
-				return fmt.Errorf("%s has no matchExpressions: %w", ruleName(list, i), ErrInvalid)
-			}
-			if err := checkConditions(ruleName(list, i), rule.GetMatchExpressions()); err != nil {
-				return err
-			}
+		if r.GetAffectedReplicas() < 0 {
+			return fmt.Errorf("%s is about %d replicas: %w", name, r.GetAffectedReplicas(), ErrInvalid)
+		}
+		if err := checkRule(name, r.GetEnforcement(), r.GetMatchExpressions()); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func checkConditions(rule string, conditions []*api.LabelSelectorRequirement) error {
+func checkVolumeRules(list string, rules []*api.VolumePlacementSpec) error {
+	for i, r := range rules {
+		name := ruleName(list, i)
+		if len(r.GetMatchExpressions()) == 0 {
+			return fmt.Errorf("%s has no matchExpressions: %w", name, ErrInvalid)
+		}
+		if err := checkRule(name, r.GetEnforcement(), r.GetMatchExpressions()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRule(rule string, enforcement api.EnforcementType, conditions []*api.LabelSelectorRequirement) error {
+	if _, known := api.EnforcementType_name[int32(enforcement)]; !known {
+		return fmt.Errorf("%s has the unknown enforcement %v: %w", rule, enforcement, ErrInvalid)
+	}
 	for _, c := range conditions {
 		values := len(c.GetValues())
 		switch c.GetOperator() {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/libopenstorage/openstorage/api"
@@ -70,6 +71,16 @@ func TestStrategies(t *testing.T) {
 			ReplicaAffinity: replica("disk In ssd; kubernetes.io/name In n1", "", 1, 0), ReplicaAntiAffinity: replica("kubernetes.io/name In n2 n3 n4 n5", "", 0, 0)}, among: "n1 n6"},
 		{name: "a wish comes before balance", replicas: 1, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("kubernetes.io/name In n4", "", 0, 5)}, among: "n4"},
 		{name: "a wish that cannot be kept is no reason to fail", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("kubernetes.io/name In n9", "", 0, 5)}, among: "n1 n2 n3 n4 n5 n6"},
+		{name: "a wish for one zone comes before balance", replicas: 2, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", zone, 0, 5)}, among: "n1 n2", zones: 1},
+		{name: "a wish that some replicas can keep", replicas: 2, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("kubernetes.io/name In n4", "", 0, 5)}, among: "n1 n4", first: "n4"},
+		{name: "the heaviest wish that can be kept counts", replicas: 2, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: slices.Concat(
+			replica("kubernetes.io/name In n1", "", 0, 9), replica("kubernetes.io/name In n3 n4", "", 0, 5), replica("kubernetes.io/name In n5 n6", "", 0, 2))}, among: "n3 n4"},
+		{name: "two of three in one zone", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", zone, 2, 0)}, among: "n1 n2 n3 n4 n5 n6", zones: 2},
+		{name: "two of three in zones of their own, and all on a and b", replicas: 3, strategy: &api.VolumePlacementStrategy{
+			ReplicaAffinity: replica("topology.kubernetes.io/zone In a b", "", 0, 0), ReplicaAntiAffinity: replica("", zone, 2, 0)}, among: "n1 n2 n3 n4", zones: 2},
+		{name: "by a number", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("number Gt 2; number Lt 6", "", 0, 0)}, among: "n3 n4 n5"},
+		{name: "a place that a pool gives itself is none", replicas: 1, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", "shelf", 0, 0)}, err: ErrExhausted,
+			says: "rule replicaAffinity[0] is required and leaves 0 node(s) in one shelf for 1 replicas"},
 		{name: "beside another volume", replicas: 2, strategy: &api.VolumePlacementStrategy{VolumeAffinity: other("app In db", "")}, existing: []string{"n2", "n5"}, among: "n2 n5"},
 		{name: "in the zone of another volume", replicas: 2, strategy: &api.VolumePlacementStrategy{VolumeAffinity: other("app In db", zone)}, existing: []string{"n2"}, among: "n1 n2"},
 		{name: "apart from another volume", replicas: 3, strategy: &api.VolumePlacementStrategy{VolumeAntiAffinity: other("app In db", zone)}, existing: []string{"n2"}, among: "n3 n4 n5 n6"},
@@ -82,8 +93,24 @@ func TestStrategies(t *testing.T) {
 
 		{name: "a rule that leaves too few", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("disk In ssd; zone Exists", "", 0, 0)}, err: ErrExhausted,
 			says: "rule replicaAffinity[0] is required and leaves 0 node(s) for 3 replicas"},
-		{name: "rules about all replicas that cannot be kept", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", zone, 0, 0)}, err: ErrExhausted,
-			says: "no 3 of the 7 pools that are left keep the required rules about all replicas of a set"},
+		{name: "a zone that is too small", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", zone, 0, 0)}, err: ErrExhausted,
+			says: "rule replicaAffinity[0] is required and leaves 2 node(s) in one topology.kubernetes.io/zone for 3 replicas"},
+		{name: "more racks than there are", replicas: 3, strategy: &api.VolumePlacementStrategy{ReplicaAntiAffinity: replica("", "rack", 0, 0)}, err: ErrExhausted,
+			says: "rule replicaAntiAffinity[0] is required and leaves 2 node(s) apart by rack for 3 replicas"},
+		{name: "every rule that leaves too few is named", replicas: 2, strategy: &api.VolumePlacementStrategy{
+			ReplicaAffinity: replica("kubernetes.io/name In n1", "", 0, 0), ReplicaAntiAffinity: replica("kubernetes.io/name Exists", "", 1, 0)}, err: ErrExhausted,
+			says: "rule replicaAffinity[0] is required and leaves 1 node(s) for 2 replicas, rule replicaAntiAffinity[0] is required and leaves 0 node(s) for 1 of 2 replicas"},
+		{name: "rules that contradict each other", replicas: 2, strategy: &api.VolumePlacementStrategy{
+			ReplicaAffinity: replica("disk In ssd", "", 0, 0), ReplicaAntiAffinity: replica("kubernetes.io/name In n1 n3 n5", "", 0, 0)}, err: ErrExhausted,
+			says: "no 2 nodes keep all required rules, which they do one by one (rule replicaAffinity[0] leaves 4 node(s), rule replicaAntiAffinity[0] leaves 3 node(s))"},
+		{name: "a rule about fewer than no replicas", replicas: 2, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("disk Exists", "", -1, 0)}, err: ErrInvalid,
+			says: "rule replicaAffinity[0] is about -1 replicas"},
+		{name: "an operator that does not exist", replicas: 1, strategy: &api.VolumePlacementStrategy{VolumeAntiAffinity: []*api.VolumePlacementSpec{{
+			MatchExpressions: []*api.LabelSelectorRequirement{{Key: "app", Operator: 9}}}}}, err: ErrInvalid, says: "rule volumeAntiAffinity[0]: operator 9 does not go with values"},
+		{name: "an enforcement that does not exist", replicas: 1, strategy: &api.VolumePlacementStrategy{ReplicaAntiAffinity: []*api.ReplicaPlacementSpec{{
+			TopologyKey: zone, Enforcement: 7}}}, err: ErrInvalid, says: "rule replicaAntiAffinity[0] has the unknown enforcement 7"},
+		{name: "the first of two wrong rules is named", replicas: 1, strategy: &api.VolumePlacementStrategy{
+			VolumeAffinity: other("", ""), ReplicaAntiAffinity: replica("", "", 0, 0)}, err: ErrInvalid, says: "rule replicaAntiAffinity[0] has neither"},
 		{name: "no volume to be beside", replicas: 1, strategy: &api.VolumePlacementStrategy{VolumeAffinity: other("app In db", "")}, err: ErrExhausted,
 			says: "rule volumeAffinity[0] is required and no volume matches it"},
 		{name: "a rule that says nothing", replicas: 1, strategy: &api.VolumePlacementStrategy{ReplicaAffinity: replica("", "", 0, 0)}, err: ErrInvalid,
@@ -97,12 +124,12 @@ func TestStrategies(t *testing.T) {
 			for i := range 6 {
 				name := fmt.Sprintf("n%d", i+1)
 				zones[name] = string(rune('a' + i/2))
-				n := Node{SchedulerNodeName: name, Zone: zones[name], Labels: map[string]string{"kubernetes.io/name": name}}
+				n := Node{SchedulerNodeName: name, Zone: zones[name], Labels: map[string]string{"kubernetes.io/name": name, "number": name[1:], "rack": strconv.Itoa(i % 2)}}
 				if i%2 == 0 {
 					n.Labels["disk"] = "ssd"
 				}
 				if i == 5 {
-					n.Pools = []Pool{{UUID: "n6-hdd"}, {UUID: "n6-ssd", Labels: map[string]string{"disk": "ssd"}}}
+					n.Pools = []Pool{{UUID: "n6-hdd"}, {UUID: "n6-ssd", Labels: map[string]string{"disk": "ssd", "shelf": "top"}}}
 				}
 				if _, err := c.AddNode(n); err != nil {
 					t.Fatal(err)
@@ -195,5 +222,60 @@ func TestClonesLieWhereTheirSourceLies(t *testing.T) {
 	}
 	if _, err := c.Clone("other", "lost", nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("of nothing: %v", err)
+	}
+}
+
+func TestBestEffortLeavesTheZonesForAStrategy(t *testing.T) {
+	c := placementCluster(t)
+	request := CreateRequest{Name: "v", Parameters: map[string]string{"repl": "2", "zones": "a"}, Strategy: &api.VolumePlacementStrategy{
+		ReplicaAntiAffinity: []*api.ReplicaPlacementSpec{{TopologyKey: LabelZone}}}}
+	if _, err := c.CreateVolume(request); !errors.Is(err, ErrExhausted) {
+		t.Errorf("two zones out of one: %v", err)
+	}
+	request.Parameters["best_effort_location_provisioning"] = "true"
+	v, err := c.CreateVolume(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]string{{"n1", "n3"}}, placedOn(t, c, v)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheNodeOfThePodIsOfEverySetAndItsPoolsFillEvenly(t *testing.T) {
+	c := NewCluster(Options{})
+	for _, name := range []string{"n1", "n2", "n3"} {
+		// The record of a node that storage could not ask Kubernetes about.
+		_, err := c.AddNode(Node{Hostname: name, Pools: []Pool{{UUID: name + "-a"}, {UUID: name + "-b"}}})
+		must(t, err)
+	}
+	for _, strategy := range []*api.VolumePlacementStrategy{nil, {}} {
+		pools := map[string]int{}
+		for i := range 4 {
+			v, err := c.CreateVolume(CreateRequest{Name: fmt.Sprint(strategy != nil, i), SelectedNode: "n2", Strategy: strategy,
+				Parameters: map[string]string{"repl": "2", "aggregation_level": "2"}})
+			must(t, err)
+			for _, set := range v.GetReplicaSets() {
+				pools[set.GetPoolUuids()[0]]++
+			}
+		}
+		if diff := cmp.Diff(map[string]int{"n2-a": 4, "n2-b": 4}, pools); diff != "" {
+			t.Errorf("strategy %v: %s", strategy, diff)
+		}
+	}
+}
+
+// What cannot be placed is found out soon, however many nodes there are: creation holds up
+// everything else.
+func TestContradictionsInLargeClustersAreFoundSoon(t *testing.T) {
+	c := newZonedCluster(t, 1000)
+	started := time.Now()
+	_, err := c.CreateVolume(CreateRequest{Name: "v", Parameters: map[string]string{"repl": "3"}, Strategy: &api.VolumePlacementStrategy{
+		// Two in one zone, and none in the zone of another, by nodes of which none is like another.
+		ReplicaAffinity:     []*api.ReplicaPlacementSpec{{TopologyKey: LabelZone, AffectedReplicas: 2}},
+		ReplicaAntiAffinity: []*api.ReplicaPlacementSpec{{TopologyKey: LabelZone}, {TopologyKey: LabelPool}},
+	}})
+	if took := time.Since(started); !errors.Is(err, ErrExhausted) || took > 5*time.Second {
+		t.Errorf("%v after %v", err, took)
 	}
 }

@@ -92,6 +92,15 @@ func (c *Cluster) create(name string, spec *api.VolumeSpec, labels map[string]st
 // added to those of the parent, but for the ones that name its claim. It is idempotent by
 // name.
 func (c *Cluster) Clone(name, parent string, labels map[string]string) (*api.Volume, error) {
+	return c.copied(name, parent, labels, false)
+}
+
+// Snapshot likewise makes a volume that nobody can write to.
+func (c *Cluster) Snapshot(name, parent string, labels map[string]string) (*api.Volume, error) {
+	return c.copied(name, parent, labels, true)
+}
+
+func (c *Cluster) copied(name, parent string, labels map[string]string, readonly bool) (*api.Volume, error) {
 	if name == "" {
 		return nil, fmt.Errorf("volume without a name: %w", ErrInvalid)
 	}
@@ -109,6 +118,7 @@ func (c *Cluster) Clone(name, parent string, labels map[string]string) (*api.Vol
 	}
 	v := shallow(p.volume)
 	v.Id, v.Ctime, v.Source = c.newVolumeID(), timestamppb.Now(), &api.Source{Parent: p.volume.GetId()}
+	v.Readonly = readonly
 	all := maps.Clone(p.volume.GetLocator().GetVolumeLabels())
 	maps.DeleteFunc(all, func(key, _ string) bool { return key == LabelPVC || key == LabelNamespace })
 	if all == nil {

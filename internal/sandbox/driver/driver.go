@@ -189,7 +189,11 @@ func createRequest(options controller.ProvisionOptions) (*api.SdkVolumeCreateReq
 	}
 	size := options.PVC.Spec.Resources.Requests[corev1.ResourceStorage]
 	spec.Size = uint64(max(size.Value(), 0))
-	maps.Copy(labels, labelsOf(options.PVC))
+	ofClaim := labelsOf(options.PVC)
+	for _, key := range []string{api.SpecZones, api.SpecRacks, api.SpecBestEffortLocationProvisioning} {
+		delete(ofClaim, key) // storage would take it for a parameter, which only the class has
+	}
+	maps.Copy(labels, ofClaim)
 	if node := options.SelectedNodeName; node != "" {
 		spec.TopologyRequirement = &api.TopologyRequirement{Labels: map[string]string{openstoragesim.LabelHostname: node}}
 	}

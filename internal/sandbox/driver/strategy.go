@@ -4,15 +4,17 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/libopenstorage/openstorage/api"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
@@ -58,27 +60,25 @@ func (p *provisioner) strategy(ctx context.Context, options controller.Provision
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return nil, fmt.Errorf("placement strategy %s: %w: %w", name, openstoragesim.ErrInvalid, err)
 	}
-	member, err := p.memberOf(ctx, options.PVC)
-	if err != nil {
-		return nil, fmt.Errorf("placement strategy %s: %w", name, err)
-	}
-	strategy, wrong := &api.VolumePlacementStrategy{}, error(nil)
+	// Only those who ask for the pod have pods listed.
+	member := sync.OnceValues(func() (string, error) { return p.memberOf(ctx, options.PVC) })
+	strategy, wrong := &api.VolumePlacementStrategy{}, []string{}
 	convert := func(r *rule) (enforcement api.EnforcementType, conditions []*api.LabelSelectorRequirement) {
 		if r.Enforcement == "preferred" {
 			enforcement = api.EnforcementType_preferred
 		} else if r.Enforcement != "" && r.Enforcement != "required" {
-			wrong = errors.Join(wrong, fmt.Errorf("enforcement %q", r.Enforcement))
+			wrong = append(wrong, fmt.Sprintf("enforcement %q", r.Enforcement))
 		}
 		for _, m := range r.MatchExpressions {
 			operator, known := api.LabelSelectorRequirement_Operator_value[m.Operator]
 			if !known {
-				wrong = errors.Join(wrong, fmt.Errorf("operator %q", m.Operator))
+				wrong = append(wrong, fmt.Sprintf("operator %q", m.Operator))
 			}
 			values := make([]string, len(m.Values))
 			for i := range m.Values {
 				var err error
 				if values[i], err = filledIn(m.Values[i], options.PVC, member); err != nil {
-					wrong = errors.Join(wrong, err)
+					wrong = append(wrong, err.Error())
 				}
 			}
 			conditions = append(conditions, &api.LabelSelectorRequirement{Key: m.Key, Operator: api.LabelSelectorRequirement_Operator(operator), Values: values})
@@ -103,14 +103,15 @@ func (p *provisioner) strategy(ctx context.Context, options controller.Provision
 	}
 	strategy.ReplicaAffinity, strategy.ReplicaAntiAffinity = replicas(spec.ReplicaAffinity), replicas(spec.ReplicaAntiAffinity)
 	strategy.VolumeAffinity, strategy.VolumeAntiAffinity = volumes(spec.VolumeAffinity), volumes(spec.VolumeAntiAffinity)
-	if wrong != nil {
-		return nil, fmt.Errorf("placement strategy %s: %w: %w", name, openstoragesim.ErrInvalid, wrong)
+	if len(wrong) > 0 {
+		// One line, because it becomes an event.
+		return nil, fmt.Errorf("placement strategy %s: %w: %s", name, openstoragesim.ErrInvalid, strings.Join(wrong, ", "))
 	}
 	return strategy, nil
 }
 
 // filledIn is a value with what its templates stand for.
-func filledIn(value string, claim *corev1.PersistentVolumeClaim, member string) (string, error) {
+func filledIn(value string, claim *corev1.PersistentVolumeClaim, member func() (string, error)) (string, error) {
 	before, rest, found := strings.Cut(value, "${")
 	if !found {
 		return value, nil
@@ -126,7 +127,11 @@ func filledIn(value string, claim *corev1.PersistentVolumeClaim, member string) 
 	case key == "pvc.namespace":
 		before += claim.Namespace
 	case key == "pvc.statefulset-pod":
-		before += member
+		pod, err := member()
+		if err != nil {
+			return "", fmt.Errorf("the pod for template ${%s}: %w", key, err)
+		}
+		before += pod
 	default:
 		return "", fmt.Errorf("template ${%s}", key)
 	}
@@ -157,30 +162,43 @@ func (p *provisioner) memberOf(ctx context.Context, claim *corev1.PersistentVolu
 // parent is the id of the volume or snapshot that a claim's volume is a copy of, empty if of
 // nothing.
 func (p *provisioner) parent(ctx context.Context, claim *corev1.PersistentVolumeClaim) (string, error) {
-	source := claim.Spec.DataSource
-	switch {
-	case source == nil:
+	source := claim.Spec.DataSourceRef
+	if old := claim.Spec.DataSource; source == nil && old != nil {
+		source = &corev1.TypedObjectReference{APIGroup: old.APIGroup, Kind: old.Kind, Name: old.Name}
+	}
+	if source == nil {
 		return "", nil
-	case source.Kind == "PersistentVolumeClaim":
+	}
+	if namespace := ptr.Deref(source.Namespace, claim.Namespace); namespace != claim.Namespace {
+		return "", fmt.Errorf("data source %s is in the namespace %s: %w", source.Name, namespace, openstoragesim.ErrInvalid)
+	}
+	switch (schema.GroupKind{Group: ptr.Deref(source.APIGroup, ""), Kind: source.Kind}) {
+	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
 		return p.volumeOf(ctx, claim.Namespace, source.Name)
-	case source.Kind != "VolumeSnapshot":
+	case schema.GroupKind{Group: snapshots.Group, Kind: "VolumeSnapshot"}:
+		return p.contentOf(ctx, claim.Namespace, source.Name)
+	default:
 		return "", fmt.Errorf("data source of kind %s: %w", source.Kind, openstoragesim.ErrInvalid)
 	}
-	snapshot, err := p.resources.Resource(snapshots).Namespace(claim.Namespace).Get(ctx, source.Name, metav1.GetOptions{})
+}
+
+// contentOf is the id of the snapshot that a VolumeSnapshot stands for, or of its volume.
+func (p *provisioner) contentOf(ctx context.Context, namespace, snapshotName string) (string, error) {
+	snapshot, err := p.resources.Resource(snapshots).Namespace(namespace).Get(ctx, snapshotName, metav1.GetOptions{})
 	if err != nil {
-		return "", fmt.Errorf("snapshot %s: %w", source.Name, err)
+		return "", fmt.Errorf("snapshot %s: %w", snapshotName, err)
 	}
 	name := field(snapshot, "status", "boundVolumeSnapshotContentName")
 	if name == "" {
-		return "", fmt.Errorf("snapshot %s has no content", source.Name)
+		return "", fmt.Errorf("snapshot %s has no content", snapshotName)
 	}
 	content, err := p.resources.Resource(contents).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return "", fmt.Errorf("content %s of snapshot %s: %w", name, source.Name, err)
+		return "", fmt.Errorf("content %s of snapshot %s: %w", name, snapshotName, err)
 	}
 	id := cmp.Or(field(content, "status", "snapshotHandle"), field(content, "spec", "source", "snapshotHandle"), field(content, "spec", "source", "volumeHandle"))
 	if id == "" {
-		return "", fmt.Errorf("content %s of snapshot %s names no volume", name, source.Name)
+		return "", fmt.Errorf("content %s of snapshot %s names no volume", name, snapshotName)
 	}
 	return id, nil
 }

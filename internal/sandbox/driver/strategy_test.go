@@ -39,6 +39,14 @@ func TestNewVolumesGoWhereTheyAreMeantTo(t *testing.T) {
 	copyOf := func(kind, name string) func(*corev1.PersistentVolumeClaim) {
 		return func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: kind, Name: name}
+			if kind == "VolumeSnapshot" {
+				c.Spec.DataSource.APIGroup = ptr.To("snapshot.storage.k8s.io")
+			}
+		}
+	}
+	refersTo := func(kind, name, namespace string) func(*corev1.PersistentVolumeClaim) {
+		return func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.DataSourceRef = &corev1.TypedObjectReference{Kind: kind, Name: name, Namespace: ptr.To(namespace)}
 		}
 	}
 	byStrategy := func(c *corev1.PersistentVolumeClaim) { c.Annotations = map[string]string{strategyKey: "there"} }
@@ -46,26 +54,41 @@ func TestNewVolumesGoWhereTheyAreMeantTo(t *testing.T) {
 		objects  []runtime.Object
 		claim    func(*corev1.PersistentVolumeClaim)
 		selected string
-		want     string // the node of the replica
-		says     string // or the error
+		// parameter of the class that names a strategy
+		parameter string
+		want      string // the node of the replica
+		says      string // or the error
 	}{
-		"the node of the first pod":             {selected: "node-2", want: "node-2"},
-		"as a strategy asks":                    {objects: []runtime.Object{onNodes("node-3")}, claim: byStrategy, want: "node-3"},
-		"a strategy comes before the pod":       {objects: []runtime.Object{onNodes("node-3")}, claim: byStrategy, selected: "node-2", want: "node-3"},
-		"by the namespace of the claim":         {objects: []runtime.Object{onNodes("node-${pvc.namespace}", "node-3")}, claim: byStrategy, want: "node-3"},
-		"by a label of the claim":               {objects: []runtime.Object{onNodes("node-${pvc.labels.number}")}, claim: func(c *corev1.PersistentVolumeClaim) { byStrategy(c); c.Labels = map[string]string{"number": "2"} }, want: "node-2"},
-		"by the pod of a StatefulSet":           {objects: []runtime.Object{onNodes("${pvc.statefulset-pod}")}, claim: byStrategy, want: "node-1"},
-		"a clone beside its source":             {claim: copyOf("PersistentVolumeClaim", "source"), want: "node-2"},
-		"a restore of a volume":                 {objects: []runtime.Object{snapshot, content(map[string]any{"volumeHandle": "source"})}, claim: copyOf("VolumeSnapshot", "yesterday"), want: "node-2"},
-		"a restore of a snapshot":               {objects: []runtime.Object{snapshot, content(map[string]any{"snapshotHandle": "source"})}, claim: copyOf("VolumeSnapshot", "yesterday"), want: "node-2"},
-		"a strategy that does not exist":        {claim: byStrategy, says: "placement strategy there: "},
-		"a template that does not exist":        {objects: []runtime.Object{onNodes("${pod.name}")}, claim: byStrategy, says: "placement strategy there: invalid: template ${pod.name}"},
-		"a strategy that cannot be met":         {objects: []runtime.Object{onNodes("node-9")}, claim: byStrategy, says: "rule replicaAffinity[0] is required and leaves 0 node(s)"},
-		"a clone of nothing":                    {claim: copyOf("PersistentVolumeClaim", "lost"), says: "source claim: "},
-		"a clone of a claim that is not bound":  {claim: copyOf("PersistentVolumeClaim", "later"), says: "source claim later is not bound"},
-		"a snapshot that does not exist":        {claim: copyOf("VolumeSnapshot", "lost"), says: "snapshot lost: "},
-		"a snapshot whose content is not there": {objects: []runtime.Object{snapshot}, claim: copyOf("VolumeSnapshot", "yesterday"), says: "content c of snapshot yesterday: "},
-		"a copy of something else":              {claim: copyOf("Backup", "x"), says: "data source of kind Backup"},
+		"the node of the first pod":                    {selected: "node-2", want: "node-2"},
+		"as a strategy asks":                           {objects: []runtime.Object{onNodes("node-3")}, claim: byStrategy, want: "node-3"},
+		"a strategy comes before the pod":              {objects: []runtime.Object{onNodes("node-3")}, claim: byStrategy, selected: "node-2", want: "node-3"},
+		"by the namespace of the claim":                {objects: []runtime.Object{onNodes("node-${pvc.namespace}", "node-3")}, claim: byStrategy, want: "node-3"},
+		"by a label of the claim":                      {objects: []runtime.Object{onNodes("node-${pvc.labels.number}")}, claim: func(c *corev1.PersistentVolumeClaim) { byStrategy(c); c.Labels = map[string]string{"number": "2"} }, want: "node-2"},
+		"by the pod of a StatefulSet":                  {objects: []runtime.Object{onNodes("${pvc.statefulset-pod}")}, claim: byStrategy, want: "node-1"},
+		"a clone beside its source":                    {claim: copyOf("PersistentVolumeClaim", "source"), want: "node-2"},
+		"a restore of a volume":                        {objects: []runtime.Object{snapshot, content(map[string]any{"volumeHandle": "source"})}, claim: copyOf("VolumeSnapshot", "yesterday"), want: "node-2"},
+		"a restore of a snapshot":                      {objects: []runtime.Object{snapshot, content(map[string]any{"snapshotHandle": "source"})}, claim: copyOf("VolumeSnapshot", "yesterday"), want: "node-2"},
+		"a strategy that does not exist":               {claim: byStrategy, says: "placement strategy there: "},
+		"a template that does not exist":               {objects: []runtime.Object{onNodes("${pod.name}")}, claim: byStrategy, says: "placement strategy there: invalid: template ${pod.name}"},
+		"a strategy that cannot be met":                {objects: []runtime.Object{onNodes("node-9")}, claim: byStrategy, says: "rule replicaAffinity[0] is required and leaves 0 node(s)"},
+		"a clone of nothing":                           {claim: copyOf("PersistentVolumeClaim", "lost"), says: "source claim: "},
+		"a clone of a claim that is not bound":         {claim: copyOf("PersistentVolumeClaim", "later"), says: "source claim later is not bound"},
+		"a snapshot that does not exist":               {claim: copyOf("VolumeSnapshot", "lost"), says: "snapshot lost: "},
+		"a snapshot whose content is not there":        {objects: []runtime.Object{snapshot}, claim: copyOf("VolumeSnapshot", "yesterday"), says: "content c of snapshot yesterday: "},
+		"a clone by the newer field":                   {claim: refersTo("PersistentVolumeClaim", "source", "shop"), want: "node-2"},
+		"a clone of a claim in another namespace":      {claim: refersTo("PersistentVolumeClaim", "source", "office"), says: "data source source is in the namespace office"},
+		"a snapshot of some other kind of snapshotter": {claim: refersTo("VolumeSnapshot", "yesterday", "shop"), says: "data source of kind VolumeSnapshot"},
+		"a snapshot without content": {objects: []runtime.Object{object("snapshot.storage.k8s.io/v1", "VolumeSnapshot", "shop", "yesterday", map[string]any{})},
+			claim: copyOf("VolumeSnapshot", "yesterday"), says: "snapshot yesterday has no content"},
+		"content that names no volume":                   {objects: []runtime.Object{snapshot, content(map[string]any{})}, claim: copyOf("VolumeSnapshot", "yesterday"), says: "content c of snapshot yesterday names no volume"},
+		"content of a volume that storage does not have": {objects: []runtime.Object{snapshot, content(map[string]any{"volumeHandle": "lost"})}, claim: copyOf("VolumeSnapshot", "yesterday"), says: "cloning volume lost: "},
+		"all that is wrong with a strategy, on one line": {objects: []runtime.Object{object("portworx.io/v1beta2", "VolumePlacementStrategy", "", "there", map[string]any{"spec": map[string]any{"volumeAffinity": []any{
+			map[string]any{"enforcement": "maybe", "matchExpressions": []any{map[string]any{"key": "name", "operator": "Like", "values": []any{"x"}}}}}}})},
+			claim: byStrategy, says: `placement strategy there: invalid: enforcement "maybe", operator "Like"`},
+		"a label of the claim is no parameter": {claim: func(c *corev1.PersistentVolumeClaim) { c.Labels = map[string]string{"zones": "moon"} }, want: "node-1"},
+		"the annotation before the parameter":  {objects: []runtime.Object{onNodes("node-3")}, claim: byStrategy, parameter: "lost", want: "node-3"},
+		"by the parameter of the class":        {objects: []runtime.Object{onNodes("node-3")}, parameter: "there", want: "node-3"},
+		"a copy of something else":             {claim: copyOf("Backup", "x"), says: "data source of kind Backup"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cluster := openstoragesim.NewCluster(openstoragesim.Options{})
@@ -94,7 +117,7 @@ func TestNewVolumesGoWhereTheyAreMeantTo(t *testing.T) {
 					PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: pvc.Name}}}}},
 			})
 			pv, _, err := p.Provision(t.Context(), controller.ProvisionOptions{
-				StorageClass: NewClass("c", storagev1.VolumeBindingWaitForFirstConsumer, nil), PVName: "pvc-1", PVC: pvc, SelectedNodeName: row.selected,
+				StorageClass: NewClass("c", storagev1.VolumeBindingWaitForFirstConsumer, map[string]string{strategyKey: row.parameter}), PVName: "pvc-1", PVC: pvc, SelectedNodeName: row.selected,
 			})
 			if row.says != "" {
 				if err == nil || !strings.Contains(err.Error(), row.says) {
