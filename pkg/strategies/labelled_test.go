@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -138,6 +139,26 @@ func TestRulesAreShared(t *testing.T) {
 	}
 	if first.Replicas != 2 || len(first.Zones) != 2 || third.Replicas != 3 {
 		t.Errorf("rules are %+v and %+v", first, third)
+	}
+}
+
+func TestParametersAreReadAsStorageReadsThem(t *testing.T) {
+	for name, row := range map[string]struct {
+		parameters map[string]string
+		want       placement.StrategyRules
+	}{
+		"none of ours":             {map[string]string{"io_profile": "db"}, placement.StrategyRules{Replicas: 1}},
+		"both separators of lists": {map[string]string{"zones": "a;b", "racks": "r1,r2"}, placement.StrategyRules{Replicas: 1, Zones: []string{"a", "b"}, Racks: []string{"r1", "r2"}}},
+		"best effort":              {map[string]string{"zones": "a", "best_effort_location_provisioning": "true"}, placement.StrategyRules{Replicas: 1, Zones: []string{"a"}, BestEffort: true}},
+		"best effort, whose value storage ignores": {map[string]string{"zones": "a", "best_effort_location_provisioning": "false"}, placement.StrategyRules{Replicas: 1, Zones: []string{"a"}, BestEffort: true}},
+		"replicas that are no number":              {map[string]string{"repl": "many"}, placement.StrategyRules{Replicas: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := newWorld(t).Rules(claim("a", "x", nil), row.parameters, &v1.Pod{})
+			if err != nil || !equality.Semantic.DeepEqual(*got, row.want) {
+				t.Errorf("rules are %+v (%v), want %+v", *got, err, row.want)
+			}
+		})
 	}
 }
 

@@ -163,8 +163,10 @@ func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]str
 		}
 		key.values = all.String()
 	}
+	// Storage reads no value of it: "false" is best effort, too.
+	_, bestEffort := parameters[BestEffort]
 	if len(parameters) > 0 {
-		key.parameters = parameters[Nodes] + "\x00" + parameters[Zones] + "\x00" + parameters[Racks] + "\x00" + parameters[Replicas] + "\x00" + parameters[BestEffort]
+		key.parameters = parameters[Nodes] + "\x00" + parameters[Zones] + "\x00" + parameters[Racks] + "\x00" + parameters[Replicas] + "\x00" + strconv.FormatBool(bestEffort)
 	}
 	if kept, found := s.rules.Get(key); found {
 		if rules, ok := kept.(*placement.StrategyRules); ok {
@@ -173,7 +175,7 @@ func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]str
 	}
 	rules := &placement.StrategyRules{
 		Replicas: 1, Nodes: split(parameters[Nodes]), Zones: split(parameters[Zones]), Racks: split(parameters[Racks]),
-		BestEffort: parameters[BestEffort] == "true",
+		BestEffort: bestEffort,
 	}
 	if n, err := strconv.Atoi(parameters[Replicas]); err == nil && n > 0 {
 		rules.Replicas = n
