@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -24,11 +25,11 @@ func PercentOf(text string) (int64, error) {
 	percent, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("is no percentage: write for example 90%%")
+		return 0, errors.New("is no percentage: write for example 90%")
 	case percent < 1:
-		return 0, fmt.Errorf("is less than 1%%: write 1%% or more, or leave it out")
+		return 0, errors.New("is less than 1%: write 1% or more, or leave it out")
 	case percent > 100:
-		return 0, fmt.Errorf("is more than 100%%: write 100%% or less, or leave it out")
+		return 0, errors.New("is more than 100%: write 100% or less, or leave it out")
 	case !signed:
 		return 0, fmt.Errorf("has no percent sign: write %d%%", percent)
 	}
