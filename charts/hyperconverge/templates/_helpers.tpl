@@ -1,0 +1,97 @@
+{{- /* An image: (list $ NAME). */ -}}
+{{- define "hyperconverge.image" -}}
+{{- $ := index . 0 -}}
+{{- with $.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ index . 1 }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}
+{{- end }}
+
+{{- define "hyperconverge.labels" -}}
+app.kubernetes.io/managed-by: {{ $.Release.Service }}
+helm.sh/chart: {{ $.Chart.Name }}-{{ $.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* Named after its content, so that a changed configuration is a new revision of the
+Deployment: if it is wrong, its first pod fails, and the pods of the revision before go on. */ -}}
+{{- define "hyperconverge.configMap" -}}
+hyperconverge-scheduler-config-{{ include "hyperconverge.configuration" . | sha256sum | trunc 10 }}
+{{- end }}
+
+{{- /* The names of all profiles, as JSON. */ -}}
+{{- define "hyperconverge.profiles" -}}
+{{- $names := $.Values.profiles -}}
+{{- if $.Values.storkReplacement.enabled }}{{ $names = append $names "stork" }}{{ end -}}
+{{- if $.Values.defaultScheduler.enabled }}{{ $names = prepend $names "default-scheduler" }}{{ end -}}
+{{- $names | uniq | toJson -}}
+{{- end }}
+
+{{- /* The arguments of the plugin: what is chosen elsewhere, and args over it. */ -}}
+{{- define "hyperconverge.args" -}}
+{{- $storage := dict "endpoint" $.Values.storage.endpoint -}}
+{{- if $.Values.storage.secure.enabled -}}
+{{- $tls := dict "enabled" true "caFile" "/etc/openstorage/ca.crt" -}}
+{{- with $.Values.storage.secure.serverName }}{{ $_ := set $tls "serverName" . }}{{ end -}}
+{{- $_ := set $storage "tokenFile" "/var/run/secrets/openstorage/auth-token" -}}
+{{- $_ := set $storage "tls" $tls -}}
+{{- end -}}
+{{- $args := dict "openStorage" $storage -}}
+{{- if $.Values.aks.enabled -}}
+{{- $_ := set $args "topologyKeys" (dict "region" (list "topology.kubernetes.io/region") "zone" (list "topology.kubernetes.io/zone") "rack" (list "px/rack")) -}}
+{{- end -}}
+{{- toYaml (mergeOverwrite $args (deepCopy $.Values.args)) -}}
+{{- end }}
+
+{{- define "hyperconverge.configuration" -}}
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+leaderElection:
+  leaderElect: true
+  {{- if $.Values.defaultScheduler.enabled }}
+  # The lease of kube-scheduler itself.
+  resourceName: kube-scheduler
+  resourceNamespace: kube-system
+  {{- else }}
+  resourceName: hyperconverge-scheduler
+  resourceNamespace: {{ $.Release.Namespace | quote }}
+  {{- end }}
+clientConnection:
+  qps: {{ $.Values.clientConnection.qps }}
+  burst: {{ $.Values.clientConnection.burst }}
+enableProfiling: false
+enableContentionProfiling: false
+profiles:
+{{- range include "hyperconverge.profiles" $ | fromJsonArray }}
+- schedulerName: {{ . | quote }}
+  plugins:
+    multiPoint:
+      enabled:
+      - name: Hyperconverge
+        weight: {{ $.Values.weight }}
+      {{- if $.Values.gang.enabled }}
+      - name: Coscheduling
+    # Pods of one gang stand together in the queue.
+    queueSort:
+      enabled:
+      - name: Coscheduling
+      disabled:
+      - name: "*"
+      {{- end }}
+  pluginConfig:
+  {{- if $.Values.gang.enabled }}
+  - name: Coscheduling
+    args:
+      permitWaitingTimeSeconds: 60
+  {{- end }}
+  - name: Hyperconverge
+    args:
+      {{- include "hyperconverge.args" $ | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{- /* What a schema cannot say. */ -}}
+{{- define "hyperconverge.check" -}}
+{{- if $.Values.defaultScheduler.enabled -}}
+{{- if $.Values.aks.enabled }}{{ fail "aks.enabled: AKS keeps its own scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
+{{- if $.Values.storkReplacement.enabled }}{{ fail "storkReplacement.enabled: kube-scheduler, which takes over when it is put back, does not serve stork, so defaultScheduler.enabled has to be false" }}{{ end -}}
+{{- else if has "default-scheduler" $.Values.profiles -}}
+{{- fail "profiles: default-scheduler is served by kube-scheduler, and both would place its pods; set defaultScheduler.enabled to be the only one" -}}
+{{- end -}}
+{{- end }}

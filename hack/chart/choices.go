@@ -1,0 +1,100 @@
+package main
+
+// configMap is the name of the scheduler's configuration, without the hash of its content.
+const configMap = "hyperconverge-scheduler-config"
+
+// choice is what users of the chart turn on by values, and of the kustomizations by
+// components.
+type choice struct {
+	condition  string
+	components []string
+}
+
+// part is a kustomization with what can be chosen in it.
+type part struct {
+	folder    string
+	condition string // of the whole part
+	choices   []choice
+}
+
+// withoutWebhook stands among components for what is left out instead.
+const withoutWebhook = "-webhook"
+
+const (
+	webhook     = `has $.Values.webhook.mode (list "self-managed" "cert-manager")`
+	aks         = `$.Values.aks.enabled`
+	openShift   = `$.Values.openshift.enabled`
+	onlyOne     = `$.Values.defaultScheduler.enabled`
+	certManager = `eq $.Values.webhook.mode "cert-manager"`
+)
+
+// parts are all that the chart has. Of choices that replace one value, the first counts.
+// Components patch the scheduler as well as the webhook, so that both are one part.
+var parts = []part{
+	{folder: "base", choices: []choice{
+		{`not (` + webhook + `)`, []string{withoutWebhook}},
+		{onlyOne, []string{"components/default-scheduler"}},
+		{`$.Values.storage.secure.enabled`, []string{"components/secure-storage"}},
+		{`$.Values.gang.enabled`, []string{"components/gang"}},
+		{`$.Values.storkReplacement.enabled`, []string{"components/stork-replacement"}},
+		{certManager, []string{"webhook/cert-manager"}},
+		{aks, []string{"components/aks"}},
+	}},
+	{folder: "webhook/policy", condition: `eq $.Values.webhook.mode "policy"`},
+	{folder: "monitoring", condition: `$.Values.monitoring.enabled`},
+}
+
+// omitted objects are no part of the chart: Helm makes the namespace, and the configuration
+// has a template of its own.
+var omitted = map[string]bool{"Namespace/hyperconverge-system": true, "ConfigMap/" + configMap: true}
+
+// override is what values put into a field or a list.
+type override struct {
+	// text takes the place of the value.
+	text string
+	// value is the path of a value that, if set, takes the place of the field.
+	value string
+	// more is the path of a list whose items are added to those of the list; each is what
+	// is made of one of them, which is the item itself if empty.
+	more, each string
+}
+
+// overrides has the fields of objects by their paths.
+var overrides = map[string]map[string]override{
+	"Deployment/hyperconverge-scheduler": deployment("scheduler", map[string]override{
+		container + "args[2]":                          {text: `--v={{ $.Values.scheduler.logLevel }}`},
+		"spec.template.spec.volumes[0].configMap.name": {text: `{{ include "hyperconverge.configMap" $ }}`},
+	}),
+	"Deployment/hyperconverge-webhook": deployment("webhook", map[string]override{
+		container + "args[0]": {text: `--scheduler-name={{ first $.Values.profiles }}`},
+	}),
+	"NetworkPolicy/hyperconverge-scheduler": {
+		"spec.egress[1].ports": {more: "storagePorts", each: `{protocol: TCP, port: {{ . }}}`},
+	},
+	"MutatingAdmissionPolicy/hyperconverge-claims":    policyClasses,
+	"MutatingAdmissionPolicy/hyperconverge-volumes":   policyClasses,
+	"ClusterRoleBinding/hyperconverge-metrics-reader": prometheus,
+	"RoleBinding/hyperconverge-metrics-reader":        prometheus,
+}
+
+const container = "spec.template.spec.containers[0]."
+
+// deployment has what both Deployments let values change.
+func deployment(values string, others map[string]override) map[string]override {
+	others["spec.replicas"] = override{value: values + ".replicas"}
+	others[container+"image"] = override{text: `{{ include "hyperconverge.image" (list $ "hyperconverge-` + values + `") | quote }}`}
+	others[container+"imagePullPolicy"] = override{text: `{{ $.Values.image.pullPolicy }}`}
+	others[container+"resources"] = override{value: values + ".resources"}
+	others["spec.template.spec.imagePullSecrets"] = override{value: "image.pullSecrets"}
+	others["spec.template.spec.tolerations"] = override{more: values + ".tolerations"}
+	return others
+}
+
+var policyClasses = map[string]override{
+	"spec.variables[1].expression": {text: `{{ printf "['%s']" (join "', '" $.Values.webhook.policy.storageClasses) | quote }}`},
+}
+
+var prometheus = map[string]override{
+	"subjects[0].name":      {text: `{{ $.Values.monitoring.prometheus.serviceAccount | quote }}`},
+	"subjects[0].namespace": {text: `{{ $.Values.monitoring.prometheus.namespace | quote }}`},
+}
