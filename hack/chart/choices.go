@@ -25,7 +25,7 @@ const (
 	aks         = `$.Values.aks.enabled`
 	openShift   = `$.Values.openshift.enabled`
 	onlyOne     = `$.Values.defaultScheduler.enabled`
-	certManager = `eq $.Values.webhook.mode "cert-manager"`
+	certManager = `eq (toString $.Values.webhook.mode) "cert-manager"`
 )
 
 // parts are all that the chart has. Of choices that replace one value, the first counts.
@@ -40,7 +40,7 @@ var parts = []part{
 		{certManager, []string{"webhook/cert-manager"}},
 		{aks, []string{"components/aks"}},
 	}},
-	{folder: "webhook/policy", condition: `eq $.Values.webhook.mode "policy"`},
+	{folder: "webhook/policy", condition: `eq (toString $.Values.webhook.mode) "policy"`},
 	{folder: "monitoring", condition: `$.Values.monitoring.enabled`},
 }
 

@@ -51,8 +51,8 @@ func startControlPlane(t controlplane.Process) *controlPlane {
 		"--authorization-mode=RBAC",
 		"--disable-admission-plugins="+noController,
 		// What the roles for schedulers grant is served, so that it can be tried.
-		"--feature-gates=CoordinatedLeaderElection=true",
-		"--runtime-config=coordination.k8s.io/v1beta1=true",
+		"--feature-gates=CoordinatedLeaderElection=true,MutatingAdmissionPolicy=true",
+		"--runtime-config=coordination.k8s.io/v1beta1=true,admissionregistration.k8s.io/v1beta1=true",
 		"--audit-policy-file="+policy,
 		"--audit-log-path="+audit,
 		"--audit-log-mode=blocking-strict",

@@ -1,0 +1,445 @@
+package manifests
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/yaml"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+)
+
+// chartFolder is the Helm chart. The values in its folder ci are examples of everything
+// that can be chosen.
+const chartFolder = "charts/hyperconverge"
+
+// helm is the path of Helm's own binary.
+var helm = sync.OnceValues(func() (string, error) {
+	path, err := filepath.Abs(filepath.Join(root, "bin", "tools", "helm"))
+	if err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "-C", filepath.Join(root, "hack", "helm"), "build", "-o", path, "helm.sh/helm/v4/cmd/helm")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compiling helm: %w: %s", err, output)
+	}
+	return path, nil
+})
+
+// runHelm returns what Helm prints, and fails if it fails.
+func runHelm(t *testing.T, args ...string) string {
+	t.Helper()
+	output, err := tryHelm(t, args...)
+	if err != nil {
+		t.Fatalf("helm %s: %v: %s", strings.Join(args, " "), err, output)
+	}
+	return output
+}
+
+func tryHelm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	binary, err := helm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), binary, args...)
+	// Nothing of whoever runs the tests.
+	command.Env = append(os.Environ(), "HELM_CACHE_HOME="+t.TempDir(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_DATA_HOME="+t.TempDir())
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+// chosenValues are the files of the chart's folder ci.
+func chosenValues(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, chartFolder, "ci", "*-values.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no values: %v", err)
+	}
+	for i := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(files[i]), "-values.yaml")
+	}
+	return files
+}
+
+func valuesFile(choice string) string {
+	return filepath.Join(root, chartFolder, "ci", choice+"-values.yaml")
+}
+
+// render is what Helm makes of the chart with the values of a choice.
+func render(t *testing.T, choice string, args ...string) []*unstructured.Unstructured {
+	t.Helper()
+	text := runHelm(t, append([]string{
+		"template", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", systemNamespace, "--values", valuesFile(choice),
+	}, args...)...)
+	return objectsOf(t, text)
+}
+
+func objectsOf(t *testing.T, text string) []*unstructured.Unstructured {
+	t.Helper()
+	var objects []*unstructured.Unstructured
+	for document := range strings.SplitSeq("\n"+text, "\n---\n") {
+		document += "\n" // which ends a text block
+		object := &unstructured.Unstructured{}
+		content, err := yaml.YAMLToJSON([]byte(document))
+		if err != nil {
+			t.Fatalf("%v: %s", err, document)
+		}
+		if string(content) == "null" {
+			continue
+		}
+		if err := object.UnmarshalJSON(content); err != nil {
+			t.Fatalf("%v: %s", err, document)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// TestChartIsWhatTheKustomizationsAre compares both, object by object.
+func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
+	const withoutWebhook = "resources: [PATH/manifests/overlays/no-webhook"
+	kustomizations := map[string]string{
+		"defaults":          "resources: [PATH/manifests/base]",
+		"aks":               "resources: [PATH/manifests/overlays/aks]",
+		"default-scheduler": "resources: [PATH/manifests/overlays/default-scheduler]",
+		"gang":              "resources: [PATH/manifests/overlays/gang]",
+		"no-webhook":        withoutWebhook + "]",
+		"secure-storage":    "resources: [PATH/manifests/overlays/secure-storage]",
+		"stork-replacement": "resources: [PATH/manifests/overlays/stork-replacement]",
+		"cert-manager":      "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/webhook/cert-manager]",
+		"policy":            withoutWebhook + ", PATH/manifests/webhook/policy]",
+		"monitoring":        "resources: [PATH/manifests/base, PATH/manifests/monitoring]",
+		"everything":        everything,
+	}
+	for _, choice := range chosenValues(t) {
+		t.Run(choice, func(t *testing.T) {
+			kustomization, found := kustomizations[choice]
+			if !found {
+				t.Fatal("nobody says which kustomization comes to the same")
+			}
+			files := map[string]string{}
+			if choice == "everything" {
+				files["scheduler.yaml"] = everythingConfiguration
+			}
+			want := comparable(t, compose(t, kustomization, files))
+			delete(want, "Namespace/"+systemNamespace) // Helm makes it itself
+			if diff := cmp.Diff(want, comparable(t, render(t, choice))); diff != "" {
+				t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
+			}
+		})
+	}
+}
+
+// everything is what the values of that name come to.
+const everything = `
+resources: [PATH/manifests/base, PATH/manifests/monitoring]
+components:
+- PATH/manifests/components/secure-storage
+- PATH/manifests/components/gang
+- PATH/manifests/components/stork-replacement
+- PATH/manifests/webhook/cert-manager
+- PATH/manifests/components/aks
+images:
+- {name: hyperconverge-scheduler, newName: REGISTRY/hyperconverge/hyperconverge-scheduler, newTag: v9.9.9}
+- {name: hyperconverge-webhook, newName: REGISTRY/hyperconverge/hyperconverge-webhook, newTag: v9.9.9}
+replicas:
+- {name: hyperconverge-scheduler, count: 3}
+- {name: hyperconverge-webhook, count: 4}
+configMapGenerator:
+- name: hyperconverge-scheduler-config
+  namespace: hyperconverge-system
+  behavior: replace
+  files: [scheduler.yaml]
+patches:
+- target: {kind: Deployment}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/containers/0/imagePullPolicy, value: Always}
+    - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: pull}]}
+    - {op: add, path: /spec/template/spec/tolerations/-, value: {key: mine, operator: Exists, effect: NoSchedule}}
+- target: {kind: Deployment, name: hyperconverge-scheduler}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/containers/0/args/2, value: --v=4}
+    - op: replace
+      path: /spec/template/spec/containers/0/resources
+      value: {requests: {cpu: "1", memory: 1Gi}, limits: {cpu: "2", memory: 4Gi}}
+- target: {kind: Deployment, name: hyperconverge-webhook}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/containers/0/args/0, value: --scheduler-name=near}
+    - op: replace
+      path: /spec/template/spec/containers/0/resources
+      value: {requests: {cpu: 100m, memory: 128Mi}, limits: {cpu: "1", memory: 512Mi}}
+- target: {kind: NetworkPolicy, name: hyperconverge-scheduler}
+  patch: |-
+    - {op: add, path: /spec/egress/1/ports/-, value: {protocol: TCP, port: 17017}}
+- target: {kind: ClusterRoleBinding|RoleBinding, name: hyperconverge-metrics-reader}
+  patch: |-
+    - {op: replace, path: /subjects/0/name, value: prometheus}
+    - {op: replace, path: /subjects/0/namespace, value: watch}
+`
+
+const everythingConfiguration = `
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+leaderElection: {leaderElect: true, resourceName: hyperconverge-scheduler, resourceNamespace: hyperconverge-system}
+clientConnection: {qps: 50, burst: 100}
+enableProfiling: false
+enableContentionProfiling: false
+profiles:
+- &profile
+  schedulerName: near
+  plugins:
+    multiPoint: {enabled: [{name: Hyperconverge, weight: 5}, {name: Coscheduling}]}
+    queueSort: {enabled: [{name: Coscheduling}], disabled: [{name: "*"}]}
+  pluginConfig:
+  - {name: Coscheduling, args: {permitWaitingTimeSeconds: 60}}
+  - name: Hyperconverge
+    args:
+      preference: Score
+      openStorage:
+        endpoint: storage.example.svc:9020
+        nodePollInterval: 30s
+        tokenFile: /var/run/secrets/openstorage/auth-token
+        tls: {enabled: true, caFile: /etc/openstorage/ca.crt, serverName: storage.example}
+      topologyKeys:
+        region: [topology.kubernetes.io/region]
+        zone: [topology.kubernetes.io/zone]
+        rack: [px/rack]
+- {<<: *profile, schedulerName: hyperconverge-scheduler}
+- {<<: *profile, schedulerName: stork}
+`
+
+// comparable are the objects by kind and name, without what may differ: the hash in the
+// name of the configuration, its comments, and the labels of Helm.
+func comparable(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
+	t.Helper()
+	byName := map[string]any{}
+	for _, object := range objects {
+		object := object.DeepCopy()
+		labels := object.GetLabels()
+		delete(labels, "app.kubernetes.io/managed-by")
+		delete(labels, "helm.sh/chart")
+		object.SetLabels(labels)
+		content, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const config = "hyperconverge-scheduler-config"
+		for _, part := range strings.Split(string(content), `"`) {
+			if strings.HasPrefix(part, config+"-") {
+				content = []byte(strings.ReplaceAll(string(content), part, config))
+			}
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(content, &fields); err != nil {
+			t.Fatal(err)
+		}
+		if data, is := fields["data"].(map[string]any); is && data["scheduler.yaml"] != nil {
+			var parsed any
+			if err := yaml.Unmarshal([]byte(data["scheduler.yaml"].(string)), &parsed); err != nil {
+				t.Fatal(err)
+			}
+			data["scheduler.yaml"] = parsed
+		}
+		name, _, _ := unstructured.NestedString(fields, "metadata", "name")
+		byName[object.GetKind()+"/"+name] = fields
+	}
+	return byName
+}
+
+// A release in another namespace is the same, there.
+func TestChartGoesIntoAnyNamespace(t *testing.T) {
+	for _, choice := range chosenValues(t) {
+		t.Run(choice, func(t *testing.T) {
+			there := func(namespace string) string {
+				return runHelm(t, "template", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", namespace, "--values", valuesFile(choice))
+			}
+			const other = "other-place"
+			text := there(other)
+			if strings.Contains(text, systemNamespace) {
+				t.Errorf("%s is named in it", systemNamespace)
+			}
+			want, got := comparable(t, objectsOf(t, there(systemNamespace))), comparable(t, objectsOf(t, strings.ReplaceAll(text, other, systemNamespace)))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			objectsOf(t, there("123")) // which would be a number
+		})
+	}
+}
+
+// What is wrong with values is said with their path.
+func TestWrongValuesAreRefused(t *testing.T) {
+	for values, want := range map[string]string{
+		"webhok.mode=off":              "additional properties 'webhok' not allowed",
+		"storage.tls=true":             "at '/storage': additional properties 'tls' not allowed",
+		"webhook.mode=on":              "at '/webhook/mode'",
+		"aks.enabled=1":                "at '/aks/enabled': got number, want boolean",
+		"scheduler.replicas=0":         "at '/scheduler/replicas'",
+		"weight=101":                   "at '/weight'",
+		"storagePorts={99999}":         "at '/storagePorts/0'",
+		"profiles={default-scheduler}": "profiles: default-scheduler is served by kube-scheduler",
+		"defaultScheduler.enabled=true,aks.enabled=true":              "aks.enabled: ",
+		"defaultScheduler.enabled=true,storkReplacement.enabled=true": "storkReplacement.enabled: ",
+	} {
+		t.Run(values, func(t *testing.T) {
+			output, err := tryHelm(t, "template", filepath.Join(root, chartFolder), "--set", values)
+			if err == nil || !strings.Contains(output, want) {
+				t.Errorf("helm says %q (%v), want %q", output, err, want)
+			}
+		})
+	}
+}
+
+func TestChartHasNoLint(t *testing.T) {
+	for _, choice := range chosenValues(t) {
+		runHelm(t, "lint", "--strict", filepath.Join(root, chartFolder), "--values", valuesFile(choice))
+	}
+}
+
+// TestReleaseLeavesNothingBehind has Helm install, upgrade, roll back and uninstall.
+func TestReleaseLeavesNothingBehind(t *testing.T) {
+	plane := sharedPlane(t)
+	plane.apply(t, foreignDefinitions(t))
+	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
+	kubeconfig := controlplane.Kubeconfig(t, plane.Config)
+	release := func(t *testing.T, args ...string) string {
+		t.Helper()
+		return runHelm(t, append(args, "--kubeconfig", kubeconfig, "--namespace", systemNamespace)...)
+	}
+	chart := anyVersion(t)
+	before := inventory(t, plane)
+	for _, choice := range chosenValues(t) {
+		t.Run(choice, func(t *testing.T) {
+			installed := release(t, "install", "hc", chart, "--values", valuesFile(choice))
+			plane.disarm(t) // nothing of ours runs here
+			if !strings.Contains(installed, "See that it works") {
+				t.Errorf("Helm prints no notes: %s", installed)
+			}
+			first := inventory(t, plane)
+			if slices.Equal(before, first) {
+				t.Error("the installation changed nothing")
+			}
+			release(t, "upgrade", "hc", chart, "--values", valuesFile("everything"), "--set", "monitoring.enabled=false")
+			plane.disarm(t)
+			if second := inventory(t, plane); slices.Equal(first, second) {
+				t.Error("the upgrade changed nothing")
+			}
+			release(t, "rollback", "hc", "1")
+			plane.disarm(t)
+			if diff := cmp.Diff(first, inventory(t, plane)); diff != "" {
+				t.Errorf("the rollback did not bring back what was (-first +now):\n%s", diff)
+			}
+			release(t, "uninstall", "hc")
+			if diff := cmp.Diff(before, inventory(t, plane)); diff != "" {
+				t.Errorf("something is left or missing (-before +after):\n%s", diff)
+			}
+			secrets, err := plane.Client.CoreV1().Secrets(systemNamespace).List(t.Context(), metav1.ListOptions{})
+			if err != nil || len(secrets.Items) > 0 {
+				t.Errorf("%d secrets are left (%v)", len(secrets.Items), err)
+			}
+		})
+	}
+}
+
+// anyVersion is the chart for the API server of the tests, which was compiled without a
+// version.
+func anyVersion(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(root, chartFolder))); err != nil {
+		t.Fatal(err)
+	}
+	const condition = "kubeVersion: \">=1.35.0-0\"\n"
+	before, after, found := strings.Cut(read(t, chartFolder, "Chart.yaml"), condition)
+	if !found {
+		t.Fatalf("the chart does not say %s", condition)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "Chart.yaml"), []byte(before+after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// foreignDefinitions are those of the Prometheus Operator and of cert-manager.
+func foreignDefinitions(t *testing.T) []*unstructured.Unstructured {
+	t.Helper()
+	var definitions []*unstructured.Unstructured
+	for pattern, module := range map[string]string{
+		"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml": "github.com/prometheus-operator/prometheus-operator",
+		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml": "github.com/prometheus-operator/prometheus-operator",
+		"deploy/crds/cert-manager.io_certificates.yaml":                              "github.com/cert-manager/cert-manager",
+		"deploy/crds/cert-manager.io_issuers.yaml":                                   "github.com/cert-manager/cert-manager",
+	} {
+		definitions = append(definitions, readObjects(t, filepath.Join(moduleFolder(t, module), filepath.FromSlash(pattern)))...)
+	}
+	return definitions
+}
+
+// moduleFolder is where a module is that hack/go.mod pins.
+func moduleFolder(t *testing.T, module string) string {
+	t.Helper()
+	output, err := exec.Command("go", "-C", filepath.Join(root, "hack"), "mod", "download", "-json", module).Output()
+	if err != nil {
+		t.Fatalf("finding %s: %v: %s", module, err, output)
+	}
+	var found struct{ Dir string }
+	if err := json.Unmarshal(output, &found); err != nil {
+		t.Fatal(err)
+	}
+	return found.Dir
+}
+
+// inventory is everything in the cluster but what changes by itself.
+func inventory(t *testing.T, plane *controlPlane) []string {
+	t.Helper()
+	client, err := discovery.NewDiscoveryClientForConfig(plane.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, err := client.ServerPreferredResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []string
+	for _, list := range lists {
+		for _, resource := range list.APIResources {
+			if !slices.Contains(resource.Verbs, "list") || slices.Contains([]string{"events", "leases", "apiservices", "flowschemas", "prioritylevelconfigurations"}, resource.Name) {
+				continue
+			}
+			kind := &unstructured.Unstructured{}
+			kind.SetAPIVersion(list.GroupVersion)
+			kind.SetKind(resource.Kind)
+			kind.SetNamespace(metav1.NamespaceAll)
+			mapping, err := plane.Mapper.RESTMapping(kind.GroupVersionKind().GroupKind(), kind.GroupVersionKind().Version)
+			if err != nil {
+				continue // a definition that has just gone
+			}
+			found, err := plane.Dynamic.Resource(mapping.Resource).List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				continue
+			}
+			for _, object := range found.Items {
+				if strings.HasPrefix(object.GetName(), "sh.helm.release.") {
+					continue // what Helm itself remembers, until the end
+				}
+				objects = append(objects, resource.Name+"/"+object.GetNamespace()+"/"+object.GetName())
+			}
+		}
+	}
+	slices.Sort(objects)
+	return objects
+}
