@@ -144,9 +144,13 @@ func azureRule(rule rule) (map[string]any, error) {
 	made["alert"], made["severity"], made["labels"], made["annotations"] = rule.Alert, severity, rule.Labels, annotations
 	made["actions"] = "[variables('actions')]"
 	made["resolveConfiguration"] = map[string]any{"autoResolved": true, "timeToResolve": "PT10M"}
-	if rule.For != "" {
-		made["for"] = "PT" + strings.ToUpper(rule.For) // 15m is PT15M, and no rule waits for days
+	if rule.For == "" {
+		return made, nil
 	}
+	if strings.Trim(rule.For, "0123456789hms") != "" {
+		return nil, fmt.Errorf("%s waits for %s: write it in hours, minutes and seconds", rule.Alert, rule.For)
+	}
+	made["for"] = "PT" + strings.ToUpper(rule.For) // 15m is PT15M
 	return made, nil
 }
 

@@ -3,6 +3,7 @@ package manifests
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -135,5 +136,28 @@ func TestWebhookInTheNetworkOfItsNodeIsRolledOutOnTwoNodes(t *testing.T) {
 				t.Error("the scheduler is in the network of its node, too")
 			}
 		})
+	}
+}
+
+// Who mirrors images has to know all of them.
+func TestAirgappedPageNamesEveryImage(t *testing.T) {
+	document := read(t, "docs", "airgapped.md")
+	used := map[string]bool{}
+	for _, folder := range overlays(t) {
+		for _, deployment := range deploymentsOf(t, build(t, folder)) {
+			spec := deployment.Spec.Template.Spec
+			for _, container := range append(spec.InitContainers, spec.Containers...) {
+				image, _, _ := strings.Cut(container.Image, ":")
+				used[image] = true
+			}
+		}
+	}
+	for image := range used {
+		if !strings.Contains(document, "\n| `"+image+"` |") {
+			t.Errorf("docs/airgapped.md does not name the image %s", image)
+		}
+	}
+	if rows := strings.Count(document, "\n| `hyperconverge-"); rows != len(used) {
+		t.Errorf("docs/airgapped.md names %d images, and %d are used", rows, len(used))
 	}
 }
