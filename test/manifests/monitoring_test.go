@@ -293,10 +293,14 @@ func (p *controlPlane) withoutDefinitions(t *testing.T, definitions []*unstructu
 		}
 		kit.Eventually(t, kit.Patience, "nobody serves "+definition.GetName(), func() error {
 			p.Mapper.Reset()
-			if _, err := p.Mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind}, "v1"); !meta.IsNoMatchError(err) {
-				return fmt.Errorf("asking for it: %v", err)
+			switch _, err := p.Mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind}, "v1"); {
+			case meta.IsNoMatchError(err):
+				return nil
+			case err == nil:
+				return errors.New("it is served")
+			default:
+				return err
 			}
-			return nil
 		})
 	}
 }
