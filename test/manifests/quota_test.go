@@ -89,6 +89,9 @@ func TestQuotaAdmitsEveryRollout(t *testing.T) {
 					name := fmt.Sprintf("%s-%d", deployment.Name, i)
 					kit.Eventually(t, kit.Patience, name+" is admitted", func() error {
 						_, err := pods.Create(t.Context(), podOf(deployment, name), metav1.CreateOptions{})
+						if err != nil && strings.Contains(err.Error(), "exceeded quota") {
+							t.Fatal(err)
+						}
 						return err
 					})
 				}
