@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 
@@ -159,5 +161,42 @@ func TestAirgappedPageNamesEveryImage(t *testing.T) {
 	}
 	if rows := strings.Count(document, "\n| `hyperconverge-"); rows != len(used) {
 		t.Errorf("docs/airgapped.md names %d images, and %d are used", rows, len(used))
+	}
+}
+
+// Who goes back from an overlay to the base has what the base alone makes: nothing of the
+// overlay stays in objects that both have.
+func TestNothingOfAnOverlayStaysInCommonObjects(t *testing.T) {
+	plane := sharedPlane(t)
+	base := build(t, "manifests/base")
+	state := func(t *testing.T) map[string]any {
+		t.Helper()
+		found := map[string]any{}
+		for _, object := range ofKind(base, "Namespace", "Deployment", "NetworkPolicy", "ResourceQuota") {
+			resource, err := plane.Resource(object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := resource.Get(t.Context(), object.GetName(), metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[got.GetKind()+" "+got.GetName()] = []any{got.GetLabels(), got.Object["spec"]}
+		}
+		return found
+	}
+	var want map[string]any
+	t.Run("the base alone", func(t *testing.T) {
+		plane.apply(t, base)
+		want = state(t)
+	})
+	for _, folder := range overlays(t) {
+		t.Run(folder, func(t *testing.T) {
+			plane.apply(t, build(t, folder))
+			plane.apply(t, base)
+			if diff := cmp.Diff(want, state(t)); diff != "" {
+				t.Errorf("what is left (-base +after the overlay):\n%s", diff)
+			}
+		})
 	}
 }
