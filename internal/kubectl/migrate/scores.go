@@ -101,7 +101,10 @@ func (s *settings) readScores(args *arguments, weight *int64, weightName string)
 		s.scores.weight *= extenderScale
 	}
 	s.scores.tiers = tiers
-	from := "normalize-stork-scores " + fmt.Sprint(normalize)
+	from, way := "not normalized", "data decides, as before (preference LocalFirst)"
+	if normalize {
+		from, way = "normalized", "load may decide against data, as before (preference Score)"
+	}
 	if weight != nil {
 		from += fmt.Sprintf(", %s %d", weightName, *weight)
 	}
@@ -109,10 +112,6 @@ func (s *settings) readScores(args *arguments, weight *int64, weightName string)
 		if value, found := given[key]; found && normalize {
 			from += fmt.Sprintf(", %s %d", key, value)
 		}
-	}
-	way := "data decides, as before (preference LocalFirst)"
-	if normalize {
-		way = "load may decide against data, as before (preference Score)"
 	}
 	s.carry("Stork's scores (%s) -> the same points on the scale of plugins, weight %d: %s", from, s.scores.weight, way)
 	return nil
