@@ -316,3 +316,46 @@ func TestManifestsOfARepository(t *testing.T) {
 		}
 	}
 }
+
+// The chart refuses a value that it does not know.
+func TestChartKnowsTheValues(t *testing.T) {
+	content, err := os.ReadFile("../../../charts/hyperconverge/values.yaml")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("there is no chart")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chart map[string]any
+	if err := yaml.Unmarshal(content, &chart); err != nil {
+		t.Fatal(err)
+	}
+	var compare func(path string, known, used map[string]any)
+	compare = func(path string, known, used map[string]any) {
+		for key, value := range used {
+			if _, found := known[key]; !found {
+				t.Errorf("%s%s is no value of the chart", path, key)
+			}
+			inner, _ := known[key].(map[string]any)
+			if used, is := value.(map[string]any); is && len(inner) > 0 { // an empty one takes anything
+				compare(path+key+".", inner, used)
+			}
+		}
+	}
+	files, err := filepath.Glob("testdata/*.helm.*.golden")
+	if err != nil || len(files) != 10 {
+		t.Fatalf("there are %d files: %v", len(files), err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _, _ := strings.Cut(string(content), "\n---\n")
+		var values map[string]any
+		if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		compare(filepath.Base(file)+": ", chart, values)
+	}
+}
