@@ -19,7 +19,7 @@ func (s *settings) fromDeployments(source *Source) error {
 	stork := source.Stork
 	if stork == nil {
 		stork = source.Scheduler
-		s.lose("The Deployment stork, whose flags say what the extender and the webhook do: it was not found")
+		s.lose("The Deployment stork, whose flags say what the extender and the webhook do: it was not found, and no webhook is written")
 	}
 	s.namespace, s.home = stork.Namespace, stork.Namespace
 	s.origin = name("the Deployment", stork)

@@ -162,7 +162,7 @@ func TestScores(t *testing.T) {
 func TestWhatCannotBeRead(t *testing.T) {
 	for name, row := range map[string]struct{ spec, want string }{
 		"a score that is no number":      {"stork: {args: {replica-score: high}}", `StorageCluster portworx/px: spec.stork.args.replica-score is "high": want a whole number from 0 to 100`},
-		"a score without quotes":         {"stork: {args: {replica-score: 4}}", "StorageCluster portworx/px: cannot unmarshal number into Go struct field"},
+		"a score without quotes":         {"stork: {args: {replica-score: 4}}", "StorageCluster portworx/px: spec.stork.args: a number does not belong there (arguments of Stork stand in quotes)"},
 		"a score that is too large":      {"stork: {args: {zone-score: '101'}}", `spec.stork.args.zone-score is "101": want a whole number from 0 to 100`},
 		"a score that does not exist":    {"stork: {args: {rak-score: '3'}}", "spec.stork.args.rak-score: Stork has no such score: it has replica-score, rack-score, zone-score, region-score, remote-score; correct it, or take it out"},
 		"scores in another order":        {"stork: {args: {rack-score: '5'}}", "spec.stork.args.rack-score (5) is more than spec.stork.args.replica-score (4)"},
@@ -170,7 +170,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 		"requests without end":           {"stork: {scheduler: {kubeSchedulerClientQPS: 20000}}", "spec.stork.scheduler.kubeSchedulerClientQPS is 20000: want a number from 1 to 10000"},
 		"an argument that is no boolean": {"stork: {args: {webhook-controller: 'yes'}}", `spec.stork.args.webhook-controller is "yes": want true or false`},
 		"a start port that is no port":   {"startPort: 70000", "spec.startPort is 70000: want a port"},
-		"tolerations that are no list":   {"placement: {tolerations: all}", "StorageCluster portworx/px: cannot unmarshal string into Go struct field"},
+		"tolerations that are no list":   {"placement: {tolerations: all}", "StorageCluster portworx/px: spec.placement.tolerations: a string does not belong there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := planOf(t, row.spec, Options{}); err == nil || !strings.Contains(err.Error(), row.want) {
@@ -291,10 +291,11 @@ func TestDeployments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := strings.Join(slices.Concat(plan.Next, plan.Lost), "\n")
+			parts := slices.Concat(plan.Next, plan.Lost)
 			for _, file := range plan.Files {
-				text += "\n" + file.Content
+				parts = append(parts, file.Content)
 			}
+			text := strings.Join(parts, "\n")
 			for _, part := range row.want {
 				if !strings.Contains(text, part) {
 					t.Errorf("%q is not in\n%s", part, text)

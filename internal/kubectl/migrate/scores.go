@@ -101,18 +101,18 @@ func (s *settings) readScores(args *arguments, weight *int64, weightName string)
 		s.scores.weight *= extenderScale
 	}
 	s.scores.tiers = tiers
-	from, way := "not normalized", "data decides, as before (preference LocalFirst)"
+	from, way := []string{"not normalized"}, "data decides, as before (preference LocalFirst)"
 	if normalize {
-		from, way = "normalized", "load may decide against data, as before (preference Score)"
+		from, way = []string{"normalized"}, "load may decide against data, as before (preference Score)"
 	}
 	if weight != nil {
-		from += fmt.Sprintf(", %s %d", weightName, *weight)
+		from = append(from, fmt.Sprintf("%s %d", weightName, *weight))
 	}
 	for _, key := range scoreArgs {
 		if value, found := given[key]; found && normalize {
-			from += fmt.Sprintf(", %s %d", key, value)
+			from = append(from, fmt.Sprintf("%s %d", key, value))
 		}
 	}
-	s.carry("Stork's scores (%s) -> the same points on the scale of plugins, weight %d: %s", from, s.scores.weight, way)
+	s.carry("Stork's scores (%s) -> the same points on the scale of plugins, weight %d: %s", strings.Join(from, ", "), s.scores.weight, way)
 	return nil
 }
