@@ -132,7 +132,7 @@ func (s *settings) readArguments(args *arguments, webhookByDefault bool, weight 
 	if s.webhook {
 		s.carry("%s -> the webhook, in the step --take-over", args.name("webhook-controller"))
 	} else {
-		s.carry("%s is off -> no webhook: pods name their scheduler themselves", args.name("webhook-controller"))
+		s.carry("%s is off -> no webhook: pods name their scheduler themselves. If it was turned off for the sake of ours, keep the files that were written before", args.name("webhook-controller"))
 	}
 	if s.retain {
 		s.carry("%s -> the webhook replaces no scheduler but the default one", args.name("retain-external-schedulers"))
