@@ -88,9 +88,10 @@ verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-lint.sh
 
 .PHONY: generate
-generate: ## Generate code and the reference of the configuration anew
+generate: ## Generate code, the reference of the configuration, and rules anew
 	@hack/update-codegen.sh
 	@hack/update-docs.sh
+	@hack/update-monitoring.sh
 
 # go itself knows what is out of date; the phony prerequisite asks it every time.
 .PHONY: FORCE

@@ -103,6 +103,7 @@ func run(ctx context.Context, o *options) error {
 			OwnNames:           sets.New(o.ownNames...),
 			ReplaceAny:         o.replaceAny,
 			Tolerate:           o.tolerate,
+			OptimizeFSGroup:    o.optimizeFSGroup,
 			ExcludedNamespaces: excluded,
 		},
 		Drivers:       o.drivers,

@@ -24,6 +24,7 @@ type options struct {
 	ownNames           []string
 	replaceAny         bool
 	tolerate           bool
+	optimizeFSGroup    bool
 	drivers            []string
 	excludedNamespaces []string
 
@@ -81,6 +82,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.ownNames, "own-scheduler-names", o.ownNames, "Further names that our scheduler serves: pods that ask for one of them keep it, and get tolerations only.")
 	flags.BoolVar(&o.replaceAny, "replace-any-scheduler", o.replaceAny, "Replace any schedulerName, as Stork does, and not only the default one.")
 	flags.BoolVar(&o.tolerate, "add-tolerations", o.tolerate, "Give these pods the tolerations for the taints node.portworx.io/px-storage and node.portworx.io/px-storageless.")
+	flags.BoolVar(&o.optimizeFSGroup, "enable-fsgroup-optimization", o.optimizeFSGroup, "Give those of these pods that share a volume (ReadWriteMany, ReadOnlyMany) and have an fsGroup, but no fsGroupChangePolicy, the policy OnRootMismatch, as Stork does by its flag of this name.")
 	flags.StringSliceVar(&o.drivers, "drivers", o.drivers, "CSI driver and provisioner names whose volumes are the driver's; the same as in the scheduler's configuration.")
 	flags.StringSliceVar(&o.excludedNamespaces, "excluded-namespaces", o.excludedNamespaces, "Namespaces whose pods are left alone, besides the webhook's own.")
 

@@ -59,7 +59,11 @@ func (c *Claim) String() string {
 
 // Shared reports whether several pods may use the volume at once.
 func (c *Claim) Shared() bool {
-	return c.PVC != nil && (slices.Contains(c.PVC.Spec.AccessModes, v1.ReadWriteMany) || slices.Contains(c.PVC.Spec.AccessModes, v1.ReadOnlyMany))
+	return c.PVC != nil && isShared(c.PVC)
+}
+
+func isShared(pvc *v1.PersistentVolumeClaim) bool {
+	return slices.Contains(pvc.Spec.AccessModes, v1.ReadWriteMany) || slices.Contains(pvc.Spec.AccessModes, v1.ReadOnlyMany)
 }
 
 // Parameters are the StorageClass parameters that apply to the claim.

@@ -92,6 +92,7 @@ type claimTraits struct {
 	namespace                    string
 	class, classAnnotation       optional
 	provisioner, betaProvisioner string
+	shared                       bool
 }
 
 // optional tells an empty string, which asks for no class, from none at all.
@@ -102,7 +103,7 @@ type optional struct {
 
 // DigestOfClaim returns the digest of a PVC.
 func DigestOfClaim(pvc *v1.PersistentVolumeClaim) *ClaimDigest {
-	traits := claimTraits{namespace: pvc.Namespace}
+	traits := claimTraits{namespace: pvc.Namespace, shared: isShared(pvc)}
 	if class := pvc.Spec.StorageClassName; class != nil {
 		traits.class = optional{*class, true}
 	}
@@ -128,6 +129,9 @@ func (d *ClaimDigest) PVC() *v1.PersistentVolumeClaim {
 	}
 	if traits.class.set {
 		pvc.Spec.StorageClassName = &traits.class.value
+	}
+	if traits.shared { // by which of the two modes is nobody's question
+		pvc.Spec.AccessModes = []v1.PersistentVolumeAccessMode{v1.ReadWriteMany}
 	}
 	annotate := func(key, value string, set bool) {
 		if set {

@@ -175,6 +175,17 @@ func TestClaimsOfNewPod(t *testing.T) {
 	}
 }
 
+func TestDigestsTellSharedClaims(t *testing.T) {
+	for mode, want := range map[v1.PersistentVolumeAccessMode]bool{
+		v1.ReadWriteOnce: false, v1.ReadWriteOncePod: false, v1.ReadWriteMany: true, v1.ReadOnlyMany: true,
+	} {
+		pvc := &v1.PersistentVolumeClaim{Spec: v1.PersistentVolumeClaimSpec{AccessModes: []v1.PersistentVolumeAccessMode{v1.ReadWriteOnce, mode}}}
+		if claim := (Claim{PVC: DigestOfClaim(pvc).PVC()}); claim.Shared() != want {
+			t.Errorf("a claim with %s counts as shared: %t", mode, !want)
+		}
+	}
+}
+
 func TestInTreeVolumesCountOnlyWhereTheDriverIsConfigured(t *testing.T) {
 	claims := NewFinder(digestsOver(storesOf(t, nil, Digest)), []string{portworx})
 	pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{

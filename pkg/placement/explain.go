@@ -137,6 +137,8 @@ func SettingsOf(traits Traits, sources Sources) []Setting {
 		case found:
 		case key == VolumeWeight:
 			value, origin = strconv.Itoa(defaultWeight), FromDefault
+		case key == VolumeSpread:
+			value, origin = "None", FromDefault
 		default:
 			value, origin = strconv.FormatBool(traits.byDefault(key)), FromDefault
 		}

@@ -207,3 +207,23 @@ func TestClaimsChangeWhileTheyAreFound(t *testing.T) {
 		}
 	}
 }
+
+// What is copied lies where its source does, even if nobody can tell where that is.
+func TestCopiesAreKnown(t *testing.T) {
+	group := "snapshot.storage.k8s.io"
+	for name, row := range map[string]struct {
+		source *v1.TypedObjectReference
+		want   bool
+	}{
+		"of nothing":                     {nil, false},
+		"of a claim":                     {&v1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "s"}, true},
+		"of a snapshot":                  {&v1.TypedObjectReference{APIGroup: &group, Kind: "VolumeSnapshot", Name: "s"}, true},
+		"of what somebody else fills in": {&v1.TypedObjectReference{APIGroup: &group, Kind: "Backup", Name: "s"}, false},
+	} {
+		c := claim("a", "x", nil)
+		c.Spec.DataSourceRef = row.source
+		if got := IsCopy(c); got != row.want {
+			t.Errorf("%s: %t, want %t", name, got, row.want)
+		}
+	}
+}

@@ -51,6 +51,17 @@ func (s *Store) Source(claim *v1.PersistentVolumeClaim) (*CopySource, *placement
 	}
 }
 
+// IsCopy reports whether the volume of a claim will be made from another one of its
+// namespace, whether or not that one can be told: strategy and class do not say where it
+// lies then.
+func IsCopy(claim *v1.PersistentVolumeClaim) bool {
+	group, kind, namespace, _ := sourceOf(claim)
+	if namespace != claim.Namespace {
+		return false
+	}
+	return group == "" && kind == "PersistentVolumeClaim" || group == snapshotGroup && kind == "VolumeSnapshot"
+}
+
 func sourceOf(claim *v1.PersistentVolumeClaim) (group, kind, namespace, name string) {
 	namespace = claim.Namespace
 	if ref := claim.Spec.DataSourceRef; ref != nil {

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"gomodules.xyz/jsonpatch/v2"
@@ -53,6 +54,9 @@ type Rules struct {
 	ReplaceAny bool
 	// Tolerate lets these pods onto nodes that the storage operator has tainted.
 	Tolerate bool
+	// OptimizeFSGroup keeps the kubelet from walking through shared volumes to change
+	// the group of every file, as Stork's enable-fsgroup-optimization does.
+	OptimizeFSGroup bool
 	// ExcludedNamespaces are left alone.
 	ExcludedNamespaces sets.Set[string]
 }
@@ -136,7 +140,7 @@ func (r *Rules) decide(pod *v1.Pod, found []claims.Claim, complete bool) Admissi
 	}
 	for i := range found {
 		if found[i].Driver != "" {
-			return r.adopt(pod)
+			return r.adopt(pod, slices.ContainsFunc(found, func(c claims.Claim) bool { return decides(&c, true) }))
 		}
 		if isRiddle(&found[i]) {
 			add(riddleOf(&found[i]))
@@ -173,8 +177,9 @@ func (r *Rules) leave(pod *v1.Pod, reason string) Admission {
 	return decision
 }
 
-// adopt makes the pod one of our scheduler's. Doing it twice changes nothing.
-func (r *Rules) adopt(pod *v1.Pod) Admission {
+// adopt makes the pod one of our scheduler's. Doing it twice changes nothing. Shared
+// tells that the pod uses a volume of the driver that several pods share.
+func (r *Rules) adopt(pod *v1.Pod, shared bool) Admission {
 	var patch []jsonpatch.Operation
 	if !r.isOurs(pod.Spec.SchedulerName) {
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/schedulerName", r.SchedulerName))
@@ -182,20 +187,37 @@ func (r *Rules) adopt(pod *v1.Pod) Admission {
 	if r.Tolerate {
 		patch = append(patch, tolerate(pod.Spec.Tolerations)...)
 	}
+	if shared && r.asksForShared(pod) {
+		patch = append(patch, jsonpatch.NewOperation("add", "/spec/securityContext/fsGroupChangePolicy", v1.FSGroupChangeOnRootMismatch))
+	}
 	if len(patch) == 0 {
 		return Admission{Outcome: Unchanged}
 	}
 	return Admission{Outcome: Mutated, Patch: patch}
 }
 
-// isUndecided reports whether it is open whose claims these are.
-func isUndecided(found []claims.Claim) bool {
+// asksForShared reports whether it matters that a volume of the pod is shared: the pod
+// has a group for its files, and does not say itself when they are changed.
+func (r *Rules) asksForShared(pod *v1.Pod) bool {
+	security := pod.Spec.SecurityContext
+	return r.OptimizeFSGroup && security != nil && security.FSGroup != nil && security.FSGroupChangePolicy == nil
+}
+
+// decides reports whether no other claim of the pod matters any more, once this one is
+// known.
+func decides(claim *claims.Claim, askShared bool) bool {
+	return claim.Driver != "" && (!askShared || claim.Shared())
+}
+
+// isUndecided reports whether it is open whose claims these are, or, if that is asked,
+// whether one of them is shared.
+func isUndecided(found []claims.Claim, askShared bool) bool {
 	open := false
 	for i := range found {
-		if found[i].Driver != "" {
+		if decides(&found[i], askShared) {
 			return false
 		}
-		open = open || isRiddle(&found[i])
+		open = open || found[i].Driver == "" && isRiddle(&found[i])
 	}
 	return open
 }

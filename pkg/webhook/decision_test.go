@@ -6,7 +6,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -134,6 +137,66 @@ func TestPods(t *testing.T) {
 			}
 			if test.want.Outcome == Mutated && second.Outcome != Unchanged {
 				t.Errorf("the outcome of a second call is %s", second.Outcome)
+			}
+		})
+	}
+}
+
+// What Stork does with its flag enable-fsgroup-optimization.
+func TestGroupOfFiles(t *testing.T) {
+	shared := func(name, class string, mode v1.PersistentVolumeAccessMode) runtime.Object {
+		return &v1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "db", Name: name}, Spec: v1.PersistentVolumeClaimSpec{
+			StorageClassName: &class, AccessModes: []v1.PersistentVolumeAccessMode{mode}}}
+	}
+	security := func(context v1.PodSecurityContext) podOption {
+		return func(pod *v1.Pod) { pod.Spec.SecurityContext = &context }
+	}
+	const none, always, onMismatch = v1.PodFSGroupChangePolicy(""), v1.FSGroupChangeAlways, v1.FSGroupChangeOnRootMismatch
+	group := security(v1.PodSecurityContext{FSGroup: ptr.To[int64](1000), RunAsUser: ptr.To[int64](1)})
+	objects := append(stored(), shared("many", "px", v1.ReadWriteMany), shared("readers", "px", v1.ReadOnlyMany), shared("nas", "disk", v1.ReadWriteMany))
+	late := append(objects, shared("late", "px", v1.ReadWriteMany))
+	optimizing := defaultRules
+	optimizing.OptimizeFSGroup = true
+	storkOnly := optimizing
+	storkOnly.Tolerate = false
+	for name, test := range map[string]struct {
+		rules *Rules // nil are those with the optimization
+		pod   []podOption
+		want  v1.PodFSGroupChangePolicy
+	}{
+		"a pod that shares a volume gets the policy":                    {pod: []podOption{group, pvc("many")}, want: onMismatch},
+		"so does one that reads a shared volume":                        {pod: []podOption{group, pvc("readers")}, want: onMismatch},
+		"the shared volume may come after another":                      {pod: []podOption{group, pvc("data"), pvc("many")}, want: onMismatch},
+		"the shared claim may be newer than the caches":                 {pod: []podOption{group, pvc("data"), pvc("late")}, want: onMismatch},
+		"a pod of our scheduler by name gets it, too":                   {pod: []podOption{group, scheduler(ours), pvc("many")}, want: onMismatch},
+		"it may be all that a pod lacks":                                {rules: &storkOnly, pod: []podOption{group, scheduler(ours), pvc("many")}, want: onMismatch},
+		"a policy that is there stays":                                  {pod: []podOption{security(v1.PodSecurityContext{FSGroup: ptr.To[int64](1), FSGroupChangePolicy: ptr.To(always)}), pvc("many")}, want: always},
+		"without a group there is nothing to change":                    {pod: []podOption{security(v1.PodSecurityContext{RunAsUser: ptr.To[int64](1)}), pvc("many")}, want: none},
+		"without a security context neither":                            {pod: []podOption{pvc("many")}, want: none},
+		"a volume of one node is left to the kubelet":                   {pod: []podOption{group, pvc("data")}, want: none},
+		"a shared volume of another driver is none of ours":             {pod: []podOption{group, pvc("nas")}, want: none},
+		"nor is it beside a volume of ours that is not shared":          {pod: []podOption{group, pvc("nas"), pvc("data")}, want: none},
+		"a pod that opts out is left alone":                             {pod: []podOption{group, annotation(placement.PodDisableAdmission, "true"), pvc("many")}, want: none},
+		"a pod of another scheduler is left alone":                      {pod: []podOption{group, scheduler("gang"), pvc("many")}, want: none},
+		"who does not ask for the optimization gets the scheduler only": {rules: &defaultRules, pod: []podOption{group, pvc("many")}, want: none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules := test.rules
+			if rules == nil {
+				rules = &optimizing
+			}
+			w := newWorld(t, *rules, objects, late)
+			before := podWith(test.pod...)
+			pod, first := w.admit(before)
+			want := before.Spec.SecurityContext.DeepCopy()
+			if test.want != none {
+				want.FSGroupChangePolicy = &test.want
+			}
+			if diff := cmp.Diff(want, pod.Spec.SecurityContext); diff != "" {
+				t.Errorf("security context (-want +got):\n%s", diff)
+			}
+			if again, second := w.admit(pod); !cmp.Equal(pod, again) || first.Outcome == Mutated && second.Outcome != Unchanged {
+				t.Errorf("a second call changes the pod, its outcome is %s", second.Outcome)
 			}
 		})
 	}

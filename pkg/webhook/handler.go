@@ -19,11 +19,11 @@ import (
 // Ignore does not help against a webhook that says no.
 type handler struct {
 	rules    Rules
-	claimsOf func(context.Context, *v1.Pod) (claims []claims.Claim, complete bool)
+	claimsOf func(ctx context.Context, pod *v1.Pod, askShared bool) (claims []claims.Claim, complete bool)
 	metrics  *metrics
 }
 
-func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod) ([]claims.Claim, bool), metrics *metrics) *handler {
+func newHandler(rules Rules, claimsOf func(context.Context, *v1.Pod, bool) ([]claims.Claim, bool), metrics *metrics) *handler {
 	return &handler{rules: rules, claimsOf: claimsOf, metrics: metrics}
 }
 
@@ -58,7 +58,7 @@ func (h *handler) decide(ctx context.Context, request admission.Request) Admissi
 		return decision
 	}
 	warnings := decision.Warnings
-	claims, complete := h.claimsOf(ctx, pod)
+	claims, complete := h.claimsOf(ctx, pod, h.rules.asksForShared(pod))
 	decision = h.rules.Decide(pod, claims, complete)
 	decision.Warnings = append(warnings, decision.Warnings...)
 	return decision

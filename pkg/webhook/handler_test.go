@@ -134,7 +134,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 
 func TestDefectAllowsThePod(t *testing.T) {
 	w := newWorld(t, defaultRules, stored(), nil)
-	w.handler.claimsOf = func(context.Context, *v1.Pod) ([]claims.Claim, bool) { panic("a defect") }
+	w.handler.claimsOf = func(context.Context, *v1.Pod, bool) ([]claims.Claim, bool) { panic("a defect") }
 	pod := podWith(pvc("data"))
 	out, got := w.admit(pod)
 	if got.Outcome != Crashed || len(got.Warnings) != 1 {

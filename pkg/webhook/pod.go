@@ -28,10 +28,14 @@ type judgedPod struct {
 		OwnerReferences judgedOwners      `json:"ownerReferences"`
 	} `json:"metadata"`
 	Spec struct {
-		NodeName      string            `json:"nodeName"`
-		SchedulerName string            `json:"schedulerName"`
-		Tolerations   judgedTolerations `json:"tolerations"`
-		Volumes       judgedVolumes     `json:"volumes"`
+		NodeName        string            `json:"nodeName"`
+		SchedulerName   string            `json:"schedulerName"`
+		Tolerations     judgedTolerations `json:"tolerations"`
+		Volumes         judgedVolumes     `json:"volumes"`
+		SecurityContext *struct {
+			FSGroup             *int64                     `json:"fsGroup"`
+			FSGroupChangePolicy *v1.PodFSGroupChangePolicy `json:"fsGroupChangePolicy"`
+		} `json:"securityContext"`
 	} `json:"spec"`
 }
 
@@ -48,7 +52,7 @@ func decodePod(raw []byte) (*v1.Pod, error) {
 	if read.Kind != "" && read.Kind != "Pod" || read.APIVersion != "" && read.APIVersion != "v1" {
 		return nil, fmt.Errorf("it is a %s of %s", read.Kind, read.APIVersion)
 	}
-	return &v1.Pod{
+	pod := &v1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Annotations: read.Metadata.Annotations, OwnerReferences: read.Metadata.OwnerReferences},
 		Spec: v1.PodSpec{
 			NodeName:      read.Spec.NodeName,
@@ -56,7 +60,11 @@ func decodePod(raw []byte) (*v1.Pod, error) {
 			Tolerations:   read.Spec.Tolerations,
 			Volumes:       read.Spec.Volumes,
 		},
-	}, nil
+	}
+	if security := read.Spec.SecurityContext; security != nil {
+		pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: security.FSGroup, FSGroupChangePolicy: security.FSGroupChangePolicy}
+	}
+	return pod, nil
 }
 
 // judgedVolumes are volumes of the kinds that can be the driver's.

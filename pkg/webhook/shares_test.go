@@ -34,7 +34,7 @@ func crowd(ctx context.Context, s *storage, namespace string) (stop func()) {
 				}
 				pod := podWith(claims...)
 				pod.Namespace = namespace
-				s.claimsOf(ctx, pod)
+				s.claimsOf(ctx, pod, false)
 			})
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -61,7 +61,7 @@ func TestNamespacesShareLookups(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				for range 20 {
 					pod := podWith(pvc("coming")) // the claim and its class
-					found, complete := s.claimsOf(ctx, pod)
+					found, complete := s.claimsOf(ctx, pod, false)
 					if got := defaultRules.Decide(pod, found, complete).Outcome; got != Mutated {
 						t.Errorf("a pod is %s", got)
 					}
@@ -111,7 +111,7 @@ func TestMissingObjectsAreNotReadAgainAtOnce(t *testing.T) {
 			{0, long, 5, "and is not remembered"},
 		} {
 			time.Sleep(step.after)
-			if _, complete := s.claimsOf(ctx, podWith(pvc(step.claim))); !complete {
+			if _, complete := s.claimsOf(ctx, podWith(pvc(step.claim)), false); !complete {
 				t.Errorf("%s: the answer is not complete", step.says)
 			}
 			if got := len(read.Actions()); got != step.reads {

@@ -99,10 +99,11 @@ func (s *storage) hasSynced() bool {
 // claimsOf returns the claims of a new pod, and whether all that had to be read for
 // them could be. What is in no cache is read from the API server once: a
 // StatefulSet creates a claim right before its pod, and the watch may be slower than
-// the pod. The first claim of the driver decides, and is the last that is returned.
-func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (found []claims.Claim, complete bool) {
+// the pod. The first claim of the driver decides, and is the last that is returned; if
+// askShared is set, the first shared one.
+func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod, askShared bool) (found []claims.Claim, complete bool) {
 	found = slices.Collect(s.cached.OfNew(pod))
-	if !isUndecided(found) {
+	if !isUndecided(found, askShared) {
 		return found, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
@@ -111,7 +112,7 @@ func (s *storage) claimsOf(ctx context.Context, pod *v1.Pod) (found []claims.Cla
 	found = found[:0]
 	for claim := range claims.NewFinder(late, s.drivers).OfNew(pod) {
 		found = append(found, claim)
-		if claim.Driver != "" {
+		if decides(&claim, askShared) {
 			break
 		}
 	}

@@ -290,7 +290,7 @@ func TestReadsOfAnyNumberHaveOneDeadline(t *testing.T) {
 		}
 		s := newStorage(fake.NewClientset(), silent, []string{portworx}, newShares(50, 1000), newMetrics())
 		start := time.Now()
-		found, complete := s.claimsOf(ctx, podWith(missing(100)...))
+		found, complete := s.claimsOf(ctx, podWith(missing(100)...), false)
 		if took := time.Since(start); took != lookupTimeout {
 			t.Errorf("took %v, want %v", took, lookupTimeout)
 		}

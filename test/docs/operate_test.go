@@ -42,22 +42,31 @@ func TestOperateNamesAllThatTheSchedulerTells(t *testing.T) {
 	}
 }
 
-// Every alert is explained, and none that does not exist.
+// Every alert is explained under a heading of its own, which its annotation leads to, and
+// none that does not exist.
 func TestOperateExplainsTheAlerts(t *testing.T) {
-	rules, document := read(t, "manifests/monitoring/rules.yaml"), read(t, "docs/operate.md")
-	alerts := 0
-	for line := range strings.Lines(rules) {
-		name, isAlert := strings.CutPrefix(strings.TrimSpace(line), "- alert: ")
-		if !isAlert {
-			continue
+	const runbook = "runbook_url: https://github.com/hyperconverge/scheduler/blob/main/docs/operate.md#"
+	document := read(t, "docs/operate.md")
+	var alerts, runbooks []string
+	for line := range strings.Lines(read(t, "manifests/monitoring/rules.yaml")) {
+		line = strings.TrimSpace(line)
+		if name, isAlert := strings.CutPrefix(line, "- alert: "); isAlert {
+			alerts = append(alerts, name)
 		}
-		alerts++
-		if !strings.Contains(document, "| `"+name+"` |") {
-			t.Errorf("docs/operate.md does not explain the alert %s", name)
+		if anchor, isRunbook := strings.CutPrefix(line, runbook); isRunbook {
+			runbooks = append(runbooks, anchor)
 		}
 	}
-	if rows := strings.Count(document, "\n| `Hyperconverge"); rows != alerts {
-		t.Errorf("docs/operate.md explains %d alerts, there are %d", rows, alerts)
+	for i, name := range alerts {
+		if !strings.Contains(document, "\n### "+name+"\n\n") {
+			t.Errorf("docs/operate.md does not explain the alert %s", name)
+		}
+		if i >= len(runbooks) || runbooks[i] != strings.ToLower(name) {
+			t.Fatalf("the alert %s does not lead to its heading, but the headings are %v", name, runbooks)
+		}
+	}
+	if headings := strings.Count(document, "\n### Hyperconverge"); headings != len(alerts) {
+		t.Errorf("docs/operate.md explains %d alerts, there are %d", headings, len(alerts))
 	}
 }
 

@@ -44,6 +44,21 @@ var degreeScenarios = []scenario{
 		},
 	},
 	{
+		name: "a pod stops waiting the moment that its replica node can never take it", nodes: 3,
+		play: func(c *cluster) {
+			c.Volume("data", "n2")
+			for _, node := range []string{"n1", "n2"} {
+				c.labelNode(node, "pool", "x")
+			}
+			c.runScheduler("")
+			c.fill("n2")
+			c.Create(c.pod("db", "data").Annotation(placement.PodWaitForLocal, "1h").NodeSelector(map[string]string{"pool": "x"}))
+			c.expectPending("db", "wait-for-local: ")
+			c.labelNode("n2", "pool", "y")
+			c.ExpectNode("db", "n1")
+		},
+	},
+	{
 		name: "a pod that could never run on its replica node does not wait for it", nodes: 3,
 		play: func(c *cluster) {
 			c.Volume("data", "n2")

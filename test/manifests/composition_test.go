@@ -51,6 +51,8 @@ func compose(t *testing.T, kustomization string, files map[string]string) []*uns
 type webhookFlags struct {
 	schedulerName, certificates string
 	replaceAny                  bool
+	port                        int
+	opsAddress                  string
 }
 
 func flagsOfWebhook(t *testing.T, objects []*unstructured.Unstructured) webhookFlags {
@@ -62,6 +64,8 @@ func flagsOfWebhook(t *testing.T, objects []*unstructured.Unstructured) webhookF
 	flags.StringVar(&got.schedulerName, "scheduler-name", "", "")
 	flags.StringVar(&got.certificates, "certificates", "self-managed", "")
 	flags.BoolVar(&got.replaceAny, "replace-any-scheduler", false, "")
+	flags.IntVar(&got.port, "port", 9443, "")
+	flags.StringVar(&got.opsAddress, "ops-address", ":8080", "")
 	deployment := deploy.Find[appsv1.Deployment](t, objects, "Deployment", webhookName)
 	if err := flags.Parse(deployment.Spec.Template.Spec.Containers[0].Args); err != nil {
 		t.Fatal(err)
@@ -120,11 +124,12 @@ func TestComponentsKeepWhatOthersAdd(t *testing.T) {
 		aks         = "- PATH/manifests/components/aks\n"
 		stork       = "- PATH/manifests/components/stork-replacement\n"
 		certManager = "- PATH/manifests/webhook/cert-manager\n"
+		hostNetwork = "- PATH/manifests/components/webhook-host-network\n"
 	)
-	want := webhookFlags{schedulerName: "stork", certificates: "files", replaceAny: true}
+	want := webhookFlags{schedulerName: "stork", certificates: "files", replaceAny: true, port: 19443, opsAddress: ":19080"}
 	for name, components := range map[string]string{
-		"cert-manager first": certManager + stork + aks,
-		"cert-manager last":  aks + stork + certManager,
+		"cert-manager first": certManager + stork + aks + hostNetwork,
+		"cert-manager last":  hostNetwork + aks + stork + certManager,
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := compose(t, "resources: [PATH/manifests/base]\ncomponents:\n"+components, nil)

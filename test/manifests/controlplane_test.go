@@ -36,6 +36,21 @@ rules:
 - level: None
 `
 
+// limitedClasses is what GKE has: pods of system priority need a quota that names it.
+const limitedClasses = `
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - resource: pods
+      matchScopes:
+      - {scopeName: PriorityClass, operator: In, values: [system-node-critical, system-cluster-critical]}
+`
+
 // noController are the admission plugins whose work needs a controller manager,
 // which is not here. All others are on, the Pod Security check among them.
 const noController = "ServiceAccount,TaintNodesByCondition,StorageObjectInUseProtection"
@@ -44,12 +59,16 @@ func startControlPlane(t controlplane.Process) *controlPlane {
 	t.Helper()
 	dir := t.TempDir()
 	policy, audit := filepath.Join(dir, "audit-policy.yaml"), filepath.Join(dir, "audit.log")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
-		t.Fatal(err)
+	admission := filepath.Join(dir, "admission.yaml")
+	for file, content := range map[string]string{policy: auditPolicy, admission: limitedClasses} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	plane := controlplane.Start(t,
 		"--authorization-mode=RBAC",
 		"--disable-admission-plugins="+noController,
+		"--admission-control-config-file="+admission,
 		// What the roles for schedulers grant is served, so that it can be tried.
 		"--feature-gates=CoordinatedLeaderElection=true,MutatingAdmissionPolicy=true",
 		"--runtime-config=coordination.k8s.io/v1beta1=true,admissionregistration.k8s.io/v1beta1=true",

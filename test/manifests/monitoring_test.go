@@ -13,14 +13,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/test/kit"
 	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // The rules and the dashboard ask for nothing that is not served. So the scheduler
@@ -153,7 +159,7 @@ func unstructuredGroups(t *testing.T) ([]rule, error) {
 
 func dashboardQueries(t *testing.T) []string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(root, "manifests", "monitoring", "dashboard.json"))
+	content, err := os.ReadFile(filepath.Join(root, "manifests", "monitoring", "base", "dashboard.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,9 +184,10 @@ func dashboardQueries(t *testing.T) []string {
 	return queries
 }
 
-// The monitors and rules are taken by an API server that knows the definitions of
-// the Prometheus Operator.
-func TestMonitoringIsValid(t *testing.T) {
+// definitions are those of the Prometheus Operator, and those of Azure's add-on, which
+// by its documents differ from them by their group only.
+func definitions(t *testing.T) []*unstructured.Unstructured {
+	t.Helper()
 	const operator = "github.com/prometheus-operator/prometheus-operator"
 	command := exec.Command("go", "-C", filepath.Join(root, "hack"), "mod", "download", "-json", operator)
 	output, err := command.Output()
@@ -191,16 +198,211 @@ func TestMonitoringIsValid(t *testing.T) {
 	if err := json.Unmarshal(output, &module); err != nil {
 		t.Fatal(err)
 	}
-	plane := sharedPlane(t)
-	var definitions []*unstructured.Unstructured
+	var found []*unstructured.Unstructured
 	for _, kind := range []string{"servicemonitors", "prometheusrules"} {
 		file := filepath.Join(module.Dir, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
-		definitions = append(definitions, readObjects(t, file)...)
+		for _, definition := range readObjects(t, file) {
+			azure := definition.DeepCopy()
+			azure.SetName(kind + ".azmonitoring.coreos.com")
+			if err := unstructured.SetNestedField(azure.Object, "azmonitoring.coreos.com", "spec", "group"); err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, definition, azure)
+		}
 	}
-	plane.apply(t, definitions)
+	return found
+}
+
+// The monitors and rules are taken by an API server that knows the definitions.
+func TestMonitoringIsValid(t *testing.T) {
+	plane := sharedPlane(t)
+	plane.apply(t, definitions(t))
 	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
-	plane.apply(t, build(t, "manifests/monitoring"))
+	for _, folder := range monitoringFolders(t) {
+		plane.apply(t, build(t, folder))
+	}
 	expectDiscovery(t, plane)
+}
+
+// monitoringFolders are those that can be applied.
+func monitoringFolders(t *testing.T) []string {
+	t.Helper()
+	folders := []string{"manifests/monitoring"}
+	files, err := filepath.Glob(filepath.Join(root, "manifests", "monitoring", "*", "kustomization.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no folders: %v", err)
+	}
+	for _, file := range files {
+		folders = append(folders, "manifests/monitoring/"+filepath.Base(filepath.Dir(file)))
+	}
+	return folders
+}
+
+// Where an operator is missing, applying a folder fails before anything is made, and not
+// when half of it is: kubectl goes on with the objects whose kinds are known.
+func TestMonitoringIsAppliedAsAWholeOrNotAtAll(t *testing.T) {
+	plane := sharedPlane(t)
+	plane.withoutDefinitions(t, definitions(t))
+	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
+	for _, folder := range monitoringFolders(t) {
+		t.Run(folder, func(t *testing.T) {
+			known, unknown := 0, 0
+			for _, object := range build(t, folder) {
+				_, err := plane.Resource(object)
+				switch {
+				case meta.IsNoMatchError(err):
+					unknown++
+				case err != nil:
+					t.Fatal(err)
+				default:
+					known++
+				}
+			}
+			if known > 0 && unknown > 0 {
+				t.Errorf("%d objects can be made, and %d cannot", known, unknown)
+			}
+			if wants := folder != "manifests/monitoring/base"; wants != (unknown > 0) {
+				t.Errorf("%d objects cannot be made without definitions", unknown)
+			}
+		})
+	}
+}
+
+// withoutDefinitions takes definitions away that another test has made.
+func (p *controlPlane) withoutDefinitions(t *testing.T, definitions []*unstructured.Unstructured) {
+	t.Helper()
+	for _, definition := range definitions {
+		resource, err := p.Resource(definition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, kit.Patience, definition.GetName()+" is gone", func() error {
+			err := resource.Delete(t.Context(), definition.GetName(), metav1.DeleteOptions{})
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return errors.Join(err, errors.New("it was there"))
+		})
+		kind, _, err := unstructured.NestedString(definition.Object, "spec", "names", "kind")
+		if err != nil {
+			t.Fatal(err)
+		}
+		group, _, err := unstructured.NestedString(definition.Object, "spec", "group")
+		if err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, kit.Patience, "nobody serves "+definition.GetName(), func() error {
+			p.Mapper.Reset()
+			switch _, err := p.Mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind}, "v1"); {
+			case meta.IsNoMatchError(err):
+				return nil
+			case err == nil:
+				return errors.New("it is served")
+			default:
+				return err
+			}
+		})
+	}
+}
+
+// aggregation finds what loses labels, and matching what compares them.
+var (
+	aggregation = regexp.MustCompile(`\b(?:sum|min|max|avg|count|group|stddev|quantile|topk|bottomk)\b(?: (?:by|without))?\s*\([^()]*`)
+	matching    = regexp.MustCompile(`\b(?:on|ignoring|group_left|group_right)\s*\([^()]*`)
+)
+
+// In a Prometheus that has the metrics of several clusters none may stand for another.
+func TestQueriesKeepTheCluster(t *testing.T) {
+	rules, err := unstructuredGroups(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var queries []string
+	for _, rule := range rules {
+		queries = append(queries, rule.Expr)
+	}
+	for _, query := range dashboardQueries(t) {
+		for _, selector := range name.FindAllString(quoted.ReplaceAllString(query, ""), -1) {
+			if !strings.Contains(query, selector+`{cluster=~"$cluster"`) {
+				t.Errorf("the panel shows more clusters than the one that is chosen: %s", query)
+			}
+		}
+		queries = append(queries, query)
+	}
+	found := 0
+	for _, query := range queries {
+		bare := quoted.ReplaceAllString(query, "")
+		for _, part := range aggregation.FindAllString(bare, -1) {
+			found++
+			if !strings.Contains(part, " by (cluster") {
+				t.Errorf("%q loses the cluster in %s", part, query)
+			}
+		}
+		for _, part := range matching.FindAllString(bare, -1) {
+			if !strings.HasPrefix(part, "on (cluster") {
+				t.Errorf("%q compares clusters with others in %s", part, query)
+			}
+		}
+	}
+	if found < 40 {
+		t.Errorf("only %d aggregations are recognized", found)
+	}
+}
+
+// The monitors for Azure are those for the operator, in another group and with limits.
+func TestAzureMonitorsAreThoseOfTheOperator(t *testing.T) {
+	theirs := ofKind(build(t, "manifests/monitoring"), "ServiceMonitor")
+	ours := build(t, "manifests/monitoring/azure")
+	if len(theirs) != len(ours) {
+		t.Fatalf("there are %d and %d", len(theirs), len(ours))
+	}
+	for _, object := range theirs {
+		want := object.DeepCopy()
+		want.SetAPIVersion("azmonitoring.coreos.com/v1")
+		for limit, value := range map[string]int64{"labelLimit": 63, "labelNameLengthLimit": 511, "labelValueLengthLimit": 1023} {
+			if err := unstructured.SetNestedField(want.Object, value, "spec", limit); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want, deploy.Object(t, ours, object.GetKind(), object.GetName())); diff != "" {
+			t.Errorf("%s differs (-operator +azure):\n%s", object.GetName(), diff)
+		}
+	}
+}
+
+// A Prometheus without operator finds each Deployment's pods, at the port of its metrics.
+func TestScrapeConfigurationFindsThePods(t *testing.T) {
+	var config struct {
+		Jobs []struct {
+			Name      string `json:"job_name"`
+			Discovery []struct {
+				Namespaces struct{ Names []string }
+			} `json:"kubernetes_sd_configs"`
+			Relabeling []struct{ Regex, Action string } `json:"relabel_configs"`
+		} `json:"scrape_configs"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "manifests", "monitoring", "scrape", "scrape.yaml")), &config); err != nil {
+		t.Fatal(err)
+	}
+	deployments := deploymentsOf(t, build(t, "manifests/base"))
+	if len(config.Jobs) != len(deployments) {
+		t.Errorf("there are %d jobs for %d Deployments", len(config.Jobs), len(deployments))
+	}
+	for _, job := range config.Jobs {
+		found := false
+		for _, deployment := range deployments {
+			for _, port := range deployment.Spec.Template.Spec.Containers[0].Ports {
+				kept := job.Relabeling[0]
+				label := deployment.Spec.Template.Labels["app.kubernetes.io/name"]
+				if kept.Action == "keep" && kept.Regex == label+";"+port.Name {
+					found = job.Name == label && slices.Equal(job.Discovery[0].Namespaces.Names, []string{deployment.Namespace})
+				}
+			}
+		}
+		if !found {
+			t.Errorf("the job %s finds nothing", job.Name)
+		}
+	}
 }
 
 // expectDiscovery has the account of Prometheus find the pods, with no right but

@@ -169,7 +169,7 @@ func expectMetricsReader(t *testing.T, plane *controlPlane, r *replica) {
 func (p *controlPlane) metricsReader(t *testing.T) string {
 	t.Helper()
 	const role = "hyperconverge-metrics-reader"
-	p.apply(t, ofKind(build(t, "manifests/monitoring"), "ClusterRole", "ClusterRoleBinding"))
+	p.apply(t, ofKind(build(t, "manifests/monitoring/base"), "ClusterRole", "ClusterRoleBinding"))
 	binding, err := p.Client.RbacV1().ClusterRoleBindings().Get(t.Context(), role, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

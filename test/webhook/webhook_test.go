@@ -49,11 +49,12 @@ func TestWebhook(t *testing.T) {
 
 	// Certificates of less than a minute, so that tests see many of them, and a busy
 	// machine has time to replace them. Everything is logged that can be.
-	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10"}
+	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10", "--enable-fsgroup-optimization"}
 	replicas := c.start(2, flags...)
 	c.Eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 
 	t.Run("pods", func(t *testing.T) { testPods(t, c) })
+	t.Run("groups of files", func(t *testing.T) { testGroups(t, c) })
 	t.Run("late claims", func(t *testing.T) { testLateClaims(t, c, replicas) })
 	t.Run("pods without volumes do not come to the webhook", func(t *testing.T) {
 		c := c.in(t)
@@ -135,6 +136,38 @@ func testPods(t *testing.T, c *cluster) {
 				if strings.Contains(warning, "hyperconverge") {
 					t.Errorf("warning %q", warning)
 				}
+			}
+		})
+	}
+}
+
+// testGroups has the API server take, or leave, the policy by which the kubelet changes
+// the group of files.
+func testGroups(t *testing.T, c *cluster) {
+	one := kit.Claim("db", "of-one-node", ptr.To("px"))
+	one.Spec.AccessModes = []v1.PersistentVolumeAccessMode{v1.ReadWriteOnce}
+	c.Claim(one)
+	group := func(policy *v1.PodFSGroupChangePolicy) podOption {
+		return func(pod *v1.Pod) {
+			pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: ptr.To[int64](1000), FSGroupChangePolicy: policy}
+		}
+	}
+	for what, test := range map[string]struct {
+		pod  []podOption
+		want *v1.PodFSGroupChangePolicy
+	}{
+		"a shared volume":                   {pod: []podOption{group(nil), pvc("data")}, want: ptr.To(v1.FSGroupChangeOnRootMismatch)},
+		"a shared ephemeral volume":         {pod: []podOption{group(nil), ephemeral(ptr.To("px"))}, want: ptr.To(v1.FSGroupChangeOnRootMismatch)},
+		"a volume of one node":              {pod: []podOption{group(nil), pvc("of-one-node")}},
+		"both, and a pod of ours by name":   {pod: []podOption{group(nil), pvc("of-one-node"), pvc("data"), askingFor(ourScheduler)}, want: ptr.To(v1.FSGroupChangeOnRootMismatch)},
+		"a pod that has decided":            {pod: []podOption{group(ptr.To(v1.FSGroupChangeAlways)), pvc("data")}, want: ptr.To(v1.FSGroupChangeAlways)},
+		"a shared volume without a group":   {pod: []podOption{pvc("data")}},
+		"a shared volume of another driver": {pod: []podOption{group(nil), pvc("other")}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			security := c.in(t).try(podIn("db", test.pod...)).Spec.SecurityContext
+			if !ptr.Equal(security.FSGroupChangePolicy, test.want) {
+				t.Errorf("the policy is %q, want %q", ptr.Deref(security.FSGroupChangePolicy, ""), ptr.Deref(test.want, ""))
 			}
 		})
 	}

@@ -29,54 +29,64 @@ var templates = map[string][]string{
 // readManifest reads the pods of a file: those that stand in it, and one of each
 // workload. Objects that make no pods, such as claims, are passed over and named.
 func (t *tool) readManifest(path, namespace string) (pods []*v1.Pod, passed []string, err error) {
+	err = t.eachObject(path, func(object *unstructured.Unstructured) error {
+		return addPods(&pods, &passed, object, namespace)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(pods) == 0 {
+		return nil, nil, fmt.Errorf("-f %s: there is no pod in it, and nothing that makes pods", path)
+	}
+	return pods, passed, nil
+}
+
+// eachObject reads the objects of a file, those in lists one by one.
+func (t *tool) eachObject(path string, visit func(*unstructured.Unstructured) error) error {
 	in := t.In
 	if path != "-" {
 		file, err := os.Open(path) //nolint:gosec // the user names the file
 		if err != nil {
-			return nil, nil, fmt.Errorf("-f: %w", err)
+			return fmt.Errorf("-f: %w", err)
 		}
 		defer func() { _ = file.Close() }()
 		in = file
 	}
 	content, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("-f: %w", err)
+		return fmt.Errorf("-f: %w", err)
 	}
 	if len(content) > maxManifest {
-		return nil, nil, fmt.Errorf("-f %s: more than %d MB are not read", path, maxManifest>>20)
+		return fmt.Errorf("-f %s: more than %d MB are not read", path, maxManifest>>20)
 	}
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
 	for {
-		object := unstructured.Unstructured{}
+		object := &unstructured.Unstructured{}
 		err := decoder.Decode(&object.Object)
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("-f %s: %w", path, err)
+			return fmt.Errorf("-f %s: %w", path, err)
 		}
-		if len(object.Object) == 0 {
+		switch {
+		case len(object.Object) == 0:
 			continue
-		}
-		if object.IsList() {
+		case object.IsList():
 			err = object.EachListItem(func(item runtime.Object) error {
 				one, is := item.(*unstructured.Unstructured)
 				if !is {
 					return fmt.Errorf("an item of a list is a %T", item)
 				}
-				return addPods(&pods, &passed, one, namespace)
+				return visit(one)
 			})
-		} else {
-			err = addPods(&pods, &passed, &object, namespace)
+		default:
+			err = visit(object)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("-f %s: %w", path, err)
+			return fmt.Errorf("-f %s: %w", path, err)
 		}
 	}
-	if len(pods) == 0 {
-		return nil, nil, fmt.Errorf("-f %s: there is no pod in it, and nothing that makes pods", path)
-	}
-	return pods, passed, nil
 }
 
 // addPods adds the pod of an object.

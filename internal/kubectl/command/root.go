@@ -84,7 +84,7 @@ scheduler's own code, with the configuration that the scheduler has.`,
 	flags := root.PersistentFlags()
 	t.connect.AddTo(flags)
 	flags.IntVarP(&t.verbosity, "v", "v", 0, "log what happens underneath, to standard error, up to 9")
-	root.AddCommand(t.status(), t.explain(), t.simulate(), t.report(), t.doctor(), t.dump())
+	root.AddCommand(t.status(), t.explain(), t.simulate(), t.report(), t.doctor(), t.dump(), t.migrate())
 	return root
 }
 

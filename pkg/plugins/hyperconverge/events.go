@@ -48,6 +48,11 @@ func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWi
 			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add},
 			QueueingHintFn: pl.isSchedulableAfterNodeAdd,
 		},
+		// The replica nodes that a pod waits for may become ones that can never take it (F16).
+		{
+			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeLabel | fwk.UpdateNodeAllocatable},
+			QueueingHintFn: pl.isSchedulableAfterNodeUpdate,
+		},
 	}, nil
 }
 
@@ -155,6 +160,20 @@ func (pl *Hyperconverge) isSchedulableAfterNodeAdd(_ klog.Logger, pod *v1.Pod, o
 		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil
+}
+
+// isSchedulableAfterNodeUpdate decides anew for pods that wait for their replica nodes,
+// and leaves all others: no other verdict sees what a node has to allocate, and of its
+// labels the index tells.
+func (pl *Hyperconverge) isSchedulableAfterNodeUpdate(logger klog.Logger, pod *v1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	_, node, err := util.As[*v1.Node](oldObj, newObj)
+	if err != nil {
+		return fwk.Queue, err
+	}
+	if b := pl.waiting.baselineOf(pod.UID); b == nil || b.heldUntil.IsZero() {
+		return fwk.QueueSkip, nil
+	}
+	return pl.reconsider(logger, pod, "A node has changed", node), nil
 }
 
 // reconsider has a pod decided about anew because of an object. If the pod fares better it

@@ -54,11 +54,10 @@ func (dec *decider) expect(d *decision, pod *v1.Pod, c *claims.Claim, policy pla
 	e := placement.Expected{Name: c.String(), Policy: policy, Size: size.Value()}
 	store := dec.newVolumes.store
 	source, problem := store.Source(c.PVC)
-	copied := source != nil
-	if copied {
+	if source != nil {
 		e.Source, problem = dec.source(d, c.PVC, source, look)
 	}
-	if !copied && problem == nil {
+	if problem == nil && !strategies.IsCopy(c.PVC) {
 		if e.Rules, problem = store.Rules(c.PVC, c.Parameters(), pod); e.Rules != nil {
 			if dec.newVolumes.candidates != nil {
 				e.Candidates = dec.newVolumes.candidatesFor(e.Rules, d.view)
