@@ -80,6 +80,7 @@ bench-webhook: ## Measure the webhook alone
 .PHONY: verify
 verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-codegen.sh
+	@hack/verify-chart.sh
 	@hack/verify-docs.sh
 	@hack/verify-krew.sh
 	@hack/verify-modules.sh

@@ -38,10 +38,13 @@ var parts = []part{
 		{`$.Values.gang.enabled`, []string{"components/gang"}},
 		{`$.Values.storkReplacement.enabled`, []string{"components/stork-replacement"}},
 		{certManager, []string{"webhook/cert-manager"}},
+		{`$.Values.webhook.hostNetwork`, []string{"components/webhook-host-network"}},
+		{openShift, []string{"components/openshift"}},
 		{aks, []string{"components/aks"}},
 	}},
 	{folder: "webhook/policy", condition: `eq (toString $.Values.webhook.mode) "policy"`},
 	{folder: "monitoring", condition: `$.Values.monitoring.enabled`},
+	{folder: "monitoring/base", condition: `$.Values.monitoring.enabled`},
 }
 
 // omitted objects are no part of the chart: Helm makes the namespace, and the configuration

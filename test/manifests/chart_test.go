@@ -113,17 +113,19 @@ func objectsOf(t *testing.T, text string) []*unstructured.Unstructured {
 func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 	const withoutWebhook = "resources: [PATH/manifests/overlays/no-webhook"
 	kustomizations := map[string]string{
-		"defaults":          "resources: [PATH/manifests/base]",
-		"aks":               "resources: [PATH/manifests/overlays/aks]",
-		"default-scheduler": "resources: [PATH/manifests/overlays/default-scheduler]",
-		"gang":              "resources: [PATH/manifests/overlays/gang]",
-		"no-webhook":        withoutWebhook + "]",
-		"secure-storage":    "resources: [PATH/manifests/overlays/secure-storage]",
-		"stork-replacement": "resources: [PATH/manifests/overlays/stork-replacement]",
-		"cert-manager":      "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/webhook/cert-manager]",
-		"policy":            withoutWebhook + ", PATH/manifests/webhook/policy]",
-		"monitoring":        "resources: [PATH/manifests/base, PATH/manifests/monitoring]",
-		"everything":        everything,
+		"defaults":             "resources: [PATH/manifests/base]",
+		"aks":                  "resources: [PATH/manifests/overlays/aks]",
+		"default-scheduler":    "resources: [PATH/manifests/overlays/default-scheduler]",
+		"gang":                 "resources: [PATH/manifests/overlays/gang]",
+		"no-webhook":           withoutWebhook + "]",
+		"secure-storage":       "resources: [PATH/manifests/overlays/secure-storage]",
+		"stork-replacement":    "resources: [PATH/manifests/overlays/stork-replacement]",
+		"cert-manager":         "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/webhook/cert-manager]",
+		"policy":               withoutWebhook + ", PATH/manifests/webhook/policy]",
+		"monitoring":           "resources: [PATH/manifests/base, PATH/manifests/monitoring, PATH/manifests/monitoring/base]",
+		"openshift":            "resources: [PATH/manifests/overlays/openshift]",
+		"webhook-host-network": "resources: [PATH/manifests/overlays/webhook-host-network]",
+		"everything":           everything,
 	}
 	for _, choice := range chosenValues(t) {
 		t.Run(choice, func(t *testing.T) {
@@ -146,7 +148,7 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 
 // everything is what the values of that name come to.
 const everything = `
-resources: [PATH/manifests/base, PATH/manifests/monitoring]
+resources: [PATH/manifests/base, PATH/manifests/monitoring, PATH/manifests/monitoring/base]
 components:
 - PATH/manifests/components/secure-storage
 - PATH/manifests/components/gang
