@@ -215,7 +215,7 @@ func TestWrongArguments(t *testing.T) {
 		p.factory.newSource = func(config.OpenStorage, *volumes.Index) (ReplicaSource, error) {
 			return nil, errors.New("no such file")
 		}
-		same(t, "a source that cannot be made", "storage API portworx-api.kube-system.svc:9020: no such file", attempt(p, defaultArgs(t)))
+		same(t, "a source that cannot be made", "storage API portworx-api.portworx.svc:9020: no such file", attempt(p, defaultArgs(t)))
 		same(t, "nothing is left to wait for", true, p.factory.HasSynced())
 	})
 }

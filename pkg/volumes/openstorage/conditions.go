@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/klog/v2"
 
@@ -40,16 +41,22 @@ type Condition struct {
 	Message string `json:"message"`
 }
 
+// repeatAfter is how long a condition that is met again is not logged again: a log that
+// is cut or rotated still tells of it.
+const repeatAfter = 10 * time.Minute
+
 // conditions holds what is wrong at the moment, and reports every change once, in the
 // log and in a metric.
 type conditions struct {
 	mu     sync.Mutex
+	now    func() time.Time
 	logger klog.Logger
 	active map[string]Condition // reason -> condition
+	logged map[string]time.Time // reason -> last log line
 }
 
 func newConditions() *conditions {
-	return &conditions{logger: klog.Background(), active: map[string]Condition{}}
+	return &conditions{now: time.Now, logger: klog.Background(), active: map[string]Condition{}, logged: map[string]time.Time{}}
 }
 
 // logTo has conditions logged there from now on.
@@ -59,13 +66,19 @@ func (c *conditions) logTo(logger klog.Logger) {
 	c.logger = logger
 }
 
-// set notes a condition. One that goes on is not logged again.
+// set notes a condition. One that goes on is logged once per repeatAfter.
 func (c *conditions) set(reason, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, known := c.active[reason]
 	c.active[reason] = Condition{Reason: reason, Message: message}
+	now := c.now()
+	if known && now.Sub(c.logged[reason]) < repeatAfter {
+		return
+	}
+	c.logged[reason] = now
 	if known {
+		c.logger.Error(nil, "Storage API condition lasts", "reason", reason, "detail", message)
 		return
 	}
 	c.logger.Error(nil, "Storage API condition raised", "reason", reason, "detail", message)

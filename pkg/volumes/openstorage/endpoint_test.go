@@ -63,11 +63,11 @@ func TestNewTakesAnEndpointOrSaysWhatIsWrongWithIt(t *testing.T) {
 	for _, test := range []struct {
 		name, endpoint, target, wrong string
 	}{
-		{"the default", "portworx-api.kube-system.svc:9020", "dns:///portworx-api.kube-system.svc:9020", ""},
+		{"the default", "portworx-api.portworx.svc:9020", "dns:///portworx-api.portworx.svc:9020", ""},
 		{"an address", "10.0.0.1:9020", "dns:///10.0.0.1:9020", ""},
 		{"an IPv6 address", "[fd00::1]:9020", "dns:///[fd00::1]:9020", ""},
 		{"a host that is called like a scheme", "unix:9020", "dns:///unix:9020", ""},
-		{"the target of a name", "dns:///portworx-api.kube-system.svc:9020", "dns:///portworx-api.kube-system.svc:9020", ""},
+		{"the target of a name", "dns:///portworx-api.portworx.svc:9020", "dns:///portworx-api.portworx.svc:9020", ""},
 		{"the target of a socket", "unix:///run/sdk.sock", "unix:///run/sdk.sock", ""},
 		{"nothing", "", "", endpoint.Forms},
 		{"no port", "storage", "", endpoint.Forms},

@@ -166,7 +166,7 @@ func TestWithoutArgumentsThePluginGetsTheDefaults(t *testing.T) {
 			if got, want := args.TierScores, (config.TierScores{Local: 100, Rack: 50, Zone: 25, Region: 10}); got != want {
 				t.Errorf("tier scores %v, want %v", got, want)
 			}
-			if got, want := args.OpenStorage.Endpoint, "portworx-api.kube-system.svc:9020"; got != want {
+			if got, want := args.OpenStorage.Endpoint, "portworx-api.portworx.svc:9020"; got != want {
 				t.Errorf("endpoint %q, want %q", got, want)
 			}
 			if err := validation.ValidateHyperconvergeArgs(nil, args); err != nil {

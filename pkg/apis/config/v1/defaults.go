@@ -49,7 +49,7 @@ func SetDefaults_TopologyKeys(obj *TopologyKeys) {
 
 // SetDefaults_OpenStorage sets what the user left out of the connection.
 func SetDefaults_OpenStorage(obj *OpenStorage) {
-	setDefault(&obj.Endpoint, "portworx-api.kube-system.svc:9020")
+	setDefault(&obj.Endpoint, "portworx-api.portworx.svc:9020")
 	setDefault(&obj.NodePollInterval, metav1.Duration{Duration: 10 * time.Second})
 	setDefault(&obj.ResyncInterval, metav1.Duration{Duration: 15 * time.Minute})
 	setDefault(&obj.RequestTimeout, metav1.Duration{Duration: 10 * time.Second})

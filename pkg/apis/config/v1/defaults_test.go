@@ -31,7 +31,7 @@ func TestDefaults(t *testing.T) {
 			UnknownVolumeGracePeriod: &metav1.Duration{Duration: 5 * time.Second},
 			MaxStaleness:             &metav1.Duration{Duration: 10 * time.Minute},
 			OpenStorage: OpenStorage{
-				Endpoint:            ptr.To("portworx-api.kube-system.svc:9020"),
+				Endpoint:            ptr.To("portworx-api.portworx.svc:9020"),
 				TLS:                 TLS{Enabled: ptr.To(false)},
 				NodePollInterval:    &metav1.Duration{Duration: 10 * time.Second},
 				ResyncInterval:      &metav1.Duration{Duration: 15 * time.Minute},

@@ -187,7 +187,7 @@ type TopologyKeys struct {
 type OpenStorage struct {
 	// endpoint is the gRPC address of the SDK: host:port, or one of the gRPC
 	// targets dns:///host:port and unix:///path.
-	// Default: portworx-api.kube-system.svc:9020.
+	// Default: portworx-api.portworx.svc:9020.
 	// +optional
 	Endpoint *string `json:"endpoint,omitempty"`
 

@@ -105,9 +105,9 @@ func TestValidateEndpoint(t *testing.T) {
 		endpoint string
 		want     string
 	}{
-		{name: "a service name with a port", endpoint: "portworx-api.kube-system.svc:9020"},
+		{name: "a service name with a port", endpoint: "portworx-api.portworx.svc:9020"},
 		{name: "a name in capitals", endpoint: "Storage.Example.COM:9020"},
-		{name: "an absolute name", endpoint: "portworx-api.kube-system.svc.cluster.local.:9020"},
+		{name: "an absolute name", endpoint: "portworx-api.portworx.svc.cluster.local.:9020"},
 		{name: "an IPv4 address", endpoint: "10.0.0.1:9020"},
 		{name: "an IPv6 address in brackets", endpoint: "[fd00::1]:9020"},
 		{name: "the gRPC target of a name", endpoint: "dns:///storage:9020"},
