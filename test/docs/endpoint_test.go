@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"path/filepath"
 	"regexp"
 	"testing"
 
@@ -9,7 +10,8 @@ import (
 
 // TestEndpointIsOne keeps the namespace of the storage API the same in the default,
 // the manifests and the documents: whoever follows one of them meets no other.
-// The changelog tells what the default was before.
+// The changelog tells what the default was before, and the tests of kubectl hyperconverge
+// migrate are about clusters that have it elsewhere.
 func TestEndpointIsOne(t *testing.T) {
 	var openStorage v1.OpenStorage
 	v1.SetDefaults_OpenStorage(&openStorage)
@@ -21,7 +23,7 @@ func TestEndpointIsOne(t *testing.T) {
 
 	found := 0
 	for _, file := range textFiles(t) {
-		if file == "CHANGELOG.md" {
+		if file == "CHANGELOG.md" || filepath.Base(file) == "migrate_test.go" {
 			continue
 		}
 		for _, got := range host.FindAllString(read(t, file), -1) {
