@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hyperconverge/scheduler/test/kit"
 	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
 
@@ -342,13 +343,9 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 			}
 			release(t, "rollback", "hc", "1")
 			plane.disarm(t)
-			if diff := cmp.Diff(first, inventory(t, plane)); diff != "" {
-				t.Errorf("the rollback did not bring back what was (-first +now):\n%s", diff)
-			}
+			expectInventory(t, plane, "the rollback brings back what was", first)
 			release(t, "uninstall", "hc")
-			if diff := cmp.Diff(before, inventory(t, plane)); diff != "" {
-				t.Errorf("something is left or missing (-before +after):\n%s", diff)
-			}
+			expectInventory(t, plane, "nothing is left or missing", before)
 			secrets, err := plane.Client.CoreV1().Secrets(systemNamespace).List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(secrets.Items) > 0 {
 				t.Errorf("%d secrets are left (%v)", len(secrets.Items), err)
@@ -374,6 +371,17 @@ func anyVersion(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return folder
+}
+
+// expectInventory waits, because definitions go some time after they have been deleted.
+func expectInventory(t *testing.T, plane *controlPlane, what string, want []string) {
+	t.Helper()
+	kit.Eventually(t, kit.Patience, what, func() error {
+		if diff := cmp.Diff(want, inventory(t, plane)); diff != "" {
+			return fmt.Errorf("it differs (-want +got):\n%s", diff)
+		}
+		return nil
+	})
 }
 
 // foreignDefinitions are those of the Prometheus Operator and of cert-manager.

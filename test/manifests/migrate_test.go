@@ -103,7 +103,7 @@ func expectMigrated(t *testing.T, name, step string, objects []*unstructured.Uns
 		t.Fatalf("there is a webhook: %t", hasWebhook)
 	}
 	if hasWebhook {
-		want := webhookFlags{schedulerName: "stork", certificates: "self-managed", replaceAny: name != "tuned"}
+		want := webhookFlags{schedulerName: "stork", certificates: "self-managed", replaceAny: name != "tuned", port: 9443, opsAddress: ":8080"}
 		if got := flagsOfWebhook(t, objects); got != want {
 			t.Errorf("the webhook's flags are %+v, want %+v", got, want)
 		}
