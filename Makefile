@@ -89,8 +89,9 @@ verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-lint.sh
 
 .PHONY: generate
-generate: ## Generate code, the reference of the configuration, and rules anew
+generate: ## Generate code, the reference of the configuration, the chart and rules anew
 	@hack/update-codegen.sh
+	@hack/update-chart.sh
 	@hack/update-docs.sh
 	@hack/update-monitoring.sh
 

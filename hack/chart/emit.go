@@ -31,18 +31,29 @@ func equal(a, b any) bool { return reflect.DeepEqual(a, b) }
 type emitter struct {
 	id  string
 	out strings.Builder
+	// overridden has the paths of overrides that have been applied.
+	overridden map[string]bool
+}
+
+// override returns what values put at a path.
+func (e *emitter) override(path string) override {
+	o, found := overrides[e.id][path]
+	if found {
+		e.overridden[path] = true
+	}
+	return o
 }
 
 // template is the text for an object, which is nil where only components bring it.
 func template(id, condition string, object any, variants []variant) (string, error) {
-	e := &emitter{id: id}
+	e := &emitter{id: id, overridden: map[string]bool{}}
 	var conditions []string
 	if condition != "" {
 		conditions = append(conditions, condition)
 	}
 	if object == nil {
 		conditions = append(conditions, anyOf(variants))
-		object, variants = variants[0].value, variants[1:]
+		object = variants[0].value
 		for _, v := range variants {
 			if !equal(v.value, object) {
 				return "", fmt.Errorf("%s brings another object than others", v.condition)
@@ -63,6 +74,11 @@ func template(id, condition string, object any, variants []variant) (string, err
 		return "", err
 	}
 	e.close(conditions)
+	for path := range overrides[id] {
+		if !e.overridden[path] {
+			return "", fmt.Errorf("there is nothing at %s for values to override", path)
+		}
+	}
 	return finish(e.out.String()), nil
 }
 
@@ -142,11 +158,13 @@ func join(path, key string) string { return strings.TrimPrefix(path+"."+key, "."
 
 // field writes a field, unless it is nil and no variant has it, as values may override it.
 func (e *emitter) field(indent int, path, key string, value any, variants []variant) error {
-	o := overrides[e.id][path]
+	o := e.override(path)
 	switch {
-	case o.text != "":
+	case o.text != "" && (value != nil || len(variants) > 0):
 		e.line(indent, key+": "+o.text)
 		return nil
+	case o.text != "":
+		return fmt.Errorf("there is nothing at %s for values to override", path)
 	case o.value != "":
 		e.line(indent, "{{- with $.Values."+o.value+" }}")
 		e.line(indent, key+": {{ toYaml . | nindent "+fmt.Sprint(indent+2)+" }}")
@@ -177,16 +195,16 @@ func (e *emitter) plain(indent int, path, key string, value any, variants []vari
 		if v.value == nil {
 			continue
 		}
-		if err := e.written(indent, path, key, v.value, nil); err != nil {
+		if err := e.extended(indent, path, key, v.value, nil); err != nil {
 			return err
 		}
 	}
 	if len(replace) == 0 {
-		return e.written(indent, path, key, value, extend)
+		return e.extended(indent, path, key, value, extend)
 	}
 	if value != nil || len(extend) > 0 {
 		e.line(indent, "{{- else }}")
-		if err := e.written(indent, path, key, value, extend); err != nil {
+		if err := e.extended(indent, path, key, value, extend); err != nil {
 			return err
 		}
 	}
@@ -240,13 +258,13 @@ func alike(a, b any) bool {
 	return x["ports"] != nil && y["ports"] != nil
 }
 
-// written writes a field of which the variants have more.
-func (e *emitter) written(indent int, path, key string, value any, variants []variant) error {
+// extended writes a field of which the variants have more.
+func (e *emitter) extended(indent int, path, key string, value any, variants []variant) error {
 	if value == nil && len(variants) > 0 {
 		e.line(indent, "{{- if "+anyOf(variants)+" }}")
 		defer e.line(indent, "{{- end }}")
 		if len(variants) == 1 {
-			return e.written(indent, path, key, variants[0].value, nil)
+			return e.extended(indent, path, key, variants[0].value, nil)
 		}
 	}
 	if !e.within(path) && len(variants) == 0 {
@@ -302,7 +320,7 @@ func (e *emitter) items(indent int, path string, items []any, variants []variant
 	for k := range variants {
 		more(k, len(variants[k].value.([]any)))
 	}
-	if o := overrides[e.id][path]; o.each != "" {
+	if o := e.override(path); o.each != "" {
 		e.line(indent, "{{- range $.Values."+o.more+" }}")
 		e.line(indent, "- "+o.each)
 		e.line(indent, "{{- end }}")
@@ -315,7 +333,7 @@ func (e *emitter) items(indent int, path string, items []any, variants []variant
 }
 
 func (e *emitter) item(indent int, path string, item any, changed []variant) error {
-	if text := overrides[e.id][path].text; text != "" {
+	if text := e.override(path).text; text != "" {
 		e.line(indent, "- "+text)
 		return nil
 	}
@@ -327,7 +345,7 @@ func (e *emitter) item(indent int, path string, item any, changed []variant) err
 	if !is {
 		return fmt.Errorf("%s is changed", path)
 	}
-	inner := &emitter{id: e.id}
+	inner := &emitter{id: e.id, overridden: e.overridden}
 	if err := inner.children(indent+2, path, fields, changed); err != nil {
 		return err
 	}

@@ -111,6 +111,11 @@ func templates(manifests string) (map[string]string, error) {
 			files[name] = text
 		}
 	}
+	for id := range overrides {
+		if _, found := files[fileOf(id)]; !found {
+			return nil, fmt.Errorf("there is no %s for values to override", id)
+		}
+	}
 	return files, nil
 }
 

@@ -138,7 +138,7 @@ func SettingsOf(traits Traits, sources Sources) []Setting {
 		case key == VolumeWeight:
 			value, origin = strconv.Itoa(defaultWeight), FromDefault
 		case key == VolumeSpread:
-			value, origin = "None", FromDefault
+			value, origin = string(SpreadNone), FromDefault
 		default:
 			value, origin = strconv.FormatBool(traits.byDefault(key)), FromDefault
 		}

@@ -11,15 +11,17 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/yaml"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/hyperconverge/scheduler/test/kit"
 	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // chartFolder is the Helm chart. The values in its folder ci are examples of everything
@@ -138,9 +140,20 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 			if choice == "everything" {
 				files["scheduler.yaml"] = everythingConfiguration
 			}
-			want := comparable(t, compose(t, kustomization, files))
+			want := normalized(t, compose(t, kustomization, files))
 			delete(want, "Namespace/"+systemNamespace) // Helm makes it itself
-			if diff := cmp.Diff(want, comparable(t, render(t, choice))); diff != "" {
+			got := render(t, choice)
+			// The hash in its name is not compared.
+			volume := deploy.Find[appsv1.Deployment](t, got, "Deployment", schedulerName).Spec.Template.Spec.Volumes
+			mounted := slices.ContainsFunc(volume, func(v v1.Volume) bool {
+				return v.ConfigMap != nil && slices.ContainsFunc(got, func(o *unstructured.Unstructured) bool {
+					return o.GetKind() == "ConfigMap" && o.GetName() == v.ConfigMap.Name
+				})
+			})
+			if !mounted {
+				t.Error("the scheduler mounts another configuration than there is")
+			}
+			if diff := cmp.Diff(want, normalized(t, got)); diff != "" {
 				t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
 			}
 		})
@@ -225,9 +238,9 @@ profiles:
 - {<<: *profile, schedulerName: stork}
 `
 
-// comparable are the objects by kind and name, without what may differ: the hash in the
+// normalized are the objects by kind and name, without what may differ: the hash in the
 // name of the configuration, its comments, and the labels of Helm.
-func comparable(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
+func normalized(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
 	t.Helper()
 	byName := map[string]any{}
 	for _, object := range objects {
@@ -275,7 +288,7 @@ func TestChartGoesIntoAnyNamespace(t *testing.T) {
 			if strings.Contains(text, systemNamespace) {
 				t.Errorf("%s is named in it", systemNamespace)
 			}
-			want, got := comparable(t, objectsOf(t, there(systemNamespace))), comparable(t, objectsOf(t, strings.ReplaceAll(text, other, systemNamespace)))
+			want, got := normalized(t, objectsOf(t, there(systemNamespace))), normalized(t, objectsOf(t, strings.ReplaceAll(text, other, systemNamespace)))
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -296,6 +309,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"storagePorts={99999}":         "at '/storagePorts/0'",
 		"profiles={default-scheduler}": "profiles: default-scheduler is served by kube-scheduler",
 		"defaultScheduler.enabled=true,aks.enabled=true":              "aks.enabled: ",
+		"webhook.mode=policy,webhook.hostNetwork=true":                "webhook.hostNetwork: there is no webhook",
 		"defaultScheduler.enabled=true,storkReplacement.enabled=true": "storkReplacement.enabled: ",
 	} {
 		t.Run(values, func(t *testing.T) {
