@@ -198,7 +198,7 @@ func (d *decision) cheap(p *Pod) (Reason, string) {
 	if d.j.underWay(p.Owner) || d.owners[p.Owner].busy(p, owner) {
 		return OwnerBusy, ""
 	}
-	if p.Undisruptable {
+	if p.Undisruptable && p.Machine == NoMachine { // KubeVirt's own budget for a machine allows nothing, ever
 		return BudgetOfPods, ""
 	}
 	return "", ""
@@ -327,12 +327,7 @@ func (d *decision) land(p *Pod) (landing Landing, reason Reason, detail string) 
 
 // Nearer reports whether the landing is worth an eviction: better by one tier at least, on
 // the worst of the nodes that may come of it.
-func (l *Landing) Nearer() bool {
-	return l.After > l.Before && l.After >= min(l.Before+l.Step, bestScore)
-}
-
-// bestScore is that of a node that has everything, unless its tiers say otherwise.
-const bestScore = 100
+func (l *Landing) Nearer() bool { return l.After > l.Before && l.After >= l.Needed }
 
 // landPending finds where the most important pending pods would go, once.
 func (d *decision) landPending() error {

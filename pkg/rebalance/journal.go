@@ -169,8 +169,8 @@ func (j *Journal) Begin(now time.Time, c *Configuration, s *State, m *Move) *Evi
 		From: p.Node, To: m.Node, At: now, Deadline: now.Add(p.Grace + c.ReadyTimeout.Duration),
 		Newest: census(s)[p.Owner].newest, Machine: p.Machine != NoMachine,
 	}
-	if len(p.Volumes) > 0 {
-		e.Volume = p.Volumes[0].Name
+	if i := slices.IndexFunc(p.Volumes, func(v Volume) bool { return !v.Here }); i >= 0 {
+		e.Volume = p.Volumes[i].Name
 	}
 	j.Evictions = append(j.Evictions, e)
 	j.Recent = append(slices.DeleteFunc(j.Recent, func(at time.Time) bool { return now.Sub(at) >= time.Hour }), now)

@@ -38,6 +38,7 @@ const (
 	NotNearer      Reason = "NotNearer"
 	PendingFirst   Reason = "PendingFirst"
 	Unsimulated    Reason = "SimulationFailed"
+	NotEvicted     Reason = "EvictionRefused"
 )
 
 // sentences say for users what each reason means.
@@ -70,6 +71,7 @@ var sentences = map[Reason]string{
 	NotNearer:      "it would land no nearer to its data",
 	PendingFirst:   "a pending pod of higher priority would take the room",
 	Unsimulated:    "where it would land could not be simulated",
+	NotEvicted:     "the API server has refused its eviction a moment ago",
 }
 
 // Sentence says what the reason means.

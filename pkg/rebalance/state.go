@@ -101,6 +101,8 @@ const (
 type Volume struct {
 	// Name is namespace/claim.
 	Name string
+	// Here says that the pod's node has all of the volume.
+	Here bool
 	// Certain volumes are those whose replicas are known, and which nothing contradicts.
 	Certain bool
 	// AllOnline says that the storage under every replica is Online.
@@ -142,8 +144,9 @@ type Landing struct {
 	// of the worst of the nodes that it may get; Locality is that on the worst one.
 	Before, After int64
 	Locality      placement.Locality
-	// Step is how much more a node of the next nearer tier scores than the one the pod has.
-	Step int64
+	// Needed is the least score of a node that is nearer by one tier than the one that the pod
+	// has.
+	Needed int64
 }
 
 // World simulates the scheduler. Landings are kept one after the other: Keep has the pod
