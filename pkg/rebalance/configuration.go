@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/robfig/cron/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -116,7 +118,13 @@ func Default() *Configuration {
 func Decode(data []byte) (*Configuration, error) {
 	c := Default()
 	c.TypeMeta = metav1.TypeMeta{}
-	if err := yaml.UnmarshalStrict(data, c); err != nil {
+	document, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, err
+	}
+	// encoding/json would take dryrun for dryRun.
+	strict, err := json.UnmarshalStrict(document, c)
+	if err := errors.Join(append(strict, err)...); err != nil {
 		return nil, err
 	}
 	if err := c.validate().ToAggregate(); err != nil {
