@@ -276,7 +276,9 @@ func (e *Eviction) follow(now time.Time, s *State) (Result, *Pod) {
 			if !p.ReadySince.IsZero() {
 				ready++
 			}
-			if p.Created.After(e.Newest) && (successor == nil || p.Created.Before(successor.Created)) {
+			// That of a StatefulSet has the name; others of the set may be made at the same time.
+			younger := p.Created.After(e.Newest) && (e.OwnerKind != kindStatefulSet || p.Name == e.Name)
+			if younger && (successor == nil || p.Created.Before(successor.Created)) {
 				successor = p
 			}
 		}
