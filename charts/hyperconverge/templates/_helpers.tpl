@@ -26,10 +26,13 @@ hyperconverge-scheduler-config-{{ include "hyperconverge.configuration" . | sha2
 {{- /* The arguments of the plugin: what is chosen elsewhere, and args over it. */ -}}
 {{- define "hyperconverge.args" -}}
 {{- $storage := dict "endpoint" $.Values.storage.endpoint -}}
-{{- if $.Values.storage.secure.enabled -}}
-{{- $tls := dict "enabled" true "caFile" "/etc/openstorage/ca.crt" -}}
-{{- with $.Values.storage.secure.serverName }}{{ $_ := set $tls "serverName" . }}{{ end -}}
+{{- if $.Values.storage.token.enabled -}}
 {{- $_ := set $storage "tokenFile" "/var/run/secrets/openstorage/auth-token" -}}
+{{- if not $.Values.storage.tls.enabled }}{{ $_ := set $storage "allowPlaintextToken" true }}{{ end -}}
+{{- end -}}
+{{- if $.Values.storage.tls.enabled -}}
+{{- $tls := dict "enabled" true "caFile" "/etc/openstorage/ca.crt" -}}
+{{- with $.Values.storage.tls.serverName }}{{ $_ := set $tls "serverName" . }}{{ end -}}
 {{- $_ := set $storage "tls" $tls -}}
 {{- end -}}
 {{- $args := dict "openStorage" $storage -}}
