@@ -78,10 +78,12 @@ var overrides = map[string]map[string]override{
 	"NetworkPolicy/hyperconverge-scheduler": {
 		"spec.egress[1].ports": {more: "storagePorts", each: `{protocol: TCP, port: {{ . }}}`},
 	},
-	"MutatingAdmissionPolicy/hyperconverge-claims":    policyClasses,
-	"MutatingAdmissionPolicy/hyperconverge-volumes":   policyClasses,
-	"ClusterRoleBinding/hyperconverge-metrics-reader": prometheus,
-	"RoleBinding/hyperconverge-metrics-reader":        prometheus,
+	"MutatingAdmissionPolicy/hyperconverge-claims":         policy,
+	"MutatingAdmissionPolicy/hyperconverge-volumes":        policy,
+	"MutatingAdmissionPolicyBinding/hyperconverge-claims":  {"apiVersion": policyVersion},
+	"MutatingAdmissionPolicyBinding/hyperconverge-volumes": {"apiVersion": policyVersion},
+	"ClusterRoleBinding/hyperconverge-metrics-reader":      prometheus,
+	"RoleBinding/hyperconverge-metrics-reader":             prometheus,
 }
 
 const container = "spec.template.spec.containers[0]."
@@ -99,7 +101,10 @@ func deployment(values string, others map[string]override) map[string]override {
 	return others
 }
 
-var policyClasses = map[string]override{
+var policyVersion = override{text: `{{ include "hyperconverge.policyVersion" $ }}`}
+
+var policy = map[string]override{
+	"apiVersion": policyVersion,
 	"spec.variables[1].expression": {text: `{{ printf "['%s']" (join "', '" $.Values.webhook.policy.storageClasses) | quote }}`},
 }
 

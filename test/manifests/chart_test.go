@@ -169,6 +169,25 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 	}
 }
 
+// From Kubernetes 1.36 on the policies have the version v1, which the API server of these
+// tests does not know.
+func TestPoliciesHaveTheVersionOfTheCluster(t *testing.T) {
+	const v1 = "admissionregistration.k8s.io/v1"
+	want := compose(t, "resources: [PATH/manifests/webhook/policy]", nil)
+	for _, object := range want {
+		object.SetAPIVersion(v1)
+	}
+	if diff := cmp.Diff(normalized(t, want), normalized(t, compose(t, "resources: [PATH/manifests/webhook/policy/v1]", nil))); diff != "" {
+		t.Errorf("the folder v1 differs (-want +got):\n%s", diff)
+	}
+	got := slices.DeleteFunc(render(t, "policy", "--api-versions", v1+"/MutatingAdmissionPolicy"), func(o *unstructured.Unstructured) bool {
+		return !strings.HasPrefix(o.GetKind(), "MutatingAdmissionPolicy")
+	})
+	if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
+		t.Errorf("the chart differs (-want +got):\n%s", diff)
+	}
+}
+
 // storageComponent is the base with one of the components of a secured storage API, and a
 // configuration of its own.
 func storageComponent(name string) string {

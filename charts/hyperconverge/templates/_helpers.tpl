@@ -9,6 +9,12 @@ app.kubernetes.io/managed-by: {{ $.Release.Service }}
 helm.sh/chart: {{ $.Chart.Name }}-{{ $.Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- /* v1beta1 needs a feature gate. v1 is there from Kubernetes 1.36 on. */ -}}
+{{- define "hyperconverge.policyVersion" -}}
+{{- $v1 := "admissionregistration.k8s.io/v1" -}}
+{{- $v1 }}{{ if not ($.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $v1)) }}beta1{{ end }}
+{{- end }}
+
 {{- /* Named after its content, so that a changed configuration is a new revision of the
 Deployment: if it is wrong, its first pod fails, and the pods of the revision before go on. */ -}}
 {{- define "hyperconverge.configMap" -}}
