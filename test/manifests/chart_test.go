@@ -177,7 +177,7 @@ func TestPoliciesHaveTheVersionOfTheCluster(t *testing.T) {
 	for _, object := range want {
 		object.SetAPIVersion(v1)
 	}
-	if diff := cmp.Diff(normalized(t, want), normalized(t, compose(t, "resources: [PATH/manifests/webhook/policy/v1]", nil))); diff != "" {
+	if diff := cmp.Diff(normalized(t, want), normalized(t, compose(t, "resources: [PATH/manifests/webhook/policy-v1]", nil))); diff != "" {
 		t.Errorf("the folder v1 differs (-want +got):\n%s", diff)
 	}
 	got := slices.DeleteFunc(render(t, "policy", "--api-versions", v1+"/MutatingAdmissionPolicy"), func(o *unstructured.Unstructured) bool {
@@ -353,18 +353,18 @@ func TestChartGoesIntoAnyNamespace(t *testing.T) {
 // What is wrong with values is said with their path.
 func TestWrongValuesAreRefused(t *testing.T) {
 	for values, want := range map[string]string{
-		"webhok.mode=off":              "additional properties 'webhok' not allowed",
-		"storage.tls=true":             "at '/storage': additional properties 'tls' not allowed",
-		"webhook.mode=on":              "at '/webhook/mode'",
-		"aks.enabled=1":                "at '/aks/enabled': got number, want boolean",
-		"scheduler.replicas=0":         "at '/scheduler/replicas'",
-		"weight=101":                   "at '/weight'",
-		"storagePorts={99999}":         "at '/storagePorts/0'",
-		"webhook.extraArgs={-v}":       "at '/webhook/extraArgs/0'",
-		"monitoring.by=prometheus":     "at '/monitoring/by'",
-		"profiles={default-scheduler}": "profiles: default-scheduler is served by kube-scheduler",
-		"defaultScheduler.enabled=true,aks.enabled=true":              "aks.enabled: ",
-		"webhook.mode=policy,webhook.hostNetwork=true":                "webhook.hostNetwork: there is no webhook",
+		"webhok.mode=off":                                "additional properties 'webhok' not allowed",
+		"storage.tls.on=true":                            "at '/storage/tls': additional properties 'on' not allowed",
+		"webhook.mode=on":                                "at '/webhook/mode'",
+		"aks.enabled=1":                                  "at '/aks/enabled': got number, want boolean",
+		"scheduler.replicas=0":                           "at '/scheduler/replicas'",
+		"weight=101":                                     "at '/weight'",
+		"storagePorts={99999}":                           "at '/storagePorts/0'",
+		"webhook.extraArgs={-v}":                         "at '/webhook/extraArgs/0'",
+		"monitoring.by=prometheus":                       "at '/monitoring/by'",
+		"profiles={default-scheduler}":                   "profiles: default-scheduler is served by kube-scheduler",
+		"defaultScheduler.enabled=true,aks.enabled=true": "aks.enabled: ",
+		"webhook.mode=policy,webhook.hostNetwork=true":   "webhook.hostNetwork: there is no webhook",
 		"defaultScheduler.enabled=true,storkReplacement.enabled=true": "storkReplacement.enabled: ",
 	} {
 		t.Run(values, func(t *testing.T) {
