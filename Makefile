@@ -48,7 +48,7 @@ test-unit: ## Run the unit tests
 test-race: ## Run the tests of the concurrent packages under the race detector
 	@if command -v $${CC:-gcc} >/dev/null 2>&1; then \
 		echo "Race detector: $(RACE_PACKAGES)"; \
-		CGO_ENABLED=1 hack/test.sh -race $(RACE_PACKAGES); \
+		CGO_ENABLED=1 hack/test.sh -race -timeout 30m $(RACE_PACKAGES); \
 	else \
 		echo "Race detector: left out, it needs a C compiler and there is no $${CC:-gcc} on this machine"; \
 	fi

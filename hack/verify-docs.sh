@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 
-# Fails when the reference in docs/configure.md is not what the types' comments
-# say.
+# Fails when a reference in docs is not what the comments say that it is made of.
 
 set -o errexit -o nounset -o pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-if ! diff -u "$root/docs/configure.md" <("$root/hack/update-docs.sh" --print); then
-  echo "docs/configure.md is out of date: run hack/update-docs.sh and commit the result." >&2
-  exit 1
-fi
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+"$root/hack/update-docs.sh" "$fresh"
+for document in "$fresh"/*; do
+  name=docs/$(basename "$document")
+  if ! diff -u "$root/$name" "$document"; then
+    echo "$name is out of date: run hack/update-docs.sh and commit the result." >&2
+    exit 1
+  fi
+done

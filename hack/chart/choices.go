@@ -14,6 +14,7 @@ type choice struct {
 type part struct {
 	folder    string
 	condition string // of the whole part
+	prefix    string // of its files, where another part has objects of the same kinds and names
 	choices   []choice
 }
 
@@ -26,6 +27,7 @@ const (
 	openShift   = `$.Values.openshift.enabled`
 	onlyOne     = `$.Values.defaultScheduler.enabled`
 	certManager = `eq (toString $.Values.webhook.mode) "cert-manager"`
+	monitored   = `and $.Values.monitoring.enabled`
 )
 
 // parts are all that the chart has. Of choices that replace one value, the first counts.
@@ -34,7 +36,8 @@ var parts = []part{
 	{folder: "base", choices: []choice{
 		{`not (` + webhook + `)`, []string{withoutWebhook}},
 		{onlyOne, []string{"components/default-scheduler"}},
-		{`$.Values.storage.secure.enabled`, []string{"components/secure-storage"}},
+		{`$.Values.storage.token.enabled`, []string{"components/storage-token"}},
+		{`$.Values.storage.tls.enabled`, []string{"components/storage-tls"}},
 		{`$.Values.gang.enabled`, []string{"components/gang"}},
 		{`$.Values.storkReplacement.enabled`, []string{"components/stork-replacement"}},
 		{certManager, []string{"webhook/cert-manager"}},
@@ -43,8 +46,9 @@ var parts = []part{
 		{aks, []string{"components/aks"}},
 	}},
 	{folder: "webhook/policy", condition: `eq (toString $.Values.webhook.mode) "policy"`},
-	{folder: "monitoring", condition: `$.Values.monitoring.enabled`},
-	{folder: "monitoring/base", condition: `$.Values.monitoring.enabled`},
+	{folder: "monitoring", condition: monitored + ` (eq $.Values.monitoring.by "operator")`},
+	{folder: "monitoring/azure", condition: monitored + ` (eq $.Values.monitoring.by "azure")`, prefix: "azure."},
+	{folder: "monitoring/base", condition: monitored + ` (ne $.Values.monitoring.by "azure")`},
 }
 
 // omitted objects are no part of the chart: Helm makes the namespace, and the configuration
@@ -74,10 +78,12 @@ var overrides = map[string]map[string]override{
 	"NetworkPolicy/hyperconverge-scheduler": {
 		"spec.egress[1].ports": {more: "storagePorts", each: `{protocol: TCP, port: {{ . }}}`},
 	},
-	"MutatingAdmissionPolicy/hyperconverge-claims":    policyClasses,
-	"MutatingAdmissionPolicy/hyperconverge-volumes":   policyClasses,
-	"ClusterRoleBinding/hyperconverge-metrics-reader": prometheus,
-	"RoleBinding/hyperconverge-metrics-reader":        prometheus,
+	"MutatingAdmissionPolicy/hyperconverge-claims":         policy,
+	"MutatingAdmissionPolicy/hyperconverge-volumes":        policy,
+	"MutatingAdmissionPolicyBinding/hyperconverge-claims":  {"apiVersion": policyVersion},
+	"MutatingAdmissionPolicyBinding/hyperconverge-volumes": {"apiVersion": policyVersion},
+	"ClusterRoleBinding/hyperconverge-metrics-reader":      prometheus,
+	"RoleBinding/hyperconverge-metrics-reader":             prometheus,
 }
 
 const container = "spec.template.spec.containers[0]."
@@ -89,11 +95,16 @@ func deployment(values string, others map[string]override) map[string]override {
 	others[container+"imagePullPolicy"] = override{text: `{{ $.Values.image.pullPolicy }}`}
 	others[container+"resources"] = override{value: values + ".resources"}
 	others["spec.template.spec.imagePullSecrets"] = override{value: "image.pullSecrets"}
+	others[container+"args"] = override{more: values + ".extraArgs"}
+	others["spec.template.spec.affinity.nodeAffinity"] = override{value: values + ".nodeAffinity"}
 	others["spec.template.spec.tolerations"] = override{more: values + ".tolerations"}
 	return others
 }
 
-var policyClasses = map[string]override{
+var policyVersion = override{text: `{{ include "hyperconverge.policyVersion" $ }}`}
+
+var policy = map[string]override{
+	"apiVersion": policyVersion,
 	"spec.variables[1].expression": {text: `{{ printf "['%s']" (join "', '" $.Values.webhook.policy.storageClasses) | quote }}`},
 }
 

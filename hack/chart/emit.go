@@ -124,7 +124,8 @@ func (e *emitter) children(indent int, path string, fields map[string]any, varia
 		}
 	}
 	for at := range overrides[e.id] { // fields that only values bring
-		if key, below := strings.CutPrefix(at, path+"."); below && !strings.ContainsAny(key, ".[") && !slices.Contains(keys, key) {
+		rest, below := strings.CutPrefix(at, path+".")
+		if key, _, _ := strings.Cut(rest, "."); below && !strings.Contains(rest, "[") && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
@@ -260,10 +261,12 @@ func alike(a, b any) bool {
 
 // extended writes a field of which the variants have more.
 func (e *emitter) extended(indent int, path, key string, value any, variants []variant) error {
-	if value == nil && len(variants) > 0 {
-		e.line(indent, "{{- if "+anyOf(variants)+" }}")
+	if value == nil {
+		// What values bring below makes the field be there, too.
+		brought := e.broughtBelow(path)
+		e.line(indent, "{{- if "+anyOf(append(brought, variants...))+" }}")
 		defer e.line(indent, "{{- end }}")
-		if len(variants) == 1 {
+		if len(brought) == 0 && len(variants) == 1 {
 			return e.extended(indent, path, key, variants[0].value, nil)
 		}
 	}
@@ -274,6 +277,8 @@ func (e *emitter) extended(indent int, path, key string, value any, variants []v
 	first := value
 	if first == nil && len(variants) > 0 {
 		first = variants[0].value
+	} else if first == nil {
+		first = map[string]any{}
 	}
 	switch first.(type) {
 	case map[string]any:
@@ -353,6 +358,17 @@ func (e *emitter) item(indent int, path string, item any, changed []variant) err
 	text[indent] = '-' // before its first field, which is always there
 	e.out.Write(text)
 	return nil
+}
+
+// broughtBelow has the values that, if set, bring fields below a path.
+func (e *emitter) broughtBelow(path string) []variant {
+	var brought []variant
+	for _, at := range slices.Sorted(maps.Keys(overrides[e.id])) {
+		if o := overrides[e.id][at]; o.value != "" && strings.HasPrefix(at, path+".") {
+			brought = append(brought, variant{condition: "$.Values." + o.value})
+		}
+	}
+	return brought
 }
 
 // within reports whether values override something at or below a path.

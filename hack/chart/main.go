@@ -100,7 +100,7 @@ func templates(manifests string) (map[string]string, error) {
 			if omitted[id] {
 				continue
 			}
-			name := fileOf(id)
+			name := part.prefix + fileOf(id)
 			if _, found := files[name]; found {
 				return nil, fmt.Errorf("two objects are called %s", id)
 			}

@@ -1,7 +1,8 @@
-// Command configreference writes the reference of the plugin's arguments into
-// docs/configure.md, from the comments of the types.
+// Command configreference writes a reference into a document, from comments: of the
+// plugin's arguments from their types, of the chart's from its values.
 //
 //	configreference TYPES.go DOCUMENT.md > DOCUMENT
+//	configreference values.yaml DOCUMENT.md > DOCUMENT
 //
 // What stands between the two marks in the document is replaced.
 package main
@@ -35,11 +36,15 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("usage: configreference TYPES.go DOCUMENT.md")
+		return errors.New("usage: configreference TYPES.go|values.yaml DOCUMENT.md")
 	}
-	types, err := readTypes(args[0])
+	read := typesRows
+	if strings.HasSuffix(args[0], ".yaml") {
+		read = valuesRows
+	}
+	rows, err := read(args[0])
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", args[0], err)
 	}
 	document, err := os.ReadFile(args[1])
 	if err != nil {
@@ -49,10 +54,6 @@ func run(args []string) error {
 	_, after, closed := bytes.Cut(rest, []byte(end))
 	if !found || !closed {
 		return fmt.Errorf("%s lacks the lines %q and %q", args[1], begin, end)
-	}
-	rows, err := types.rows(root, "")
-	if err != nil {
-		return err
 	}
 	var table strings.Builder
 	table.WriteString("| field | type | default | meaning |\n|---|---|---|---|\n")
@@ -66,7 +67,7 @@ func run(args []string) error {
 // structs are the struct types of a file by name.
 type structs map[string]*ast.StructType
 
-func readTypes(path string) (structs, error) {
+func typesRows(path string) ([]row, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func readTypes(path string) (structs, error) {
 		}
 		return true
 	})
-	return found, nil
+	return found.rows(root, "")
 }
 
 // row is one field that a user can set.

@@ -122,6 +122,10 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 		"gang":                 "resources: [PATH/manifests/overlays/gang]",
 		"no-webhook":           withoutWebhook + "]",
 		"secure-storage":       "resources: [PATH/manifests/overlays/secure-storage]",
+		"storage-token":        storageComponent("storage-token"),
+		"storage-tls":          storageComponent("storage-tls"),
+		"azure":                "resources: [PATH/manifests/base, PATH/manifests/monitoring/azure]",
+		"scrape":               "resources: [PATH/manifests/base, PATH/manifests/monitoring/base]",
 		"stork-replacement":    "resources: [PATH/manifests/overlays/stork-replacement]",
 		"cert-manager":         "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/webhook/cert-manager]",
 		"policy":               withoutWebhook + ", PATH/manifests/webhook/policy]",
@@ -137,8 +141,13 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 				t.Fatal("nobody says which kustomization comes to the same")
 			}
 			files := map[string]string{}
-			if choice == "everything" {
+			switch choice {
+			case "everything":
 				files["scheduler.yaml"] = everythingConfiguration
+			case "storage-token":
+				files["scheduler.yaml"] = baseWith(t, "tokenFile: /var/run/secrets/openstorage/auth-token", "allowPlaintextToken: true")
+			case "storage-tls":
+				files["scheduler.yaml"] = baseWith(t, "tls: {enabled: true, caFile: /etc/openstorage/ca.crt}")
 			}
 			want := normalized(t, compose(t, kustomization, files))
 			delete(want, "Namespace/"+systemNamespace) // Helm makes it itself
@@ -158,6 +167,45 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 			}
 		})
 	}
+}
+
+// From Kubernetes 1.36 on the policies have the version v1, which the API server of these
+// tests does not know.
+func TestPoliciesHaveTheVersionOfTheCluster(t *testing.T) {
+	const v1 = "admissionregistration.k8s.io/v1"
+	want := compose(t, "resources: [PATH/manifests/webhook/policy]", nil)
+	for _, object := range want {
+		object.SetAPIVersion(v1)
+	}
+	if diff := cmp.Diff(normalized(t, want), normalized(t, compose(t, "resources: [PATH/manifests/webhook/policy-v1]", nil))); diff != "" {
+		t.Errorf("the folder v1 differs (-want +got):\n%s", diff)
+	}
+	got := slices.DeleteFunc(render(t, "policy", "--api-versions", v1+"/MutatingAdmissionPolicy"), func(o *unstructured.Unstructured) bool {
+		return !strings.HasPrefix(o.GetKind(), "MutatingAdmissionPolicy")
+	})
+	if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
+		t.Errorf("the chart differs (-want +got):\n%s", diff)
+	}
+}
+
+// storageComponent is the base with one of the components of a secured storage API, and a
+// configuration of its own.
+func storageComponent(name string) string {
+	return "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/components/" + name + "]" + `
+configMapGenerator:
+- {name: hyperconverge-scheduler-config, namespace: hyperconverge-system, behavior: replace, files: [scheduler.yaml]}
+`
+}
+
+// baseWith is the configuration of the base with more fields of openStorage.
+func baseWith(t *testing.T, fields ...string) string {
+	t.Helper()
+	const endpoint = "endpoint: portworx-api.portworx.svc:9020\n"
+	before, after, found := strings.Cut(read(t, "manifests/base/scheduler", "scheduler.yaml"), endpoint)
+	if !found {
+		t.Fatalf("the base does not say %s", endpoint)
+	}
+	return before + endpoint + "        " + strings.Join(fields, "\n        ") + "\n" + after
 }
 
 // everything is what the values of that name come to.
@@ -186,15 +234,20 @@ patches:
     - {op: replace, path: /spec/template/spec/containers/0/imagePullPolicy, value: Always}
     - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: pull}]}
     - {op: add, path: /spec/template/spec/tolerations/-, value: {key: mine, operator: Exists, effect: NoSchedule}}
+    - op: replace
+      path: /spec/template/spec/affinity/nodeAffinity
+      value: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: mine, operator: Exists}]}]}}
 - target: {kind: Deployment, name: hyperconverge-scheduler}
   patch: |-
     - {op: replace, path: /spec/template/spec/containers/0/args/2, value: --v=4}
+    - {op: add, path: /spec/template/spec/containers/0/args/-, value: --kube-api-content-type=application/json}
     - op: replace
       path: /spec/template/spec/containers/0/resources
       value: {requests: {cpu: "1", memory: 1Gi}, limits: {cpu: "2", memory: 4Gi}}
 - target: {kind: Deployment, name: hyperconverge-webhook}
   patch: |-
     - {op: replace, path: /spec/template/spec/containers/0/args/0, value: --scheduler-name=near}
+    - {op: add, path: /spec/template/spec/containers/0/args/-, value: --enable-fsgroup-optimization}
     - op: replace
       path: /spec/template/spec/containers/0/resources
       value: {requests: {cpu: 100m, memory: 128Mi}, limits: {cpu: "1", memory: 512Mi}}
@@ -300,16 +353,18 @@ func TestChartGoesIntoAnyNamespace(t *testing.T) {
 // What is wrong with values is said with their path.
 func TestWrongValuesAreRefused(t *testing.T) {
 	for values, want := range map[string]string{
-		"webhok.mode=off":              "additional properties 'webhok' not allowed",
-		"storage.tls=true":             "at '/storage': additional properties 'tls' not allowed",
-		"webhook.mode=on":              "at '/webhook/mode'",
-		"aks.enabled=1":                "at '/aks/enabled': got number, want boolean",
-		"scheduler.replicas=0":         "at '/scheduler/replicas'",
-		"weight=101":                   "at '/weight'",
-		"storagePorts={99999}":         "at '/storagePorts/0'",
-		"profiles={default-scheduler}": "profiles: default-scheduler is served by kube-scheduler",
-		"defaultScheduler.enabled=true,aks.enabled=true":              "aks.enabled: ",
-		"webhook.mode=policy,webhook.hostNetwork=true":                "webhook.hostNetwork: there is no webhook",
+		"webhok.mode=off":                                "additional properties 'webhok' not allowed",
+		"storage.tls.on=true":                            "at '/storage/tls': additional properties 'on' not allowed",
+		"webhook.mode=on":                                "at '/webhook/mode'",
+		"aks.enabled=1":                                  "at '/aks/enabled': got number, want boolean",
+		"scheduler.replicas=0":                           "at '/scheduler/replicas'",
+		"weight=101":                                     "at '/weight'",
+		"storagePorts={99999}":                           "at '/storagePorts/0'",
+		"webhook.extraArgs={-v}":                         "at '/webhook/extraArgs/0'",
+		"monitoring.by=prometheus":                       "at '/monitoring/by'",
+		"profiles={default-scheduler}":                   "profiles: default-scheduler is served by kube-scheduler",
+		"defaultScheduler.enabled=true,aks.enabled=true": "aks.enabled: ",
+		"webhook.mode=policy,webhook.hostNetwork=true":   "webhook.hostNetwork: there is no webhook",
 		"defaultScheduler.enabled=true,storkReplacement.enabled=true": "storkReplacement.enabled: ",
 	} {
 		t.Run(values, func(t *testing.T) {
@@ -398,19 +453,15 @@ func expectInventory(t *testing.T, plane *controlPlane, what string, want []stri
 	})
 }
 
-// foreignDefinitions are those of the Prometheus Operator and of cert-manager.
+// foreignDefinitions are those of monitoring and of cert-manager.
 func foreignDefinitions(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
-	var definitions []*unstructured.Unstructured
-	for pattern, module := range map[string]string{
-		"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml": "github.com/prometheus-operator/prometheus-operator",
-		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml": "github.com/prometheus-operator/prometheus-operator",
-		"deploy/crds/cert-manager.io_certificates.yaml":                              "github.com/cert-manager/cert-manager",
-		"deploy/crds/cert-manager.io_issuers.yaml":                                   "github.com/cert-manager/cert-manager",
-	} {
-		definitions = append(definitions, readObjects(t, filepath.Join(moduleFolder(t, module), filepath.FromSlash(pattern)))...)
+	found := definitions(t)
+	folder := filepath.Join(moduleFolder(t, "github.com/cert-manager/cert-manager"), "deploy", "crds")
+	for _, kind := range []string{"certificates", "issuers"} {
+		found = append(found, readObjects(t, filepath.Join(folder, "cert-manager.io_"+kind+".yaml"))...)
 	}
-	return definitions
+	return found
 }
 
 // moduleFolder is where a module is that hack/go.mod pins.

@@ -188,20 +188,10 @@ func dashboardQueries(t *testing.T) []string {
 // by its documents differ from them by their group only.
 func definitions(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
-	const operator = "github.com/prometheus-operator/prometheus-operator"
-	command := exec.Command("go", "-C", filepath.Join(root, "hack"), "mod", "download", "-json", operator)
-	output, err := command.Output()
-	if err != nil {
-		t.Fatalf("finding %s: %v: %s", operator, err, output)
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(output, &module); err != nil {
-		t.Fatal(err)
-	}
+	folder := filepath.Join(moduleFolder(t, "github.com/prometheus-operator/prometheus-operator"), "example", "prometheus-operator-crd")
 	var found []*unstructured.Unstructured
 	for _, kind := range []string{"servicemonitors", "prometheusrules"} {
-		file := filepath.Join(module.Dir, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml")
-		for _, definition := range readObjects(t, file) {
+		for _, definition := range readObjects(t, filepath.Join(folder, "monitoring.coreos.com_"+kind+".yaml")) {
 			azure := definition.DeepCopy()
 			azure.SetName(kind + ".azmonitoring.coreos.com")
 			if err := unstructured.SetNestedField(azure.Object, "azmonitoring.coreos.com", "spec", "group"); err != nil {

@@ -9,6 +9,12 @@ app.kubernetes.io/managed-by: {{ $.Release.Service }}
 helm.sh/chart: {{ $.Chart.Name }}-{{ $.Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- /* v1beta1 needs a feature gate. v1 is there from Kubernetes 1.36 on. */ -}}
+{{- define "hyperconverge.policyVersion" -}}
+{{- $v1 := "admissionregistration.k8s.io/v1" -}}
+{{- $v1 }}{{ if not ($.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $v1)) }}beta1{{ end }}
+{{- end }}
+
 {{- /* Named after its content, so that a changed configuration is a new revision of the
 Deployment: if it is wrong, its first pod fails, and the pods of the revision before go on. */ -}}
 {{- define "hyperconverge.configMap" -}}
@@ -26,10 +32,13 @@ hyperconverge-scheduler-config-{{ include "hyperconverge.configuration" . | sha2
 {{- /* The arguments of the plugin: what is chosen elsewhere, and args over it. */ -}}
 {{- define "hyperconverge.args" -}}
 {{- $storage := dict "endpoint" $.Values.storage.endpoint -}}
-{{- if $.Values.storage.secure.enabled -}}
-{{- $tls := dict "enabled" true "caFile" "/etc/openstorage/ca.crt" -}}
-{{- with $.Values.storage.secure.serverName }}{{ $_ := set $tls "serverName" . }}{{ end -}}
+{{- if $.Values.storage.token.enabled -}}
 {{- $_ := set $storage "tokenFile" "/var/run/secrets/openstorage/auth-token" -}}
+{{- if not $.Values.storage.tls.enabled }}{{ $_ := set $storage "allowPlaintextToken" true }}{{ end -}}
+{{- end -}}
+{{- if $.Values.storage.tls.enabled -}}
+{{- $tls := dict "enabled" true "caFile" "/etc/openstorage/ca.crt" -}}
+{{- with $.Values.storage.tls.serverName }}{{ $_ := set $tls "serverName" . }}{{ end -}}
 {{- $_ := set $storage "tls" $tls -}}
 {{- end -}}
 {{- $args := dict "openStorage" $storage -}}

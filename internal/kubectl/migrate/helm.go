@@ -19,8 +19,11 @@ func (s *settings) values(o Options) []File {
 	qps, burst := s.client()
 	line("clientConnection:\n  qps: %d\n  burst: %d", qps, burst)
 	line("storage:\n  endpoint: %s", s.endpoint())
-	if s.auth && s.tls {
-		line("  secure:\n    enabled: true\n    # Only if the certificate carries another name than the endpoint.\n    serverName: \"\"")
+	if s.auth {
+		line("  token:\n    enabled: true")
+	}
+	if s.tls {
+		line("  tls:\n    enabled: true\n    # Only if the certificate carries another name than the endpoint.\n    serverName: \"\"")
 	}
 	if ports := s.morePorts(); len(ports) > 0 {
 		line("storagePorts: %s", inline(ports))
@@ -29,12 +32,13 @@ func (s *settings) values(o Options) []File {
 	if s.hasWebhook(o) {
 		mode = "self-managed"
 	}
-	if len(s.tolerations) > 0 {
-		line("scheduler:\n  tolerations:%s", s.list())
+	placement := s.placement()
+	if placement != "" {
+		line("scheduler:%s", placement)
 	}
-	line("webhook:\n  mode: %q", mode) // the bare word would be false
-	if len(s.tolerations) > 0 {
-		line("  tolerations:%s", s.list())
+	line("webhook:\n  mode: %q%s", mode, placement) // the bare word would be false
+	if flags := s.webhookFlags(); s.hasWebhook(o) && len(flags) > 0 {
+		line("  extraArgs: %s", inline(flags))
 	}
 	if o.TakeOver && s.replacesAll() {
 		line("storkReplacement:\n  enabled: true")
@@ -45,10 +49,17 @@ func (s *settings) values(o Options) []File {
 	return []File{{"values.yaml", b.String()}}
 }
 
-func (s *settings) list() string {
+// placement says where the pods of a Deployment may run.
+func (s *settings) placement() string {
 	var b strings.Builder
+	if len(s.tolerations) > 0 {
+		b.WriteString("\n  tolerations:")
+	}
 	for _, toleration := range s.tolerations {
 		b.WriteString("\n  - " + inline(toleration))
+	}
+	if s.affinity != nil {
+		b.WriteString("\n  nodeAffinity: " + inline(s.affinity))
 	}
 	return b.String()
 }

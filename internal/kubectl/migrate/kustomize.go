@@ -47,8 +47,11 @@ func (s *settings) kustomization(o Options) string {
 	if s.platform != "" {
 		components = append(components, s.platform)
 	}
-	if s.auth || s.tls {
-		components = append(components, "secure-storage")
+	if s.auth {
+		components = append(components, "storage-token")
+	}
+	if s.tls {
+		components = append(components, "storage-tls")
 	}
 	if s.hasWebhook(o) && s.replacesAll() {
 		components = append(components, "stork-replacement")
@@ -96,15 +99,9 @@ func (s *settings) patches(b *strings.Builder, o Options) {
 		var flags []string
 		if !s.replacesAll() {
 			flags = append(flags, "--scheduler-name="+s.profile, "--own-scheduler-names="+ownName)
-			if !s.retain {
-				flags = append(flags, "--replace-any-scheduler")
-			}
-		}
-		if s.fsGroup {
-			flags = append(flags, "--enable-fsgroup-optimization")
 		}
 		var lines []string
-		for _, flag := range flags {
+		for _, flag := range append(flags, s.webhookFlags()...) {
 			lines = append(lines, "- {op: add, path: /spec/template/spec/containers/0/args/-, value: "+flag+"}")
 		}
 		if len(lines) > 0 {
@@ -114,6 +111,19 @@ func (s *settings) patches(b *strings.Builder, o Options) {
 	if len(patches) > 0 {
 		b.WriteString("patches:\n" + strings.Join(patches, ""))
 	}
+}
+
+// webhookFlags are those that neither name profiles nor come with the component
+// stork-replacement.
+func (s *settings) webhookFlags() []string {
+	var flags []string
+	if !s.retain && !s.replacesAll() {
+		flags = append(flags, "--replace-any-scheduler")
+	}
+	if s.fsGroup {
+		flags = append(flags, "--enable-fsgroup-optimization")
+	}
+	return flags
 }
 
 // morePorts are those of storage that neither base nor component has.

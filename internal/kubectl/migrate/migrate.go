@@ -150,25 +150,15 @@ func (s *settings) next(o Options) []string {
 
 // secrets are the commands that make what is mounted for token and TLS.
 func (s *settings) secrets() []string {
-	if !s.auth && !s.tls {
-		return nil
-	}
 	const create = "kubectl -n " + systemNamespace + " create "
-	commands := []string{
-		create + "secret generic hyperconverge-storage-token --from-literal=auth-token=",
-		create + "configmap hyperconverge-storage-ca --from-literal=ca.crt=",
-	}
+	var sources, commands []string
 	if s.auth {
-		commands[0] = create + "secret generic hyperconverge-storage-token --from-file=auth-token=token"
+		sources = append(sources, fmt.Sprintf("# The file token is made as docs/install.md says; %s.", s.tokenSource))
+		commands = append(commands, create+"secret generic hyperconverge-storage-token --from-file=auth-token=token")
 	}
 	if s.tls {
-		commands[1] = create + "configmap hyperconverge-storage-ca --from-file=ca.crt"
+		sources = append(sources, s.caSource)
+		commands = append(commands, create+"configmap hyperconverge-storage-ca --from-file=ca.crt")
 	}
-	if s.auth {
-		commands = append([]string{fmt.Sprintf("# The file token is made as docs/install.md says; %s.", s.tokenSource)}, commands...)
-	}
-	if s.tls {
-		commands = append([]string{s.caSource}, commands...)
-	}
-	return commands
+	return append(sources, commands...)
 }

@@ -265,10 +265,10 @@ func TestDeployments(t *testing.T) {
 		},
 		"TLS without a token": {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: 'true'}, {name: PX_CA_CERT_SECRET, value: ca}, {name: PX_CA_CERT_SECRET_KEY, value: ca.pem}"),
-			want:    []string{"caFile: /etc/openstorage/ca.crt", "--from-literal=auth-token=", "kubectl -n px get secret ca -o go-template='{{index .data \"ca.pem\" | base64decode}}' >ca.crt"},
+			want:    []string{"caFile: /etc/openstorage/ca.crt", "components/storage-tls", "kubectl -n px get secret ca -o go-template='{{index .data \"ca.pem\" | base64decode}}' >ca.crt"},
 		},
-		"the chart cannot do with one of them": {
-			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: 'true'}"), o: Options{Format: Helm}, want: []string{"the chart knows token and TLS together only"},
+		"the chart has each of them by itself": {
+			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: 'true'}"), o: Options{Format: Helm}, want: []string{"  endpoint: portworx-api.px.svc:9020\n  tls:\n    enabled: true\n"},
 		},
 		"a TLS that is neither on nor off": {objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: maybe}"), err: `PX_ENABLE_TLS is "maybe": want true or false`},
 		"a limit that is no number":        {objects: fmt.Sprintf(scheduler, "--kube-api-burst=many"), err: `--kube-api-burst is "many": want a number`},

@@ -34,7 +34,7 @@ type settings struct {
 	origin, cluster string
 	// namespace is that of storage, home that of Stork.
 	namespace, home string
-	// helm tells that the chart is configured, which knows less than the manifests.
+	// helm tells that the chart is configured.
 	helm bool
 	// off tells that Stork does not run.
 	off        bool
@@ -138,17 +138,11 @@ func (s *settings) readArguments(args *arguments, webhookByDefault bool, weight 
 		s.carry("%s -> the webhook replaces no scheduler but the default one", args.name("retain-external-schedulers"))
 	}
 	switch {
-	case s.fsGroup && s.webhook && s.helm:
-		s.fsGroup = false
-		s.lose(args.name("enable-fsgroup-optimization") + ": the chart has no value for it; add the flag to the webhook's Deployment, or use --format kustomize")
 	case s.fsGroup && s.webhook:
 		s.carry("%s -> the webhook's flag of that name, in the step --take-over", args.name("enable-fsgroup-optimization"))
 	case s.fsGroup:
 		s.fsGroup = false
 		s.lose(args.name("enable-fsgroup-optimization") + ": there is no webhook that could do it")
-	}
-	if s.helm && s.webhook && !s.retain && s.profile != "stork" {
-		s.lose("Pods that name other schedulers, which Stork's webhook takes: the chart's does not take them for " + s.profile + "; use --format kustomize")
 	}
 	if !extender {
 		s.lose(args.name("extender") + " is false: Stork does not bring pods to their data today; this scheduler will")
@@ -179,14 +173,9 @@ func (s *settings) readPlacement(where string) {
 	if s.affinity == nil {
 		return
 	}
-	switch {
-	case s.platform == "aks":
+	if s.platform == "aks" {
 		s.affinity = nil
 		s.lose(where + ".nodeAffinity: " + s.part("aks", "aks.enabled") + " keeps the pods off spot nodes, and prefers the system node pool")
-		return
-	case s.helm:
-		s.affinity = nil
-		s.lose(where + ".nodeAffinity: the chart has no value for it; --format kustomize carries it over")
 		return
 	}
 	s.carry("%s.nodeAffinity -> nodeAffinity of both Deployments", where)
@@ -220,22 +209,16 @@ func (s *settings) readClient(qps, burst *int64, qpsName, burstName string) erro
 }
 
 func (s *settings) tellSecurity(where string) {
-	switch {
-	case s.auth != s.tls && s.helm:
-		s.auth, s.tls = false, false
-		s.lose(where + ": the chart knows token and TLS together only, and here is one of them; --format kustomize carries it over")
-		return
-	case s.auth && s.tls:
-		s.carry("%s -> %s, tokenFile and tls", where, s.part("secure-storage", "storage.secure"))
-	case s.auth:
-		s.carry("%s -> the component secure-storage and tokenFile; the token goes unencrypted, as Stork's does (allowPlaintextToken)", where)
-	case s.tls:
-		s.carry("%s -> the component secure-storage and tls", where)
-	default:
-		return
-	}
 	if s.auth {
+		how := ""
+		if !s.tls {
+			how = "; the token goes unencrypted, as Stork's does (allowPlaintextToken)"
+		}
+		s.carry("%s -> %s and tokenFile%s", where, s.part("storage-token", "storage.token"), how)
 		s.lose("Stork's own token: this scheduler gets one that may read, and nothing else")
+	}
+	if s.tls {
+		s.carry("%s -> %s and tls", where, s.part("storage-tls", "storage.tls"))
 	}
 }
 
