@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -77,7 +78,7 @@ func newHomestead(t *testing.T) *homestead {
 	running.Go(func() { budgets.Run(ctx) })
 	var nodes []fakenodes.Node
 	for i := range homeNodes {
-		nodes = append(nodes, fakenodes.Node{Name: fmt.Sprintf("n%d", i+1), StorageID: "some"})
+		nodes = append(nodes, fakenodes.Node{Name: fmt.Sprintf("n%d", i+1), StorageID: "some", IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})})
 	}
 	running.Go(func() { _ = fakenodes.Run(ctx, h.Client, nodes) })
 	t.Cleanup(func() {
@@ -94,7 +95,7 @@ func newHomestead(t *testing.T) *homestead {
 		ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "rebalancer"}},
-			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "rebalancer"}}, Spec: kit.Pod("", "", "").Obj().Spec},
+			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "rebalancer"}}, Spec: kit.Pod("", "", "").Container("pause").Obj().Spec},
 		},
 	}, metav1.CreateOptions{})
 	h.Must(err)
