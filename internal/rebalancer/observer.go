@@ -4,12 +4,12 @@ package rebalancer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -77,10 +77,11 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	budgets, err := newBudgets(o.Engine.Informers())
+	budgets, allowed, err := budgetsOf(o.Engine.Informers())
 	if err != nil {
 		return nil, err
 	}
+	p.Disruptions = allowed
 	p.Pods = make([]rebalance.Pod, 0, len(pods))
 	view := o.Index.View()
 	withVolumes := map[string]bool{}
@@ -114,7 +115,11 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 		}
 		if seen.Locality == placement.LocalityRemote || seen.Locality == placement.LocalityPartly {
 			p.detail(&seen, pod, plugin)
-			seen.Undisruptable = budgets.forbid(pod)
+			for _, b := range budgets[pod.Namespace] {
+				if b.selector.Matches(labels.Set(pod.Labels)) {
+					seen.Budgets = append(seen.Budgets, b.name)
+				}
+			}
 			seen.Consent = o.consent(pod)
 		}
 		p.Pods = append(p.Pods, seen)
@@ -427,31 +432,30 @@ func (o *owners) of(pod *v1.Pod) *rebalance.Owner {
 	return owner
 }
 
-// budgets are the PodDisruptionBudgets that allow nothing now, by namespace.
-type budgets map[string][]labels.Selector
+// budget is a PodDisruptionBudget.
+type budget struct {
+	name     string
+	selector labels.Selector
+}
 
-func newBudgets(factory informers.SharedInformerFactory) (budgets, error) {
+// budgetsOf are all budgets by namespace, and how many disruptions each allows: none while
+// it has not been counted since it was changed.
+func budgetsOf(factory informers.SharedInformerFactory) (map[string][]budget, map[string]int, error) {
 	list, err := factory.Policy().V1().PodDisruptionBudgets().Lister().List(labels.Everything())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b := budgets{}
+	budgets, allowed := map[string][]budget{}, map[string]int{}
 	for _, pdb := range list {
-		if spent(pdb) {
-			if selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector); err == nil { // the API server has validated it
-				b[pdb.Namespace] = append(b[pdb.Namespace], selector)
-			}
+		selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+		if err != nil {
+			return nil, nil, fmt.Errorf("selector of PodDisruptionBudget %s/%s: %w", pdb.Namespace, pdb.Name, err)
+		}
+		name := pdb.Namespace + "/" + pdb.Name
+		budgets[pdb.Namespace] = append(budgets[pdb.Namespace], budget{name: name, selector: selector})
+		if pdb.Status.ObservedGeneration >= pdb.Generation {
+			allowed[name] = int(pdb.Status.DisruptionsAllowed)
 		}
 	}
-	return b, nil
-}
-
-// spent reports whether a budget allows no disruption, or has not been counted since it was
-// changed.
-func spent(pdb *policyv1.PodDisruptionBudget) bool {
-	return pdb.Status.DisruptionsAllowed <= 0 || pdb.Status.ObservedGeneration < pdb.Generation
-}
-
-func (b budgets) forbid(pod *v1.Pod) bool {
-	return slices.ContainsFunc(b[pod.Namespace], func(s labels.Selector) bool { return s.Matches(labels.Set(pod.Labels)) })
+	return budgets, allowed, nil
 }

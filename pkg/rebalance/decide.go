@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +73,8 @@ type Demand struct {
 // Decide decides about all pods. It asks the world about those that nothing cheaper speaks
 // against, in their order, and stops when the budgets are spent. The journal is read only.
 func Decide(now time.Time, c *Configuration, s *State, j *Journal, w World, demand Demand) *Plan {
-	d := &decision{Demand: demand, now: now, c: c, s: s, j: j, w: w, owners: census(s), chosen: map[types.UID]bool{}, plan: &Plan{}}
+	d := &decision{Demand: demand, now: now, c: c, s: s, j: j, w: w, owners: census(s), chosen: map[types.UID]bool{}, disruptions: map[string]int{}, plan: &Plan{}}
+	maps.Copy(d.disruptions, s.Disruptions)
 	d.plan.Held, d.plan.Detail = held(now, c, s, j)
 	var eligible []*Pod
 	seen := map[types.UID]bool{}
@@ -111,6 +113,8 @@ type decision struct {
 	owners map[types.UID]*count
 	// chosen are the owners of which a pod goes: one at a time.
 	chosen map[types.UID]bool
+	// disruptions are those of the state, less the pods that go.
+	disruptions map[string]int
 	// contested: node → the highest priority of a pending pod that would go there; nil
 	// until it is known.
 	contested map[string]int32
@@ -198,10 +202,21 @@ func (d *decision) cheap(p *Pod) (Reason, string) {
 	if d.j.underWay(p.Owner) || d.owners[p.Owner].busy(p, owner) {
 		return OwnerBusy, ""
 	}
-	if p.Undisruptable && p.Machine == NoMachine { // KubeVirt's own budget for a machine allows nothing, ever
-		return BudgetOfPods, ""
+	if budget := d.spent(p); budget != "" {
+		return BudgetOfPods, budget
 	}
 	return "", ""
+}
+
+// spent is a PodDisruptionBudget that does not let the pod go, empty if there is none. KubeVirt
+// makes one for each machine that allows nothing, ever, and migrates the machine instead.
+func (d *decision) spent(p *Pod) string {
+	for _, budget := range p.Budgets {
+		if p.Machine == NoMachine && d.disruptions[budget] <= 0 {
+			return budget
+		}
+	}
+	return ""
 }
 
 // unquiet is the first volume that is not quiet.
@@ -279,7 +294,7 @@ func (d *decision) spend(eligible []*Pod) {
 		case remembered:
 			d.keep(p, old.Reason, old.Detail)
 			continue
-		case places <= 0, d.chosen[p.Owner], asked == simulations:
+		case places <= 0, d.chosen[p.Owner], d.spent(p) != "", asked == simulations:
 			d.keep(p, WaitsForTurn, "")
 			continue
 		}
@@ -293,10 +308,13 @@ func (d *decision) spend(eligible []*Pod) {
 			continue
 		}
 		delete(d.Memory, p.UID)
-		atOnce := places > 0 && !d.chosen[p.Owner]
+		atOnce := places > 0 && !d.chosen[p.Owner] && d.spent(p) == ""
 		if atOnce {
 			places--
 			d.chosen[p.Owner] = true
+			for _, budget := range p.Budgets {
+				d.disruptions[budget]--
+			}
 		}
 		d.w.Keep(p, &landing)
 		d.plan.Moves = append(d.plan.Moves, Move{Pod: p, Landing: landing, Now: atOnce})

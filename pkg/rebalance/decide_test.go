@@ -99,7 +99,7 @@ func TestEachReason(t *testing.T) {
 		{"its machine cannot migrate", func(s *scene) { s.pod.Machine = Immovable }, MachineStays},
 		{"a machine's pod that nothing is known of", func(s *scene) { s.owner.Kind = kindMachine }, MachineStays},
 		{"a machine that migrates, whose budget is KubeVirt's", func(s *scene) {
-			s.owner.Kind, s.owner.Known, s.pod.Machine, s.pod.Undisruptable = kindMachine, false, Migratable, true
+			s.owner.Kind, s.owner.Known, s.pod.Machine, s.pod.Budgets = kindMachine, false, Migratable, []string{"kubevirt"}
 			s.s.Pods = s.s.Pods[:1]
 		}, ""},
 		{"a machine that migrates already", func(s *scene) { s.owner.Kind, s.owner.Known, s.pod.Machine = kindMachine, false, Migratable }, OwnerBusy},
@@ -117,10 +117,12 @@ func TestEachReason(t *testing.T) {
 		{"another pod of the owner is leaving", func(s *scene) { s.s.Pods[1].Terminating = true }, OwnerBusy},
 		{"another pod of the owner has no node", func(s *scene) { s.owner.Unplaced = 1 }, OwnerBusy},
 		{"the owner lacks a pod", func(s *scene) { s.owner.Wanted = 3 }, OwnerBusy},
-		{"a PodDisruptionBudget allows nothing", func(s *scene) { s.pod.Undisruptable = true }, BudgetOfPods},
+		{"a PodDisruptionBudget allows nothing", func(s *scene) { s.pod.Budgets = []string{"db"} }, BudgetOfPods},
 		{"no node would take it", func(s *scene) { s.w.landings = map[string]Landing{"db-0": {Message: "0/9 nodes"}} }, NoRoom},
 		{"it would land as far", func(s *scene) { s.w.landings = map[string]Landing{"db-0": {Node: "n8", Needed: 10}} }, NotNearer},
-		{"it would gain less than a tier", func(s *scene) { s.w.landings = map[string]Landing{"db-0": {Node: "n8", Before: 30, After: 40, Needed: 55}} }, NotNearer},
+		{"it would gain less than a tier", func(s *scene) {
+			s.w.landings = map[string]Landing{"db-0": {Node: "n8", Before: 30, After: 40, Needed: 55}}
+		}, NotNearer},
 		{"a pending pod of higher priority goes there", func(s *scene) {
 			s.s.Pending, s.w.pending = []Pending{{Name: "web", Priority: 1}}, map[string]string{"web": "n1"}
 		}, PendingFirst},
@@ -251,6 +253,23 @@ func TestOnePodOfAnOwnerAtATime(t *testing.T) {
 	plan := s.decide(Demand{})
 	if len(plan.Moves) != 1 || len(plan.Kept) != 1 || plan.Kept[0].Reason != WaitsForTurn {
 		t.Errorf("of two pods of one owner %d go and %v stay", len(plan.Moves), plan.Kept)
+	}
+}
+
+func TestABudgetThatPodsShareIsSpentOnce(t *testing.T) {
+	s := crowd(5)
+	s.c.Budgets.MaxConcurrent = 5
+	s.s.Disruptions = map[string]int{"all": 2, "some": 1}
+	for i := range s.s.Pods {
+		s.s.Pods[i].Budgets = []string{"all"}
+	}
+	s.s.Pods[0].Budgets, s.s.Pods[1].Budgets = []string{"all", "some"}, []string{"some", "all"}
+	var names []string
+	for _, m := range s.decide(Demand{}).Moves {
+		names = append(names, m.Pod.Name)
+	}
+	if diff := cmp.Diff([]string{"db-0", "db-2"}, names); diff != "" {
+		t.Error(diff)
 	}
 }
 

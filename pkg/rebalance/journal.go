@@ -276,9 +276,11 @@ func (e *Eviction) follow(now time.Time, s *State) (Result, *Pod) {
 			if !p.ReadySince.IsZero() {
 				ready++
 			}
-			// That of a StatefulSet has the name; others of the set may be made at the same time.
-			younger := p.Created.After(e.Newest) && (e.OwnerKind != kindStatefulSet || p.Name == e.Name)
-			if younger && (successor == nil || p.Created.Before(successor.Created)) {
+			succeeds := p.Created.After(e.Newest)
+			if e.OwnerKind == kindStatefulSet { // others of the set may be made at the same time
+				succeeds = p.Name == e.Name
+			}
+			if succeeds && (successor == nil || p.Created.Before(successor.Created)) {
 				successor = p
 			}
 		}

@@ -60,7 +60,11 @@ func TestHowEvictionsEnd(t *testing.T) {
 		{"a pod that is older is no successor", func(s *scene) {
 			s.successor(placement.LocalityLocal, "n1")
 			s.s.Pods[1].Created = noon.Add(-3 * time.Hour)
-			s.owner.Wanted = 3
+			s.j.Evictions[0].OwnerKind, s.owner.Wanted = kindDeployment, 3
+		}, later, "", false, false},
+		{"another pod of the set that was made at the same time is no successor", func(s *scene) {
+			s.successor(placement.LocalityLocal, "n1")
+			s.s.Pods[1].Name, s.owner.Wanted = "db-2", 3
 		}, later, "", false, false},
 		{"no successor in time", func(*scene) {}, late, Late, true, true},
 		{"a successor that does not get ready", func(s *scene) { s.successor(placement.LocalityLocal, "n1"); s.s.Pods[1].ReadySince = time.Time{} }, late, Late, true, true},

@@ -232,11 +232,12 @@ func (m *model) write(j *Journal) {
 
 // state is the cluster as an observer sees it.
 func (m *model) state() *State {
-	s := &State{Owners: map[types.UID]*Owner{}, Paused: m.paused, Storage: Storage{NodeList: m.now, MaxAge: time.Minute}}
+	s := &State{Owners: map[types.UID]*Owner{}, Disruptions: map[string]int{}, Paused: m.paused, Storage: Storage{NodeList: m.now, MaxAge: time.Minute}}
 	if m.storageDown {
 		s.Storage.Conditions = []string{"StorageUnreachable"}
 	}
 	for _, o := range m.owners {
+		s.Disruptions[o.name] = m.ready(o) - o.min
 		s.Owners[types.UID(o.name)] = &Owner{UID: types.UID(o.name), Kind: kindStatefulSet, Name: o.name, Known: true, Wanted: o.wanted}
 	}
 	for _, p := range m.pods {
@@ -246,7 +247,7 @@ func (m *model) state() *State {
 		}
 		seen := Pod{
 			Name: p.name, UID: p.uid, Node: p.node.name, Owner: types.UID(p.owner.name), Created: p.created, Terminating: !p.ends.IsZero(),
-			Grace: 30 * time.Second, Locality: placement.LocalityRemote, Undisruptable: m.ready(p.owner) <= p.owner.min,
+			Grace: 30 * time.Second, Locality: placement.LocalityRemote, Budgets: []string{p.owner.name},
 			Volumes: []Volume{{Name: p.name, Certain: true, AllOnline: !slices.ContainsFunc(p.data, func(n *modelNode) bool { return n.offline })}},
 		}
 		if m.isReady(p) {

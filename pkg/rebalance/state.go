@@ -28,6 +28,8 @@ type State struct {
 	// most important first.
 	Pending []Pending
 	Storage Storage
+	// Disruptions: PodDisruptionBudget → how many more of its pods may be away now.
+	Disruptions map[string]int
 	// Paused is that of PauseAnnotation.
 	Paused bool
 }
@@ -69,9 +71,9 @@ type Pod struct {
 	// LocalData is a volume whose data would be lost.
 	LocalData bool
 	Machine   Machine
-	// Undisruptable pods have a PodDisruptionBudget that allows no disruption now.
-	Undisruptable bool
-	Volumes       []Volume
+	// Budgets are the PodDisruptionBudgets that count the pod.
+	Budgets []string
+	Volumes []Volume
 }
 
 // Consent is what users say of a pod's going home.
