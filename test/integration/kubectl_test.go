@@ -353,7 +353,9 @@ func TestKubectlTellsWhoWouldGoHome(t *testing.T) {
 	// By default who has not asked stays.
 	doc := document[view.Home](c, "home")
 	kept := func(name, reason string) bool {
-		return slices.ContainsFunc(doc.Kept, func(k view.HomeKept) bool { return k.Name == name && k.Reason == reason && k.Locality == "remote" && k.Because != "" })
+		return slices.ContainsFunc(doc.Kept, func(k view.HomeKept) bool {
+			return k.Name == name && k.Reason == reason && k.Locality == "remote" && k.Because != ""
+		})
 	}
 	if doc.APIVersion != "hyperconverge.dev/v1" || doc.Kind != "HomeReport" || doc.Installed || !doc.DryRun || len(doc.Moves) > 0 || !kept("db", "NotOptedIn") || !kept("bare", "NoOwner") {
 		t.Errorf("the document is %+v", doc)

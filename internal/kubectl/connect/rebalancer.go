@@ -11,8 +11,8 @@ import (
 
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
 	"github.com/hyperconverge/scheduler/internal/rebalancer"
-	"github.com/hyperconverge/scheduler/pkg/openstorage"
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // rebalancerFile is the key of the configuration in the rebalancer's ConfigMap.
