@@ -29,11 +29,11 @@ help: ## List the targets
 build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge bin/rebalancer ## Compile our own binaries into bin/
 
 .PHONY: demo
-demo: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
+demo: bin/scheduler bin/sandbox bin/webhook bin/rebalancer bin/kubectl-hyperconverge $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
 	@bin/sandbox demo
 
 .PHONY: up
-up: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
+up: bin/scheduler bin/sandbox bin/webhook bin/rebalancer bin/kubectl-hyperconverge $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
 	@bin/sandbox up
 
 .PHONY: test
