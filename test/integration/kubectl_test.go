@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -370,6 +371,16 @@ func TestKubectlTellsWhoWouldGoHome(t *testing.T) {
 	want := []view.HomeMove{{Namespace: c.Namespace, Name: "db", Owner: "ReplicaSet/db", From: "n1", To: "n2", Locality: "remote", WouldBe: "local", WouldScore: 100, Now: true}}
 	if diff := cmp.Diff(want, doc.Moves); diff != "" || !kept("bare", "NoOwner") {
 		t.Errorf("the moves (-want +got):\n%s\nand %+v", diff, doc.Kept)
+	}
+	// What stands in the way at home is said.
+	node, err := c.Client.CoreV1().Nodes().Get(c.Ctx, "n2", metav1.GetOptions{})
+	c.Must(err)
+	node.Spec.Unschedulable = true
+	_, err = c.Client.CoreV1().Nodes().Update(c.Ctx, node, metav1.UpdateOptions{})
+	c.Must(err)
+	doc = document[view.Home](c, "home", "--rebalancer-config", file)
+	if !kept("db", "NotNearer") || !strings.Contains(fmt.Sprint(doc.Kept), "n2: node(s) were unschedulable") {
+		t.Errorf("with the node closed the pods stay: %+v", doc.Kept)
 	}
 	if code, out, _ := c.kubectl("home"); code != 0 || !strings.Contains(out, "NotOptedIn: neither the pod nor its namespace has asked for it") {
 		t.Errorf("the table ends with %d:\n%s", code, out)

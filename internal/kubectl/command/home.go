@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,9 @@ defaults hold. Pods of all namespaces, unless one is named.`,
 				return err
 			}
 			doc := view.NewHome(decision, namespace, s.Unknown)
+			if err := doc.Explain(cmd.Context(), s.World); err != nil {
+				return err
+			}
 			return t.print(doc, doc.Unknown, func(w io.Writer, wide bool) error { return drawHome(w, doc, wide) })
 		},
 	}
@@ -117,7 +121,7 @@ func drawKept(w io.Writer, kept []view.HomeKept, wide bool) error {
 		k := &kept[i]
 		why := k.Reason
 		if reason := rebalance.Reason(k.Reason); wide {
-			why += ": " + k.Because
+			why = strings.Join(append([]string{why + ": " + k.Because}, k.ReplicaNodes...), "; ")
 		} else if !said[reason] {
 			said[reason] = true
 			words = append(words, reason)

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -68,6 +69,9 @@ type HomeKept struct {
 	// Reason is one word, Because says it in words.
 	Reason  string `json:"reason"`
 	Because string `json:"because"`
+	// ReplicaNodes says of each node that holds what the pod lacks what stands in the way
+	// there; of pods that would land no nearer.
+	ReplicaNodes []string `json:"replicaNodes,omitempty"`
 }
 
 // HomeUnderWay is an eviction that has not ended.
@@ -114,6 +118,33 @@ func NewHome(d *Decision, namespace string, unknown []string) *Home {
 		}
 	}
 	return h
+}
+
+// Explain says of the pods that would land no nearer what their replica nodes lack, as far
+// as pods are explained at all.
+func (h *Home) Explain(ctx context.Context, w *World) error {
+	cluster, err := w.Engine.Cluster()
+	if err != nil {
+		return err
+	}
+	explained := 0
+	for i := range h.Kept {
+		k := &h.Kept[i]
+		if reason := rebalance.Reason(k.Reason); reason != rebalance.NotNearer && reason != rebalance.NoRoom {
+			continue
+		}
+		pod, err := w.Engine.Informers().Core().V1().Pods().Lister().Pods(k.Namespace).Get(k.Name)
+		if err != nil {
+			continue // it has gone meanwhile
+		}
+		if k.ReplicaNodes, err = whyElsewhere(ctx, w, cluster, pod); err != nil {
+			return err
+		}
+		if explained++; explained == explainedPods {
+			break
+		}
+	}
+	return nil
 }
 
 // because is a reason in words.

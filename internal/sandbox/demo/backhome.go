@@ -89,7 +89,7 @@ func (d *demo) backHome(ctx context.Context) error {
 		oneByOne.instead = fmt.Sprintf("%d at once", most)
 	}
 	d.expect(oneByOne, d.archiveStays(seen, home))
-	return d.reportHome(ctx)
+	return d.reportHome(ctx, home)
 }
 
 // watchHomecoming waits until the databases are home, and returns how many of them were
@@ -123,19 +123,19 @@ func (d *demo) archiveStays(seen Snapshot, home string) check {
 }
 
 // reportHome asks kubectl hyperconverge why the archive stays.
-func (d *demo) reportHome(ctx context.Context) error {
+func (d *demo) reportHome(ctx context.Context, home string) error {
 	if !d.hasPlugin() {
 		return nil
 	}
 	d.out.Printf("")
-	d.say("Why does it stay? %s", d.palette.Strong("kubectl hyperconverge home"))
-	text, err := d.hyperconverge(ctx, "home", "-n", namespace)
+	d.say("Why does it stay? %s", d.palette.Strong("kubectl hyperconverge home -o wide"))
+	text, err := d.hyperconverge(ctx, "home", "-n", namespace, "-o", "wide")
 	if err != nil {
 		return err
 	}
 	d.out.Printf("\n%s", indent(text))
-	said := check{text: "the report says why"}
-	if !strings.Contains(text, string(rebalance.NotNearer)) && !strings.Contains(text, string(rebalance.NoRoom)) {
+	said := check{text: "the report says what " + home + " lacks"}
+	if !strings.Contains(text, home+": Insufficient cpu") {
 		said.instead = "it does not"
 	}
 	d.expect(said)
