@@ -21,7 +21,7 @@ import (
 )
 
 // evict asks the API server for an eviction of this very pod.
-func evict(ctx context.Context, client kubernetes.Interface, pod *rebalance.Pod) error {
+func evict(ctx context.Context, client kubernetes.Interface, pod *rebalance.RunningPod) error {
 	return client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}},
@@ -31,7 +31,7 @@ func evict(ctx context.Context, client kubernetes.Interface, pod *rebalance.Pod)
 // rescue takes pods off nodes whose storage is gone.
 func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture, journal *rebalance.Journal) error {
 	c.losses.Observe(picture.Storage.NodeList, picture.Nodes)
-	s := c.losses.Salvage(now, c.Configuration, &picture.State, journal, picture.Nodes, picture.Stranded)
+	s := c.losses.Salvage(now, c.Configuration, &picture.ClusterState, journal, picture.Nodes, picture.Stranded)
 	c.metrics.blind.Set(boolean(s.Blind))
 	if c.Configuration.DryRun {
 		for _, pod := range slices.Concat(s.Evict, s.Delete) {
@@ -55,7 +55,7 @@ func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture
 }
 
 // rescued tells what has become of one pod.
-func (c *Controller) rescued(ctx context.Context, pod *rebalance.Pod, what string, err error) error {
+func (c *Controller) rescued(ctx context.Context, pod *rebalance.RunningPod, what string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil // it has gone by itself
@@ -129,7 +129,7 @@ func (c *Controller) tellMove(picture *Picture, m *rebalance.Move, e *rebalance.
 	c.Events.Eventf(owner, pod, v1.EventTypeNormal, EventReturning, actionReturn, note, e.Name, e.From, e.Volume, e.To, m.After, m.Before)
 }
 
-func (c *Controller) tellOutcome(o *rebalance.Outcome) {
+func (c *Controller) tellOutcome(o *rebalance.EvictionOutcome) {
 	owner := ownerOf(&rebalance.Owner{UID: o.Owner, Kind: o.OwnerKind, Namespace: o.Namespace, Name: o.OwnerName})
 	switch {
 	case o.Result == rebalance.Home:

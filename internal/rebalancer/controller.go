@@ -52,15 +52,15 @@ type Controller struct {
 	home     map[types.UID]bool
 	lastLook time.Time
 	// told are pods and owners about which something was said once.
-	told map[types.UID]rebalance.Reason
+	told map[types.UID]rebalance.StayReason
 	// held is what the log has said last.
-	held rebalance.Reason
+	held rebalance.StayReason
 }
 
 // NewController returns a controller that does nothing before Run.
 func NewController(o *Options) *Controller {
 	c := &Controller{
-		Options: *o, metrics: newMetrics(), memory: rebalance.Memory{}, home: map[types.UID]bool{}, told: map[types.UID]rebalance.Reason{},
+		Options: *o, metrics: newMetrics(), memory: rebalance.Memory{}, home: map[types.UID]bool{}, told: map[types.UID]rebalance.StayReason{},
 		store: store{client: o.Client, namespace: o.Namespace, name: o.Journal},
 	}
 	c.metrics.dryRun.Set(boolean(o.Configuration.DryRun))
@@ -111,7 +111,7 @@ func (c *Controller) Look(ctx context.Context) error {
 	picture.Paused = paused
 	before := journal.Clone()
 	resumed := journal.Resume(resume)
-	ended := journal.Follow(now, c.Configuration, &picture.State)
+	ended := journal.Follow(now, c.Configuration, &picture.ClusterState)
 	if !reflect.DeepEqual(before, journal) {
 		if err := c.store.write(ctx, journal); err != nil {
 			return err
@@ -126,7 +126,7 @@ func (c *Controller) Look(ctx context.Context) error {
 	if journal.Halt != nil && before.Halt == nil {
 		c.tellHalt(ctx, journal.Halt)
 	}
-	plan := rebalance.Decide(now, c.Configuration, &picture.State, journal, picture, rebalance.Demand{Memory: c.memory})
+	plan := rebalance.Decide(now, c.Configuration, &picture.ClusterState, journal, picture, rebalance.Demand{Memory: c.memory})
 	c.metrics.show(plan, journal)
 	c.count(now, picture)
 	c.tell(ctx, plan, picture)
@@ -172,7 +172,7 @@ func (c *Controller) count(now time.Time, picture *Picture) {
 
 // move evicts the pods that go now. Each is noted in the journal before it is asked for, and
 // what the API server has answered after it; if that is not known, the next looks find out.
-func (c *Controller) move(ctx context.Context, plan *rebalance.Plan, picture *Picture, journal *rebalance.Journal) error {
+func (c *Controller) move(ctx context.Context, plan *rebalance.HomePlan, picture *Picture, journal *rebalance.Journal) error {
 	for i := range plan.Moves {
 		m := &plan.Moves[i]
 		if !m.Now {
@@ -183,7 +183,7 @@ func (c *Controller) move(ctx context.Context, plan *rebalance.Plan, picture *Pi
 			logger.V(2).Info("Would evict a pod to bring it home, but for the dry run")
 			continue
 		}
-		eviction := journal.Begin(time.Now(), c.Configuration, &picture.State, m)
+		eviction := journal.Begin(time.Now(), c.Configuration, &picture.ClusterState, m)
 		if err := c.store.write(ctx, journal); err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func answerOf(err error, machine bool) answer {
 }
 
 // conclude tells how an eviction has ended.
-func (c *Controller) conclude(ctx context.Context, o *rebalance.Outcome) {
+func (c *Controller) conclude(ctx context.Context, o *rebalance.EvictionOutcome) {
 	c.metrics.evictions.WithLabelValues(string(o.Result)).Inc()
 	logger := klog.FromContext(ctx).WithValues("result", o.Result, "pod", klog.KRef(o.Namespace, o.Name), "owner", o.OwnerName, "from", o.From, "planned", o.To)
 	if o.Successor != nil {
@@ -267,7 +267,7 @@ func (c *Controller) conclude(ctx context.Context, o *rebalance.Outcome) {
 }
 
 // tell logs what holds everybody, and tells the users of opt-in values that are no booleans.
-func (c *Controller) tell(ctx context.Context, plan *rebalance.Plan, picture *Picture) {
+func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture *Picture) {
 	if plan.Held != c.held {
 		c.held = plan.Held
 		if plan.Held != "" {
@@ -276,7 +276,7 @@ func (c *Controller) tell(ctx context.Context, plan *rebalance.Plan, picture *Pi
 			klog.FromContext(ctx).Info("Pods may be brought home again")
 		}
 	}
-	told := map[types.UID]rebalance.Reason{}
+	told := map[types.UID]rebalance.StayReason{}
 	for i := range plan.Kept {
 		k := &plan.Kept[i]
 		switch k.Reason {

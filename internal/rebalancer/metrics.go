@@ -42,7 +42,7 @@ type metrics struct {
 }
 
 // heldReasons are those of a Plan's Held.
-var heldReasons = []rebalance.Reason{
+var heldReasons = []rebalance.StayReason{
 	rebalance.Paused, rebalance.Halted, rebalance.WindowClosed, rebalance.StorageProblem, rebalance.NodeListOld, rebalance.JournalFull,
 }
 
@@ -95,8 +95,8 @@ func newMetrics() *metrics {
 }
 
 // show publishes what a look has found.
-func (m *metrics) show(plan *rebalance.Plan, journal *rebalance.Journal) {
-	counts := map[rebalance.Reason]int{}
+func (m *metrics) show(plan *rebalance.HomePlan, journal *rebalance.Journal) {
+	counts := map[rebalance.StayReason]int{}
 	for i := range plan.Kept {
 		counts[plan.Kept[i].Reason]++
 	}

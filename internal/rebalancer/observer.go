@@ -47,9 +47,9 @@ type Observer struct {
 
 // Picture is one look at the cluster. It is the World in which successors are placed.
 type Picture struct {
-	rebalance.State
+	rebalance.ClusterState
 	// Nodes and Stranded are what Losses ask for; Lost of a node is set.
-	Nodes    []rebalance.Node
+	Nodes    []rebalance.NodeState
 	Stranded []rebalance.Stranded
 
 	observer *Observer
@@ -82,7 +82,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 		return nil, err
 	}
 	p.Disruptions = allowed
-	p.Pods = make([]rebalance.Pod, 0, len(pods))
+	p.Pods = make([]rebalance.RunningPod, 0, len(pods))
 	view := o.Index.View()
 	withVolumes := map[string]bool{}
 	var strandable []int // of Pods
@@ -151,8 +151,8 @@ func (o *Observer) plugin(pod *v1.Pod) (plugin *hyperconverge.Hyperconverge, for
 }
 
 // podOf is what is known of every pod.
-func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.Pod {
-	seen := rebalance.Pod{
+func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.RunningPod {
+	seen := rebalance.RunningPod{
 		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Node: pod.Spec.NodeName, Priority: corev1helpers.PodPriority(pod),
 		Created: pod.CreationTimestamp.Time, Terminating: pod.DeletionTimestamp != nil,
 	}
@@ -171,7 +171,7 @@ func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.Pod {
 }
 
 // detail fills in what matters of pods that might leave.
-func (p *Picture) detail(seen *rebalance.Pod, pod *v1.Pod, plugin *hyperconverge.Hyperconverge) {
+func (p *Picture) detail(seen *rebalance.RunningPod, pod *v1.Pod, plugin *hyperconverge.Hyperconverge) {
 	p.objects[pod.UID] = pod
 	_, seen.Mirror = pod.Annotations[v1.MirrorPodAnnotationKey]
 	seen.LocalData = p.observer.localData(pod)
@@ -188,7 +188,7 @@ func (p *Picture) detail(seen *rebalance.Pod, pod *v1.Pod, plugin *hyperconverge
 			continue
 		}
 		entry := p.observer.Index.Lookup(v.Claim.Handle)
-		volume := rebalance.Volume{Name: v.Name, Certain: entry.Freshness == volumes.Fresh && !entry.Dirty, AllOnline: true}
+		volume := rebalance.VolumeState{Name: v.Name, Certain: entry.Freshness == volumes.Fresh && !entry.Dirty, AllOnline: true}
 		relation, known := v.Relation(p.observer.Index.View().Node(pod.Spec.NodeName))
 		volume.Here = known && relation == placement.Local
 		volume.Resyncing = entry.Volume != nil && entry.Volume.Resyncing()
@@ -253,7 +253,7 @@ func (p *Picture) nodes(view *volumes.View, withVolumes map[string]bool) error {
 		return err
 	}
 	for _, node := range nodes {
-		n := rebalance.Node{Name: node.Name, HasVolumes: withVolumes[node.Name], Lost: !there[node.Name], Unreachable: unreachable(node)}
+		n := rebalance.NodeState{Name: node.Name, HasVolumes: withVolumes[node.Name], Lost: !there[node.Name], Unreachable: unreachable(node)}
 		if seen := view.Node(node.Name); seen != nil {
 			n.State = seen.State
 		}
@@ -302,7 +302,7 @@ func (p *Picture) simulated() (*simulation.Cluster, error) {
 }
 
 // Land implements rebalance.World.
-func (p *Picture) Land(seen *rebalance.Pod) (rebalance.Landing, error) {
+func (p *Picture) Land(seen *rebalance.RunningPod) (rebalance.Landing, error) {
 	cluster, err := p.simulated()
 	if err != nil {
 		return rebalance.Landing{}, err
@@ -347,7 +347,7 @@ func (p *Picture) LandPending(pending *rebalance.Pending) (string, error) {
 }
 
 // Keep implements rebalance.World.
-func (p *Picture) Keep(seen *rebalance.Pod, landing *rebalance.Landing) {
+func (p *Picture) Keep(seen *rebalance.RunningPod, landing *rebalance.Landing) {
 	p.cluster.Add(p.objects[seen.UID], landing.Node)
 }
 

@@ -12,11 +12,11 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
-// Plan is what a look at the cluster comes to. A candidate is a pod whose locality is remote
+// HomePlan is what a look at the cluster comes to. A candidate is a pod whose locality is remote
 // or partly; each is in one of the two lists.
-type Plan struct {
+type HomePlan struct {
 	// Held is why nothing goes now, whatever else is decided; Detail says more.
-	Held   Reason
+	Held   StayReason
 	Detail string
 	// Moves are the pods that would land nearer, in the order in which they go.
 	Moves []Move
@@ -26,7 +26,7 @@ type Plan struct {
 
 // Move is a pod that goes home.
 type Move struct {
-	Pod *Pod
+	Pod *RunningPod
 	Landing
 	// Now says that the budgets and the owner allow it at once. What is false goes later,
 	// if it still helps then.
@@ -35,8 +35,8 @@ type Move struct {
 
 // Kept is a candidate that stays.
 type Kept struct {
-	Pod    *Pod
-	Reason Reason
+	Pod    *RunningPod
+	Reason StayReason
 	// Detail names the volume or what else the reason is about; may be empty.
 	Detail string
 }
@@ -49,7 +49,7 @@ type Memory map[types.UID]Finding
 // Finding is a simulation that has spoken against a move.
 type Finding struct {
 	At     time.Time
-	Reason Reason
+	Reason StayReason
 	Detail string
 }
 
@@ -72,11 +72,11 @@ type Demand struct {
 
 // Decide decides about all pods. It asks the world about those that nothing cheaper speaks
 // against, in their order, and stops when the budgets are spent. The journal is read only.
-func Decide(now time.Time, c *Configuration, s *State, j *Journal, w World, demand Demand) *Plan {
-	d := &decision{Demand: demand, now: now, c: c, s: s, j: j, w: w, owners: census(s), chosen: map[types.UID]bool{}, disruptions: map[string]int{}, plan: &Plan{}}
+func Decide(now time.Time, c *Configuration, s *ClusterState, j *Journal, w World, demand Demand) *HomePlan {
+	d := &decision{Demand: demand, now: now, c: c, s: s, j: j, w: w, owners: census(s), chosen: map[types.UID]bool{}, disruptions: map[string]int{}, plan: &HomePlan{}}
 	maps.Copy(d.disruptions, s.Disruptions)
 	d.plan.Held, d.plan.Detail = held(now, c, s, j)
-	var eligible []*Pod
+	var eligible []*RunningPod
 	seen := map[types.UID]bool{}
 	for i := range s.Pods {
 		p := &s.Pods[i]
@@ -107,7 +107,7 @@ type decision struct {
 	Demand
 	now    time.Time
 	c      *Configuration
-	s      *State
+	s      *ClusterState
 	j      *Journal
 	w      World
 	owners map[types.UID]*count
@@ -118,15 +118,15 @@ type decision struct {
 	// contested: node → the highest priority of a pending pod that would go there; nil
 	// until it is known.
 	contested map[string]int32
-	plan      *Plan
+	plan      *HomePlan
 }
 
-func (d *decision) keep(p *Pod, reason Reason, detail string) {
+func (d *decision) keep(p *RunningPod, reason StayReason, detail string) {
 	d.plan.Kept = append(d.plan.Kept, Kept{Pod: p, Reason: reason, Detail: detail})
 }
 
 // held is what keeps all pods where they are.
-func held(now time.Time, c *Configuration, s *State, j *Journal) (Reason, string) {
+func held(now time.Time, c *Configuration, s *ClusterState, j *Journal) (StayReason, string) {
 	switch {
 	case s.Paused:
 		return Paused, ""
@@ -167,7 +167,7 @@ func (c *Configuration) makesAnew(kind string) bool {
 }
 
 // cheap is what speaks against moving a pod without asking where it would land.
-func (d *decision) cheap(p *Pod) (Reason, string) {
+func (d *decision) cheap(p *RunningPod) (StayReason, string) {
 	owner := d.s.Owners[p.Owner]
 	switch {
 	case p.Consent == Invalid:
@@ -210,7 +210,7 @@ func (d *decision) cheap(p *Pod) (Reason, string) {
 
 // spent is a PodDisruptionBudget that does not let the pod go, empty if there is none. KubeVirt
 // makes one for each machine that allows nothing, ever, and migrates the machine instead.
-func (d *decision) spent(p *Pod) string {
+func (d *decision) spent(p *RunningPod) string {
 	for _, budget := range p.Budgets {
 		if p.Machine == NoMachine && d.disruptions[budget] <= 0 {
 			return budget
@@ -220,7 +220,7 @@ func (d *decision) spent(p *Pod) string {
 }
 
 // unquiet is the first volume that is not quiet.
-func unquiet(volumes []Volume) (Reason, string) {
+func unquiet(volumes []VolumeState) (StayReason, string) {
 	for i := range volumes {
 		switch v := &volumes[i]; {
 		case !v.Certain:
@@ -241,7 +241,7 @@ type count struct {
 	newest time.Time
 }
 
-func census(s *State) map[types.UID]*count {
+func census(s *ClusterState) map[types.UID]*count {
 	owners := map[types.UID]*count{}
 	for i := range s.Pods {
 		p := &s.Pods[i]
@@ -265,19 +265,19 @@ func census(s *State) map[types.UID]*count {
 
 // busy reports whether any pod of an owner but p, which is ready, is not as it should be. A
 // machine that has two pods is migrating.
-func (n *count) busy(p *Pod, o *Owner) bool {
+func (n *count) busy(p *RunningPod, o *Owner) bool {
 	return n.ready < n.pods || n.leaving > 0 || o.Unplaced > 0 || o.Known && n.ready < o.Wanted || p.Machine != NoMachine && n.pods > 1
 }
 
 // first is the order in which pods go: remote ones before those that have a part of their
 // data, then the more important, then those that have run far from it for longest.
-func first(a, b *Pod) int {
+func first(a, b *RunningPod) int {
 	return cmp.Or(cmp.Compare(b.Locality, a.Locality), cmp.Compare(b.Priority, a.Priority), a.ReadySince.Compare(b.ReadySince),
 		strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
 // spend asks the world about pods in their order until the budgets are spent.
-func (d *decision) spend(eligible []*Pod) {
+func (d *decision) spend(eligible []*RunningPod) {
 	places := min(d.c.Budgets.MaxConcurrent-len(d.j.Evictions), d.c.Budgets.MaxPerHour-d.j.withinHour(d.now))
 	if d.plan.Held != "" {
 		places = 0
@@ -322,7 +322,7 @@ func (d *decision) spend(eligible []*Pod) {
 }
 
 // land simulates the successor of a pod, and compares.
-func (d *decision) land(p *Pod) (landing Landing, reason Reason, detail string) {
+func (d *decision) land(p *RunningPod) (landing Landing, reason StayReason, detail string) {
 	if err := d.landPending(); err != nil {
 		return landing, Unsimulated, err.Error()
 	}

@@ -27,7 +27,7 @@ type fakeWorld struct {
 
 var home = Landing{Node: "n1", Before: 0, After: 100, Needed: 10, Locality: placement.LocalityLocal}
 
-func (w *fakeWorld) Land(p *Pod) (Landing, error) {
+func (w *fakeWorld) Land(p *RunningPod) (Landing, error) {
 	w.asked = append(w.asked, p.Name)
 	if landing, told := w.landings[p.Name]; told {
 		return landing, w.err
@@ -36,16 +36,16 @@ func (w *fakeWorld) Land(p *Pod) (Landing, error) {
 }
 
 func (w *fakeWorld) LandPending(p *Pending) (string, error) { return w.pending[p.Name], nil }
-func (w *fakeWorld) Keep(*Pod, *Landing)                    {}
+func (w *fakeWorld) Keep(*RunningPod, *Landing)             {}
 
 // scene is a cluster in which the pod db-0 of a StatefulSet of two runs off its data, and
 // nothing speaks against its return.
 type scene struct {
 	c     *Configuration
-	s     *State
+	s     *ClusterState
 	j     *Journal
 	w     *fakeWorld
-	pod   *Pod
+	pod   *RunningPod
 	owner *Owner
 }
 
@@ -53,31 +53,31 @@ func newScene() *scene {
 	s := &scene{c: Default(), j: &Journal{}, w: &fakeWorld{}}
 	s.c.DryRun = false
 	s.owner = &Owner{UID: "set", Kind: kindStatefulSet, Namespace: "shop", Name: "db", Known: true, Wanted: 2}
-	s.s = &State{
+	s.s = &ClusterState{
 		Owners:  map[types.UID]*Owner{"set": s.owner},
 		Storage: Storage{NodeList: noon.Add(-10 * time.Second), MaxAge: 40 * time.Second},
-		Pods:    []Pod{remotePod("db-0", "set"), remotePod("db-1", "set")},
+		Pods:    []RunningPod{remotePod("db-0", "set"), remotePod("db-1", "set")},
 	}
 	s.s.Pods[1].Locality = placement.LocalityLocal
 	s.pod = &s.s.Pods[0]
 	return s
 }
 
-func remotePod(name string, owner types.UID) Pod {
-	return Pod{
+func remotePod(name string, owner types.UID) RunningPod {
+	return RunningPod{
 		Namespace: "shop", Name: name, UID: types.UID("uid-" + name), Node: "n9", Owner: owner, Consent: Yes, Locality: placement.LocalityRemote,
 		Created: noon.Add(-2 * time.Hour), ReadySince: noon.Add(-time.Hour), Grace: 30 * time.Second,
-		Volumes: []Volume{{Name: "shop/data", Certain: true, AllOnline: true}},
+		Volumes: []VolumeState{{Name: "shop/data", Certain: true, AllOnline: true}},
 	}
 }
 
-func (s *scene) decide(demand Demand) *Plan { return Decide(noon, s.c, s.s, s.j, s.w, demand) }
+func (s *scene) decide(demand Demand) *HomePlan { return Decide(noon, s.c, s.s, s.j, s.w, demand) }
 
 func TestEachReason(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		do   func(s *scene)
-		want Reason
+		want StayReason
 	}{
 		{"nothing speaks against it", func(*scene) {}, ""},
 		{"the pod says yes where the default is no", func(s *scene) { s.pod.Consent = Yes }, ""},
@@ -154,7 +154,7 @@ func TestEachReason(t *testing.T) {
 				memory[s.pod.UID] = Finding{At: noon, Reason: NotEvicted}
 			}
 			plan := s.decide(Demand{Memory: memory})
-			got := Reason("")
+			got := StayReason("")
 			for _, k := range plan.Kept {
 				got = k.Reason
 			}
@@ -174,7 +174,7 @@ func TestEachReason(t *testing.T) {
 	}
 }
 
-var seen = map[Reason]bool{}
+var seen = map[StayReason]bool{}
 
 func TestPodsThatAreHomeAreNoCandidates(t *testing.T) {
 	for _, locality := range []placement.Locality{placement.LocalityNone, placement.LocalityLocal, placement.LocalityAway, placement.LocalityUnknown} {
@@ -285,11 +285,11 @@ func TestHopelessPodsAreNotSimulatedAtEveryLook(t *testing.T) {
 		if len(s.w.asked) != simulations {
 			t.Fatalf("look %d simulates %d landings, want %d", look, len(s.w.asked), simulations)
 		}
-		counts := map[Reason]int{}
+		counts := map[StayReason]int{}
 		for _, k := range plan.Kept {
 			counts[k.Reason]++
 		}
-		want := map[Reason]int{NoRoom: (look + 1) * simulations}
+		want := map[StayReason]int{NoRoom: (look + 1) * simulations}
 		if look < 2 {
 			want[WaitsForTurn] = (2 - look) * simulations
 		}

@@ -73,43 +73,43 @@ type Cooldown struct {
 	Until     time.Time `json:"until"`
 }
 
-// Result is how an eviction has ended.
-type Result string
+// EvictionResult is how an eviction has ended.
+type EvictionResult string
 
 // Results. Refused and Failed are those of the eviction itself, the others are found by
 // Follow.
 const (
 	// Home: the successor is ready and has all its data.
-	Home Result = "home"
+	Home EvictionResult = "home"
 	// Nearer: it is ready where it should land, which has a part of its data.
-	Nearer Result = "nearer"
+	Nearer EvictionResult = "nearer"
 	// Elsewhere: it is ready, and not home; the owner cools down.
-	Elsewhere Result = "elsewhere"
+	Elsewhere EvictionResult = "elsewhere"
 	// Stayed: the machine has not migrated; the owner cools down.
-	Stayed Result = "stayed"
+	Stayed EvictionResult = "stayed"
 	// Late: no successor was ready in time; everything halts.
-	Late Result = "late"
+	Late EvictionResult = "late"
 	// NotReplaced: the owner is gone, or wants no more pods.
-	NotReplaced Result = "not-replaced"
+	NotReplaced EvictionResult = "not-replaced"
 	// NotBegun: the note was written, and the eviction never made.
-	NotBegun Result = "not-begun"
+	NotBegun EvictionResult = "not-begun"
 	// Refused: a PodDisruptionBudget, or KubeVirt, did not let the pod go.
-	Refused Result = "refused"
+	Refused EvictionResult = "refused"
 	// Failed: the API server did not take the eviction.
-	Failed Result = "failed"
+	Failed EvictionResult = "failed"
 )
 
 // Results are all of them.
-func Results() []Result {
-	return []Result{Home, Nearer, Elsewhere, Stayed, Late, NotReplaced, NotBegun, Refused, Failed}
+func Results() []EvictionResult {
+	return []EvictionResult{Home, Nearer, Elsewhere, Stayed, Late, NotReplaced, NotBegun, Refused, Failed}
 }
 
-// Outcome is the end of one eviction.
-type Outcome struct {
+// EvictionOutcome is the end of one eviction.
+type EvictionOutcome struct {
 	Eviction
-	Result Result
+	Result EvictionResult
 	// Successor is nil if there is none.
-	Successor *Pod
+	Successor *RunningPod
 	// Cooldown is set if the owner is left alone.
 	Cooldown *Cooldown
 }
@@ -162,14 +162,14 @@ func (j *Journal) withinHour(now time.Time) (n int) {
 func (j *Journal) full() bool { return len(j.Cooldowns)+len(j.Evictions) >= maxCooldowns }
 
 // Begin notes a move that is about to be made.
-func (j *Journal) Begin(now time.Time, c *Configuration, s *State, m *Move) *Eviction {
+func (j *Journal) Begin(now time.Time, c *Configuration, s *ClusterState, m *Move) *Eviction {
 	p, owner := m.Pod, s.Owners[m.Pod.Owner]
 	e := Eviction{
 		Namespace: p.Namespace, Name: p.Name, UID: p.UID, Owner: p.Owner, OwnerKind: owner.Kind, OwnerName: owner.Name,
 		From: p.Node, To: m.Node, At: now, Deadline: now.Add(p.Grace + c.ReadyTimeout.Duration),
 		Newest: census(s)[p.Owner].newest, Machine: p.Machine != NoMachine,
 	}
-	if i := slices.IndexFunc(p.Volumes, func(v Volume) bool { return !v.Here }); i >= 0 {
+	if i := slices.IndexFunc(p.Volumes, func(v VolumeState) bool { return !v.Here }); i >= 0 {
 		e.Volume = p.Volumes[i].Name
 	}
 	j.Evictions = append(j.Evictions, e)
@@ -210,8 +210,8 @@ func (j *Journal) Resume(annotation string) bool {
 
 // Follow looks at all evictions that are under way, and returns those that have ended. What
 // has run out is forgotten.
-func (j *Journal) Follow(now time.Time, c *Configuration, s *State) []Outcome {
-	var ended []Outcome
+func (j *Journal) Follow(now time.Time, c *Configuration, s *ClusterState) []EvictionOutcome {
+	var ended []EvictionOutcome
 	left := j.Evictions[:0:0]
 	for _, e := range j.Evictions {
 		result, successor := e.follow(now, s)
@@ -219,7 +219,7 @@ func (j *Journal) Follow(now time.Time, c *Configuration, s *State) []Outcome {
 			left = append(left, e)
 			continue
 		}
-		o := Outcome{Eviction: e, Result: result, Successor: successor}
+		o := EvictionOutcome{Eviction: e, Result: result, Successor: successor}
 		switch result {
 		case Home:
 			j.Cooldowns = slices.DeleteFunc(j.Cooldowns, func(d Cooldown) bool { return d.Owner == e.Owner })
@@ -263,8 +263,8 @@ func (j *Journal) halt(now time.Time, e *Eviction) {
 }
 
 // follow tells how an eviction has ended; empty if it has not.
-func (e *Eviction) follow(now time.Time, s *State) (Result, *Pod) {
-	var old, successor *Pod
+func (e *Eviction) follow(now time.Time, s *ClusterState) (EvictionResult, *RunningPod) {
+	var old, successor *RunningPod
 	ready := 0
 	for i := range s.Pods {
 		p := &s.Pods[i]
@@ -309,7 +309,7 @@ func (e *Eviction) follow(now time.Time, s *State) (Result, *Pod) {
 
 // judge tells whether a successor that is ready is home. While that is not known, as when
 // storage does not answer, it is waited for.
-func (e *Eviction) judge(p *Pod, late bool) Result {
+func (e *Eviction) judge(p *RunningPod, late bool) EvictionResult {
 	switch p.Locality {
 	case placement.LocalityLocal, placement.LocalityAway, placement.LocalityNone:
 		return Home

@@ -41,7 +41,7 @@ func TestHowEvictionsEnd(t *testing.T) {
 		name string
 		do   func(s *scene)
 		at   time.Time
-		want Result // empty: it goes on
+		want EvictionResult // empty: it goes on
 		cool bool
 		halt bool
 	}{
@@ -83,7 +83,7 @@ func TestHowEvictionsEnd(t *testing.T) {
 			s := evicted(t)
 			tc.do(s)
 			ended := s.j.Follow(tc.at, s.c, s.s)
-			got := Result("")
+			got := EvictionResult("")
 			for _, o := range ended {
 				got = o.Result
 			}
@@ -101,7 +101,7 @@ func TestHowEvictionsEnd(t *testing.T) {
 func (s *scene) old(terminating bool) {
 	p := remotePod("db-0", "set")
 	p.Terminating = terminating
-	s.s.Pods, s.owner.Unplaced = append([]Pod{p}, s.s.Pods...), 0
+	s.s.Pods, s.owner.Unplaced = append([]RunningPod{p}, s.s.Pods...), 0
 }
 
 func TestCooldownsDouble(t *testing.T) {

@@ -39,7 +39,7 @@ type model struct {
 	// evictions are the times of all evictions that the API has taken.
 	evictions []time.Time
 	underWay  map[*modelOwner]*departure
-	results   map[Result]int
+	results   map[EvictionResult]int
 }
 
 type modelNode struct {
@@ -76,7 +76,7 @@ type departure struct {
 }
 
 func newModel(t *testing.T, seed uint64) *model {
-	m := &model{T: t, random: rand.New(rand.NewPCG(seed, 0)), now: noon, c: Default(), memory: Memory{}, underWay: map[*modelOwner]*departure{}, results: map[Result]int{}}
+	m := &model{T: t, random: rand.New(rand.NewPCG(seed, 0)), now: noon, c: Default(), memory: Memory{}, underWay: map[*modelOwner]*departure{}, results: map[EvictionResult]int{}}
 	m.c.DryRun, m.c.OptIn = false, OptInAll
 	m.c.Budgets = Budgets{MaxPerHour: 1 + m.random.IntN(10), MaxConcurrent: 1 + m.random.IntN(3)}
 	m.contrary, m.sick = []float64{0, 0.1, 1}[m.random.IntN(3)], []float64{0, 0.02}[m.random.IntN(2)]
@@ -231,8 +231,8 @@ func (m *model) write(j *Journal) {
 }
 
 // state is the cluster as an observer sees it.
-func (m *model) state() *State {
-	s := &State{Owners: map[types.UID]*Owner{}, Disruptions: map[string]int{}, Paused: m.paused, Storage: Storage{NodeList: m.now, MaxAge: time.Minute}}
+func (m *model) state() *ClusterState {
+	s := &ClusterState{Owners: map[types.UID]*Owner{}, Disruptions: map[string]int{}, Paused: m.paused, Storage: Storage{NodeList: m.now, MaxAge: time.Minute}}
 	if m.storageDown {
 		s.Storage.Conditions = []string{"StorageUnreachable"}
 	}
@@ -245,10 +245,10 @@ func (m *model) state() *State {
 			s.Owners[types.UID(p.owner.name)].Unplaced++
 			continue
 		}
-		seen := Pod{
+		seen := RunningPod{
 			Name: p.name, UID: p.uid, Node: p.node.name, Owner: types.UID(p.owner.name), Created: p.created, Terminating: !p.ends.IsZero(),
 			Grace: 30 * time.Second, Locality: placement.LocalityRemote, Budgets: []string{p.owner.name},
-			Volumes: []Volume{{Name: p.name, Certain: true, AllOnline: !slices.ContainsFunc(p.data, func(n *modelNode) bool { return n.offline })}},
+			Volumes: []VolumeState{{Name: p.name, Certain: true, AllOnline: !slices.ContainsFunc(p.data, func(n *modelNode) bool { return n.offline })}},
 		}
 		if m.isReady(p) {
 			seen.ReadySince = p.ready
@@ -273,7 +273,7 @@ func (w *modelWorld) pod(uid types.UID) *modelPod {
 	return w.m.pods[slices.IndexFunc(w.m.pods, func(p *modelPod) bool { return p.uid == uid })]
 }
 
-func (w *modelWorld) Land(seen *Pod) (Landing, error) {
+func (w *modelWorld) Land(seen *RunningPod) (Landing, error) {
 	p := w.pod(seen.UID)
 	w.used[p.node]--
 	defer func() { w.used[p.node]++ }()
@@ -290,7 +290,7 @@ func (w *modelWorld) Land(seen *Pod) (Landing, error) {
 
 func (w *modelWorld) LandPending(*Pending) (string, error) { return "", nil }
 
-func (w *modelWorld) Keep(seen *Pod, landing *Landing) {
+func (w *modelWorld) Keep(seen *RunningPod, landing *Landing) {
 	w.used[w.pod(seen.UID).node]--
 	w.used[w.m.nodes[slices.IndexFunc(w.m.nodes, func(n *modelNode) bool { return n.name == landing.Node })]]++
 }
@@ -402,7 +402,7 @@ func (m *model) away() (n int) {
 }
 
 func TestModel(t *testing.T) {
-	seeds, results := 120, map[Result]int{}
+	seeds, results := 120, map[EvictionResult]int{}
 	evictions := 0
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -424,7 +424,7 @@ func TestModel(t *testing.T) {
 		})
 	}
 	t.Logf("%d evictions, ended as %v", evictions, results)
-	for _, result := range []Result{Home, Elsewhere, Late, NotBegun} {
+	for _, result := range []EvictionResult{Home, Elsewhere, Late, NotBegun} {
 		if results[result] == 0 {
 			t.Errorf("no eviction has ended as %q: the model does not go there", result)
 		}

@@ -1,48 +1,48 @@
 package rebalance
 
-// Reason says why a pod stays where it is; empty for one that goes. It is the value of a
+// StayReason says why a pod stays where it is; empty for one that goes. It is the value of a
 // metric label.
-type Reason string
+type StayReason string
 
 // What keeps all pods where they are.
 const (
-	Paused         Reason = "Paused"
-	Halted         Reason = "Halted"
-	WindowClosed   Reason = "WindowClosed"
-	StorageProblem Reason = "StorageProblem"
-	NodeListOld    Reason = "NodeListOld"
-	JournalFull    Reason = "JournalFull"
+	Paused         StayReason = "Paused"
+	Halted         StayReason = "Halted"
+	WindowClosed   StayReason = "WindowClosed"
+	StorageProblem StayReason = "StorageProblem"
+	NodeListOld    StayReason = "NodeListOld"
+	JournalFull    StayReason = "JournalFull"
 )
 
 // What keeps one pod where it is, in the order in which it is asked.
 const (
-	OptInInvalid   Reason = "OptInInvalid"
-	NotOptedIn     Reason = "NotOptedIn"
-	Leaving        Reason = "Leaving"
-	NoOwner        Reason = "NoOwner"
-	OwnerKind      Reason = "OwnerKind"
-	OwnerGone      Reason = "OwnerGone"
-	OtherScheduler Reason = "OtherScheduler"
-	MachineStays   Reason = "MachineStays"
-	LocalData      Reason = "LocalData"
-	NotReady       Reason = "NotReady"
-	TooYoung       Reason = "TooYoung"
-	VolumeUnknown  Reason = "VolumeUnknown"
-	ReplicaDown    Reason = "ReplicaDown"
-	Resyncing      Reason = "Resyncing"
-	CoolingDown    Reason = "CoolingDown"
-	OwnerBusy      Reason = "OwnerBusy"
-	BudgetOfPods   Reason = "DisruptionBudget"
-	WaitsForTurn   Reason = "WaitsForTurn"
-	NoRoom         Reason = "NoRoom"
-	NotNearer      Reason = "NotNearer"
-	PendingFirst   Reason = "PendingFirst"
-	Unsimulated    Reason = "SimulationFailed"
-	NotEvicted     Reason = "EvictionRefused"
+	OptInInvalid   StayReason = "OptInInvalid"
+	NotOptedIn     StayReason = "NotOptedIn"
+	Leaving        StayReason = "Leaving"
+	NoOwner        StayReason = "NoOwner"
+	OwnerKind      StayReason = "OwnerKind"
+	OwnerGone      StayReason = "OwnerGone"
+	OtherScheduler StayReason = "OtherScheduler"
+	MachineStays   StayReason = "MachineStays"
+	LocalData      StayReason = "LocalData"
+	NotReady       StayReason = "NotReady"
+	TooYoung       StayReason = "TooYoung"
+	VolumeUnknown  StayReason = "VolumeUnknown"
+	ReplicaDown    StayReason = "ReplicaDown"
+	Resyncing      StayReason = "Resyncing"
+	CoolingDown    StayReason = "CoolingDown"
+	OwnerBusy      StayReason = "OwnerBusy"
+	BudgetOfPods   StayReason = "DisruptionBudget"
+	WaitsForTurn   StayReason = "WaitsForTurn"
+	NoRoom         StayReason = "NoRoom"
+	NotNearer      StayReason = "NotNearer"
+	PendingFirst   StayReason = "PendingFirst"
+	Unsimulated    StayReason = "SimulationFailed"
+	NotEvicted     StayReason = "EvictionRefused"
 )
 
 // sentences say for users what each reason means.
-var sentences = map[Reason]string{
+var sentences = map[StayReason]string{
 	Paused:         "the rebalancer is paused by the annotation " + PauseAnnotation + " on its Deployment",
 	Halted:         "a successor was not ready in time, so that nothing is evicted until an administrator resumes",
 	WindowClosed:   "the maintenance window is closed",
@@ -75,11 +75,11 @@ var sentences = map[Reason]string{
 }
 
 // Sentence says what the reason means.
-func (r Reason) Sentence() string { return sentences[r] }
+func (r StayReason) Sentence() string { return sentences[r] }
 
 // Reasons are all that there are, in no order.
-func Reasons() []Reason {
-	all := make([]Reason, 0, len(sentences))
+func Reasons() []StayReason {
+	all := make([]StayReason, 0, len(sentences))
 	for reason := range sentences {
 		all = append(all, reason)
 	}

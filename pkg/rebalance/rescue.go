@@ -12,8 +12,8 @@ import (
 // listsOfLoss is how many node lists have to say that storage is gone from a node.
 const listsOfLoss = 3
 
-// Node is a Kubernetes node, as far as it matters to whether its pods are rescued.
-type Node struct {
+// NodeState is a Kubernetes node, as far as it matters to whether its pods are rescued.
+type NodeState struct {
 	Name  string
 	State placement.StorageState
 	// HasVolumes says that pods with volumes of the driver run there, so that it counts
@@ -27,7 +27,7 @@ type Node struct {
 }
 
 // gone reports whether storage is gone. StorageDown nodes reach their volumes elsewhere.
-func (n *Node) gone() bool {
+func (n *NodeState) gone() bool {
 	return n.State == placement.Offline || n.State == placement.NoDriver && n.HasVolumes
 }
 
@@ -45,7 +45,7 @@ type loss struct {
 
 // Observe takes what a node list of a time has said. A list that was seen before is no
 // further evidence.
-func (l *Losses) Observe(list time.Time, nodes []Node) {
+func (l *Losses) Observe(list time.Time, nodes []NodeState) {
 	if !list.After(l.list) {
 		return
 	}
@@ -66,7 +66,7 @@ func (l *Losses) Observe(list time.Time, nodes []Node) {
 
 // Stranded is a pod on a node whose storage is gone.
 type Stranded struct {
-	Pod *Pod
+	Pod *RunningPod
 	// Elsewhere says that every replica set of its volumes has an Online replica on another
 	// node.
 	Elsewhere bool
@@ -75,9 +75,9 @@ type Stranded struct {
 // Salvage is what is done for the pods of nodes whose storage is gone.
 type Salvage struct {
 	// Evict are the pods that are evicted through the API, the most important first.
-	Evict []*Pod
+	Evict []*RunningPod
 	// Delete are those that are deleted without a grace period.
-	Delete []*Pod
+	Delete []*RunningPod
 	// Detach are the nodes from which the driver's volumes are detached.
 	Detach []string
 	// Blind says that storage is gone from so many nodes that it is the observer who does
@@ -86,11 +86,11 @@ type Salvage struct {
 }
 
 // Salvage decides about the pods of nodes whose storage is gone.
-func (l *Losses) Salvage(now time.Time, c *Configuration, s *State, j *Journal, nodes []Node, pods []Stranded) Salvage {
+func (l *Losses) Salvage(now time.Time, c *Configuration, s *ClusterState, j *Journal, nodes []NodeState, pods []Stranded) Salvage {
 	if !c.Rescue.Enabled || s.Paused || j.Halt != nil || len(s.Storage.Conditions) > 0 || now.Sub(s.Storage.NodeList) > s.Storage.MaxAge {
 		return Salvage{}
 	}
-	lost := map[string]*Node{}
+	lost := map[string]*NodeState{}
 	online, all := 0, 0
 	for i := range nodes {
 		n := &nodes[i]

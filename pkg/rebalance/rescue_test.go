@@ -15,7 +15,7 @@ import (
 // twenty lists, with one pod of a StatefulSet there.
 type wreck struct {
 	*scene
-	nodes    []Node
+	nodes    []NodeState
 	stranded []Stranded
 	lists    int
 	every    time.Duration
@@ -25,7 +25,7 @@ func newWreck() *wreck {
 	w := &wreck{scene: newScene(), lists: 19, every: 10 * time.Second}
 	w.c.Rescue.Enabled = true
 	for i := range 5 {
-		w.nodes = append(w.nodes, Node{Name: fmt.Sprintf("n%d", i+1), State: placement.Online, HasVolumes: true})
+		w.nodes = append(w.nodes, NodeState{Name: fmt.Sprintf("n%d", i+1), State: placement.Online, HasVolumes: true})
 	}
 	w.nodes[0].State = placement.Offline
 	w.pod.Node = "n1"

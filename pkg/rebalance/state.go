@@ -11,7 +11,7 @@ import (
 const (
 	// ReturnHome is the annotation of a pod, and the label of a namespace, that say
 	// whether pods go home: a boolean. The annotation counts before the label.
-	ReturnHome = "hyperconverge.dev/return-home"
+	ReturnHome = placement.PodReturnHome
 	// PauseAnnotation on the rebalancer's own Deployment stops all evictions while it is
 	// "true".
 	PauseAnnotation = "hyperconverge.dev/pause"
@@ -19,9 +19,9 @@ const (
 	ResumeAnnotation = "hyperconverge.dev/resume"
 )
 
-// State is one picture of the cluster.
-type State struct {
-	Pods []Pod
+// ClusterState is one picture of the cluster.
+type ClusterState struct {
+	Pods []RunningPod
 	// Owners: UID → the controller.
 	Owners map[types.UID]*Owner
 	// Pending are pods without a node, as far as they have a priority over somebody; the
@@ -43,10 +43,10 @@ type Storage struct {
 	MaxAge   time.Duration
 }
 
-// Pod is a pod that has a node. Of pods that have a locality other than remote and partly
+// RunningPod is a pod that has a node. Of pods that have a locality other than remote and partly
 // the fields about opting in, volumes and scores are left out: they are here for their
 // owners' sake.
-type Pod struct {
+type RunningPod struct {
 	Namespace, Name string
 	UID             types.UID
 	Node            string
@@ -70,10 +70,10 @@ type Pod struct {
 	Mirror bool
 	// LocalData is a volume whose data would be lost.
 	LocalData bool
-	Machine   Machine
+	Machine   Mobility
 	// Budgets are the PodDisruptionBudgets that count the pod.
 	Budgets []string
-	Volumes []Volume
+	Volumes []VolumeState
 }
 
 // Consent is what users say of a pod's going home.
@@ -87,20 +87,20 @@ const (
 	Invalid
 )
 
-// Machine is what a pod is to a virtual machine.
-type Machine uint8
+// Mobility is what a pod is to a virtual machine.
+type Mobility uint8
 
 const (
 	// NoMachine is a pod that runs none.
-	NoMachine Machine = iota
+	NoMachine Mobility = iota
 	// Migratable machines move while they run: an eviction has KubeVirt migrate them.
 	Migratable
 	// Immovable machines would be stopped by an eviction, or nothing is known of them.
 	Immovable
 )
 
-// Volume is a volume of the driver, as far as it is quiet.
-type Volume struct {
+// VolumeState is a volume of the driver, as far as it is quiet.
+type VolumeState struct {
 	// Name is namespace/claim.
 	Name string
 	// Here says that the pod's node has all of the volume.
@@ -155,8 +155,8 @@ type Landing struct {
 // stand on the node of its landing from then on.
 type World interface {
 	// Land tells where the successor of a pod would go, with the pod gone.
-	Land(pod *Pod) (Landing, error)
+	Land(pod *RunningPod) (Landing, error)
 	// LandPending tells where a pod that waits would go; empty for nowhere.
 	LandPending(pod *Pending) (node string, err error)
-	Keep(pod *Pod, landing *Landing)
+	Keep(pod *RunningPod, landing *Landing)
 }

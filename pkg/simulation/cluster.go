@@ -171,31 +171,31 @@ func (c *Cluster) Place(ctx context.Context, pod *v1.Pod) (*Placement, error) {
 // Land tells where a pod would go, and nothing of the other nodes, which takes a fraction of
 // the time of Place. If it is in the picture, it is taken out for that. It counts as one that
 // is made now.
-func (c *Cluster) Land(ctx context.Context, pod *v1.Pod) (*Landing, error) {
+func (c *Cluster) Land(ctx context.Context, pod *v1.Pod) (*Destination, error) {
 	name, foreign, err := c.engine.ProfileOf(pod)
 	if err != nil {
 		return nil, err
 	}
-	landing := &Landing{Profile: name, Foreign: foreign}
+	destination := &Destination{Profile: name, Foreign: foreign}
 	c.Remove(pod)
 	err = c.with(pod, name, func(y *cycle) error {
 		y.pod.CreationTimestamp = metav1.Now()
 		y.placement = &Placement{}
 		scores, err := y.decide(ctx)
-		landing.Message = y.placement.Message
+		destination.Message = y.placement.Message
 		best := int64(math.MinInt64)
 		for node, score := range scores {
 			switch {
 			case score.TotalScore > best:
-				best, landing.Nodes = score.TotalScore, []string{node}
+				best, destination.Nodes = score.TotalScore, []string{node}
 			case score.TotalScore == best:
-				landing.Nodes = append(landing.Nodes, node)
+				destination.Nodes = append(destination.Nodes, node)
 			}
 		}
-		slices.Sort(landing.Nodes)
+		slices.Sort(destination.Nodes)
 		return err
 	})
-	return landing, err
+	return destination, err
 }
 
 // Reasons tells what every plugin has against some nodes, for a pod that is in the

@@ -51,8 +51,8 @@ type Reason struct {
 	Message string `json:"message"`
 }
 
-// Landing is where the scheduler would put a pod now.
-type Landing struct {
+// Destination is where the scheduler would put a pod now.
+type Destination struct {
 	// Profile and Foreign are those of Placement.
 	Profile string
 	Foreign bool

@@ -278,7 +278,7 @@ func (h *homestead) metric(c *rebalancer.Controller, name, label string) float64
 	return -1
 }
 
-func (h *homestead) reasonIs(c *rebalancer.Controller, reason rebalance.Reason, n float64) func() error {
+func (h *homestead) reasonIs(c *rebalancer.Controller, reason rebalance.StayReason, n float64) func() error {
 	return func() error {
 		if got := h.metric(c, "candidates", string(reason)); got != n {
 			return fmt.Errorf("%v candidates stay for %s, want %v", got, reason, n)
