@@ -115,12 +115,12 @@ func drawKept(w io.Writer, kept []view.HomeKept, wide bool) error {
 	}
 	b := newTable(w)
 	b.row("NAMESPACE", "POD", "NODE", "LOCALITY", "WHY")
-	var words []rebalance.Reason
-	said := map[rebalance.Reason]bool{}
+	var words []rebalance.StayReason
+	said := map[rebalance.StayReason]bool{}
 	for i := range kept[:shown(len(kept), wide)] {
 		k := &kept[i]
 		why := k.Reason
-		if reason := rebalance.Reason(k.Reason); wide {
+		if reason := rebalance.StayReason(k.Reason); wide {
 			why = strings.Join(append([]string{why + ": " + k.Because}, k.ReplicaNodes...), "; ")
 		} else if !said[reason] {
 			said[reason] = true

@@ -16,14 +16,14 @@ import (
 
 // decided has two pods that would go, and three that stay.
 func decided() *view.Decision {
-	pod := func(namespace, name, node string, locality placement.Locality) *rebalance.Pod {
-		return &rebalance.Pod{Namespace: namespace, Name: name, Node: node, Locality: locality, Owner: types.UID(name)}
+	pod := func(namespace, name, node string, locality placement.Locality) *rebalance.RunningPod {
+		return &rebalance.RunningPod{Namespace: namespace, Name: name, Node: node, Locality: locality, Owner: types.UID(name)}
 	}
 	return &view.Decision{
 		Configuration: rebalance.Default(), Installed: true,
 		Journal: &rebalance.Journal{Evictions: []rebalance.Eviction{{Namespace: "shop", Name: "db-9", From: "node-1", To: "node-2", At: time.Unix(0, 0)}}},
 		Owners:  map[types.UID]*rebalance.Owner{"db-0": {Kind: "StatefulSet.apps", Name: "db"}},
-		Plan: &rebalance.Plan{
+		Plan: &rebalance.HomePlan{
 			Moves: []rebalance.Move{
 				{Pod: pod("shop", "db-0", "node-3", placement.LocalityRemote), Now: true, Landing: rebalance.Landing{
 					Node: "node-7", Equals: []string{"node-8"}, Before: 20, After: 100, Locality: placement.LocalityLocal}},

@@ -51,7 +51,7 @@ func (o *Options) Rebalance(ctx context.Context, s *Session, now time.Time) (*vi
 	}
 	picture.Paused = paused
 	d.Owners = picture.Owners
-	d.Plan = rebalance.Decide(now, d.Configuration, &picture.State, d.Journal, picture, rebalance.Demand{All: true})
+	d.Plan = rebalance.Decide(now, d.Configuration, &picture.ClusterState, d.Journal, picture, rebalance.Demand{All: true})
 	return d, ctx.Err()
 }
 

@@ -14,7 +14,7 @@ import (
 type Decision struct {
 	Configuration *rebalance.Configuration
 	Journal       *rebalance.Journal
-	Plan          *rebalance.Plan
+	Plan          *rebalance.HomePlan
 	Owners        map[types.UID]*rebalance.Owner
 	// Installed says that there is one in the cluster.
 	Installed bool
@@ -130,7 +130,7 @@ func (h *Home) Explain(ctx context.Context, w *World) error {
 	explained := 0
 	for i := range h.Kept {
 		k := &h.Kept[i]
-		if reason := rebalance.Reason(k.Reason); reason != rebalance.NotNearer && reason != rebalance.NoRoom {
+		if reason := rebalance.StayReason(k.Reason); reason != rebalance.NotNearer && reason != rebalance.NoRoom {
 			continue
 		}
 		pod, err := w.Engine.Informers().Core().V1().Pods().Lister().Pods(k.Namespace).Get(k.Name)
@@ -148,6 +148,6 @@ func (h *Home) Explain(ctx context.Context, w *World) error {
 }
 
 // because is a reason in words.
-func because(reason rebalance.Reason, detail string) string {
+func because(reason rebalance.StayReason, detail string) string {
 	return strings.TrimSuffix(reason.Sentence()+": "+detail, ": ")
 }
