@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -172,20 +173,19 @@ func TestStolenTokenOfTheRebalancer(t *testing.T) {
 		_, err := c.Client.StorageV1().VolumeAttachments().Create(c.Ctx, attachment, metav1.CreateOptions{})
 		c.Must(err)
 		t.Cleanup(func() {
-			if err := c.Client.StorageV1().VolumeAttachments().Delete(c.Ctx, attacher, metav1.DeleteOptions{}); err != nil {
+			if err := c.Client.StorageV1().VolumeAttachments().Delete(context.WithoutCancel(c.Ctx), attacher, metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	uid := func(namespace, pod string) *types.UID {
-		got, err := plane.Client.CoreV1().Pods(namespace).Get(t.Context(), pod, metav1.GetOptions{})
-		c.Must(err)
-		return &got.UID
-	}
 	evict := func(namespace, pod string, change func(*policyv1.Eviction)) attempt {
 		return func(a *account) error {
+			found, err := a.admin.CoreV1().Pods(namespace).Get(a.ctx, pod, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
 			eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod},
-				DeleteOptions: &metav1.DeleteOptions{DryRun: tryDelete.DryRun, Preconditions: &metav1.Preconditions{UID: uid(namespace, pod)}}}
+				DeleteOptions: &metav1.DeleteOptions{DryRun: tryDelete.DryRun, Preconditions: &metav1.Preconditions{UID: &found.UID}}}
 			change(eviction)
 			return a.PolicyV1().Evictions(namespace).Evict(a.ctx, eviction)
 		}
@@ -255,12 +255,13 @@ func TestStolenTokenOfTheRebalancer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			plane.apply(t, compose(t, mode.kustomization, nil))
 			for _, namespace := range []string{"kube-system", systemNamespace} {
-				system := kit.Pod(namespace, "system", schedulerName).Node("n1").Obj()
+				system := kit.Pod(namespace, "system", schedulerName).Node("n1").Req(kit.CPU("1m")).Obj()
 				restrict(system)
-				_, err := plane.Client.CoreV1().Pods(namespace).Create(t.Context(), system, metav1.CreateOptions{})
-				c.Must(err)
+				if _, err := plane.Client.CoreV1().Pods(namespace).Create(t.Context(), system, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
 				t.Cleanup(func() {
-					if err := plane.Client.CoreV1().Pods(namespace).Delete(c.Ctx, "system", *metav1.NewDeleteOptions(0)); err != nil {
+					if err := plane.Client.CoreV1().Pods(namespace).Delete(context.WithoutCancel(c.Ctx), "system", *metav1.NewDeleteOptions(0)); err != nil {
 						t.Error(err)
 					}
 				})
