@@ -17,7 +17,7 @@ func TestConditionIsRepeatedWhileItLasts(t *testing.T) {
 	c.logTo(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
 
 	for range 121 { // 20 minutes, one poll in 10 seconds
-		c.set(ReasonUnreachable, "no answer")
+		c.set(ReasonUnreachable, "no answer", "look")
 		now = now.Add(10 * time.Second)
 	}
 	if raised, lasts := strings.Count(log.String(), "condition raised"), strings.Count(log.String(), "condition lasts"); raised != 1 || lasts != 2 {
