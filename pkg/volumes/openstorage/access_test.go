@@ -1,7 +1,6 @@
 package openstorage
 
 import (
-	"strings"
 	"testing"
 	"time"
 

@@ -82,8 +82,6 @@ func advise(config *Config, err error) string {
 	switch message := status.Convert(err).Message(); {
 	case notOfGRPC(message):
 		return adviceNoGRPC
-	case strings.Contains(message, "remote error: tls: "):
-		return adviceHandshake // from TLS 1.3 on, servers look at certificates of clients after it
 	case status.Code(err) == codes.Unimplemented:
 		return adviceNoSDK
 	case kindOf(err) == refused && config.TokenFile == "":
@@ -211,13 +209,32 @@ func probe(ctx context.Context, config *Config, failure error) error {
 	}
 	defer func() { _ = conn.Close() }() // nothing was sent that matters
 	if config.TLS.Enabled {
-		_, _, err := (&freshTLS{settings: config.TLS}).ClientHandshake(ctx, address, conn)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errHandshake, err)
-		}
-		return failure
+		return probeTLS(ctx, conn, config, address, failure)
 	}
 	return probePlain(ctx, conn, address, failure)
+}
+
+// greetingTimeout is how long a server may take to greet after the handshake.
+const greetingTimeout = time.Second
+
+// probeTLS makes a handshake, and reads what comes first: from TLS 1.3 on, a server looks
+// at its client's certificate after the handshake, and says so to who reads.
+func probeTLS(ctx context.Context, conn net.Conn, config *Config, address string, failure error) error {
+	secure, _, err := (&freshTLS{settings: config.TLS}).ClientHandshake(ctx, address, conn)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	_ = secure.SetReadDeadline(time.Now().Add(greetingTimeout)) // the connection is one of TCP
+	if _, err := secure.Read(make([]byte, 1)); saysAlert(err) {
+		return fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return failure
+}
+
+// saysAlert reports whether the other side has ended TLS with an alert.
+func saysAlert(err error) bool {
+	var ended *net.OpError
+	return errors.As(err, &ended) && ended.Op == "remote error"
 }
 
 // probePlain finds out who listens that does not answer without TLS. The handshake sends
@@ -231,10 +248,9 @@ func probePlain(ctx context.Context, conn net.Conn, address string, failure erro
 	var (
 		header tls.RecordHeaderError
 		chain  *tls.CertificateVerificationError
-		ended  *net.OpError
 	)
 	switch {
-	case err == nil, errors.As(err, &chain), errors.As(err, &ended) && ended.Op == "remote error":
+	case err == nil, errors.As(err, &chain), saysAlert(err):
 		return errServerHasTLS
 	case errors.As(err, &header) && isSettings(header.RecordHeader):
 		return failure // a server of HTTP/2, which has come meanwhile

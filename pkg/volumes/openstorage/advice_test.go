@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/klog/v2"
 
 	sim "github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/volumes"
@@ -151,15 +152,6 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 			return Config{Endpoint: simulated(t, sim.ServerOptions{TLS: config}, sim.Faults{}), TLS: trusted}
 		}
 	}
-	withToken := func(token string) func(*testing.T) Config {
-		return func(t *testing.T) Config {
-			c := Config{Endpoint: simulated(t, sim.ServerOptions{Tokens: newTokens()}, sim.Faults{}), AllowPlaintextToken: true}
-			if token != "" {
-				c.TokenFile = tokenPath(t, token)
-			}
-			return c
-		}
-	}
 	failing := func(fault sim.CallFault) func(*testing.T) Config {
 		return func(t *testing.T) Config {
 			return Config{
@@ -232,8 +224,15 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 		{"another gRPC server", func(t *testing.T) Config {
 			return Config{Endpoint: rawServer(t, func(string) ([][]byte, error) { return nil, status.Error(codes.Unimplemented, "unknown service") })}
 		}, adviceNoSDK},
-		{"no token for a server that wants one", withToken(""), adviceNoToken},
-		{"a token that the server does not know", withToken(wrongToken), adviceToken},
+		{"no token for a server that wants one", func(t *testing.T) Config {
+			return Config{Endpoint: simulated(t, sim.ServerOptions{}, failingCalls("Node.*", codes.Unauthenticated))}
+		}, adviceNoToken},
+		{"no token for a server that lets nobody else do anything", func(t *testing.T) Config {
+			return Config{Endpoint: simulated(t, sim.ServerOptions{}, failingCalls("Node.*", codes.PermissionDenied))}
+		}, adviceNoToken},
+		{"a token that the server does not know", func(t *testing.T) Config {
+			return Config{Endpoint: simulated(t, sim.ServerOptions{Tokens: newTokens()}, sim.Faults{}), TokenFile: tokenPath(t, wrongToken), AllowPlaintextToken: true}
+		}, adviceToken},
 		{"a token without the role", failing(sim.CallFault{Code: codes.PermissionDenied}), adviceRights},
 		{"a server that hangs", failing(sim.CallFault{Hang: true}), adviceSlow},
 		{"a server that fails", failing(sim.CallFault{Code: codes.Internal}), adviceFails},
@@ -291,6 +290,7 @@ func TestAdviceRepeatsNoSecret(t *testing.T) {
 			return !strings.Contains(advise(&config, err), goodToken)
 		}
 		h := newHealth(&config)
+		h.logTo(klog.Logger{})
 		k := kindOf(token.redact(err))
 		h.observeNodes(k, token.redact(err))
 		for _, c := range h.list() {
