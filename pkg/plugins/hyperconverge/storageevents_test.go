@@ -21,7 +21,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
-func ownedBy(kind, name string) metav1.ObjectMeta {
+func controlledBy(kind, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: "system", OwnerReferences: []metav1.OwnerReference{
 		{APIVersion: "apps/v1", Kind: kind, Name: name, UID: types.UID("uid of " + name), Controller: ptr.To(true)},
 	}}
@@ -43,12 +43,12 @@ func TestWorkloadOf(t *testing.T) {
 		objects []runtime.Object
 		want    string // kind, name and UID; empty for an error
 	}{
-		{"the pod of a Deployment", []runtime.Object{ownPod(ownedBy("ReplicaSet", "scheduler-1")), ownReplicaSet(ownedBy("Deployment", "scheduler"))}, "Deployment scheduler uid of scheduler"},
-		{"the pod of a ReplicaSet alone", []runtime.Object{ownPod(ownedBy("ReplicaSet", "scheduler-1")), ownReplicaSet(metav1.ObjectMeta{})}, "ReplicaSet scheduler-1 uid of scheduler-1"},
-		{"the pod of a DaemonSet", []runtime.Object{ownPod(ownedBy("DaemonSet", "scheduler"))}, "DaemonSet scheduler uid of scheduler"},
+		{"the pod of a Deployment", []runtime.Object{ownPod(controlledBy("ReplicaSet", "scheduler-1")), ownReplicaSet(controlledBy("Deployment", "scheduler"))}, "Deployment scheduler uid of scheduler"},
+		{"the pod of a ReplicaSet alone", []runtime.Object{ownPod(controlledBy("ReplicaSet", "scheduler-1")), ownReplicaSet(metav1.ObjectMeta{})}, "ReplicaSet scheduler-1 uid of scheduler-1"},
+		{"the pod of a DaemonSet", []runtime.Object{ownPod(controlledBy("DaemonSet", "scheduler"))}, "DaemonSet scheduler uid of scheduler"},
 		{"a pod by itself", []runtime.Object{ownPod(metav1.ObjectMeta{})}, "Pod scheduler-1-a uid of scheduler-1-a"},
 		{"a pod that does not exist", nil, ""},
-		{"a ReplicaSet that does not exist", []runtime.Object{ownPod(ownedBy("ReplicaSet", "scheduler-1"))}, ""},
+		{"a ReplicaSet that does not exist", []runtime.Object{ownPod(controlledBy("ReplicaSet", "scheduler-1"))}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ref, err := workloadOf(t.Context(), fake.NewClientset(tc.objects...), types.NamespacedName{Namespace: "system", Name: "scheduler-1-a"})
@@ -75,7 +75,7 @@ func TestStorageEventsTellWhileItLasts(t *testing.T) {
 		leads := make(chan struct{})
 		e := &storageEvents{
 			recorder: &list, pod: types.NamespacedName{Namespace: "system", Name: "scheduler-1-a"}, leads: leads,
-			client: fake.NewClientset(ownPod(ownedBy("ReplicaSet", "scheduler-1")), ownReplicaSet(ownedBy("Deployment", "scheduler"))),
+			client: fake.NewClientset(ownPod(controlledBy("ReplicaSet", "scheduler-1")), ownReplicaSet(controlledBy("Deployment", "scheduler"))),
 			conditions: func() []openstorage.Condition {
 				mu.Lock()
 				defer mu.Unlock()
