@@ -168,11 +168,11 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 	}{
 		{"a name that DNS does not know", func(t *testing.T) Config {
 			resolveBy(t, true)
-			return Config{Endpoint: "portworx-api.elsewhere.svc:9020"}
+			return Config{Endpoint: "storage.elsewhere.svc:9020"}
 		}, AdviceService},
 		{"a name that DNS does not know, with TLS", func(t *testing.T) Config {
 			resolveBy(t, true)
-			return Config{Endpoint: "dns:///portworx-api.elsewhere.svc:9020", TLS: trusted}
+			return Config{Endpoint: "dns:///storage.elsewhere.svc:9020", TLS: trusted}
 		}, AdviceService},
 		{"a DNS server that cannot be reached", func(t *testing.T) Config {
 			resolveBy(t, false)
