@@ -241,18 +241,18 @@ func (f *fleet) join(flags ...string) {
 	f.listed = append(f.listed, r)
 	f.mu.Unlock()
 	f.Eventually("the Service leads to the new replica", func() error {
-		if !f.proxy.leadsTo(r.address) {
-			return r.ready()
+		if err := r.ready(); err != nil || f.proxy.leadsTo(r.address) {
+			return err
 		}
-		return nil
+		return errors.New("it does not yet")
 	})
 }
 
-// leave tells a replica to stop, and returns when it has ended.
+// leave tells a replica to stop. It ends when the API server has closed the connections
+// that it does not use, a minute and a half later.
 func (f *fleet) leave(r *replica) {
 	f.Helper()
 	r.Signal(syscall.SIGTERM)
-	<-r.Done()
 	f.forget(r)
 }
 
@@ -315,11 +315,11 @@ func (f *fleet) follow(ctx context.Context) {
 	}
 }
 
-// pods waits until a hundred more pods have been created.
+// pods waits until some more pods have been created.
 func (f *fleet) pods() {
 	f.Helper()
-	goal := f.load.pods() + 100
-	f.Eventually("a hundred pods more are created", func() error {
+	goal := f.load.pods() + podsPerSecond/2
+	f.Eventually("more pods are created", func() error {
 		if now := f.load.pods(); now < goal {
 			return fmt.Errorf("%d are missing", goal-now)
 		}
