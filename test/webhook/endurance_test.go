@@ -38,7 +38,10 @@ type fleet struct {
 	load  *load
 
 	replicas []*replica // that are meant to run
+	leaving  []*replica // that were told to stop
 	killed   []*replica
+	// wrote is how often they had written certificates before they were asked for another.
+	wrote map[*replica]int
 
 	mu     sync.Mutex
 	listed []*replica // that the Service may lead to
@@ -62,10 +65,10 @@ func TestWebhookOutlivesItsReplicas(t *testing.T) {
 			name string
 			do   func(*fleet)
 		}{
-			{"a rolling update replaces one replica after the other", (*fleet).roll},
-			{"a node is drained, and one replica has to do until another is ready", (*fleet).drain},
 			{"a replica is killed with requests in flight", (*fleet).kill},
 			{"the replica that has announced a certificate is killed before the certificate is served", (*fleet).killAnnouncer},
+			{"a rolling update replaces one replica after the other", (*fleet).roll},
+			{"a node is drained, and one replica has to do until another is ready", (*fleet).drain},
 			{"an upgrade changes the configuration and the replicas", (*fleet).upgrade},
 		} {
 			t.Run(scenario.name, func(t *testing.T) { f.endure(t, scenario.do) })
@@ -73,6 +76,7 @@ func TestWebhookOutlivesItsReplicas(t *testing.T) {
 		if t.Failed() || time.Now().After(end) {
 			break
 		}
+		f.waitForLeaving() // they may still write certificates
 	}
 	t.Run("the last replica goes, and leaves the configuration to the next one", func(t *testing.T) {
 		f.within(t, func() {
@@ -127,6 +131,10 @@ func (f *fleet) endure(t *testing.T, do func(*fleet)) {
 		f.load = startStream(f.cluster, podIn("db", pvc("data")))
 		f.pods()
 		served := f.secret().Data[v1.TLSCertKey]
+		f.wrote = map[*replica]int{}
+		for _, r := range f.replicas {
+			f.wrote[r] = writes(r)
+		}
 		f.renew()
 		do(f)
 		f.Eventually("another certificate is served", func() error {
@@ -147,10 +155,10 @@ func (f *fleet) endure(t *testing.T, do func(*fleet)) {
 	})
 }
 
-// roll replaces the replicas as a Deployment does: a new one is ready before an old one
-// goes.
 func (f *fleet) roll() { f.replace() }
 
+// replace replaces the replicas as a Deployment does: a new one is ready before an old one
+// goes.
 func (f *fleet) replace(flags ...string) {
 	f.Helper()
 	for _, old := range slices.Clone(f.replicas) {
@@ -184,22 +192,10 @@ func (f *fleet) kill() {
 // which API servers learn of it is over. The other has to go on with it.
 func (f *fleet) killAnnouncer() {
 	f.Helper()
-	const wrote = "Wrote the secret of certificates"
-	before := map[*replica]int{}
-	for _, r := range f.replicas {
-		before[r] = strings.Count(r.Said(0), wrote)
-	}
-	f.Eventually("no certificate is announced", func() error {
-		if f.announced() {
-			return errors.New("one is")
-		}
-		return nil
-	})
-	f.renew()
 	var announcer *replica
 	f.Eventually("a replica has announced a certificate", func() error {
-		for _, r := range f.replicas {
-			if strings.Count(r.Said(0), wrote) > before[r] {
+		for r, before := range f.wrote {
+			if writes(r) > before {
 				announcer = r
 				return nil
 			}
@@ -209,6 +205,9 @@ func (f *fleet) killAnnouncer() {
 	f.lose(announcer)
 	f.join()
 }
+
+// writes is how often a replica has written certificates.
+func writes(r *replica) int { return strings.Count(r.Said(0), "Wrote the secret of certificates") }
 
 // upgrade applies another configuration without its CA bundle, as manifests have it, and
 // replaces the replicas by such with other flags.
@@ -253,7 +252,16 @@ func (f *fleet) join(flags ...string) {
 func (f *fleet) leave(r *replica) {
 	f.Helper()
 	r.Signal(syscall.SIGTERM)
+	f.leaving = append(f.leaving, r)
 	f.forget(r)
+}
+
+// waitForLeaving waits until all have ended that were told to stop.
+func (f *fleet) waitForLeaving() {
+	for _, r := range f.leaving {
+		<-r.Done()
+	}
+	f.leaving = nil
 }
 
 // lose kills a replica that has requests to answer.
@@ -332,12 +340,6 @@ func (f *fleet) secret() *v1.Secret {
 	secret, err := f.Client.CoreV1().Secrets(ownNamespace).Get(f.Ctx, secretName, metav1.GetOptions{})
 	f.Must(err)
 	return secret
-}
-
-// announced reports whether there is a certificate that is not served yet.
-func (f *fleet) announced() bool {
-	f.Helper()
-	return len(f.secret().Data["next.crt"]) > 0
 }
 
 // renew asks the replicas for another certificate, as docs/webhook.md says.
