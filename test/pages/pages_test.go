@@ -106,9 +106,11 @@ func (r *reader) follow(ctx context.Context, t *testing.T, p page) {
 	}
 	for _, c := range p.commands {
 		if reason := slices.IndexFunc(elsewhere, func(e elsewhereEntry) bool { return strings.HasPrefix(c.text, e.begins) }); reason >= 0 {
-			r.used[elsewhere[reason].begins] = true
-			if check := elsewhere[reason].check; check != nil {
-				if err := check(c.text); err != nil {
+			entry := elsewhere[reason]
+			r.used[entry.begins] = true
+			t.Logf("%s:%d: does not run here, %s: %s", c.page, c.line, entry.why, c.text)
+			if entry.check != nil {
+				if err := entry.check(c.text); err != nil {
 					t.Errorf("%s:%d: %v\n%s", c.page, c.line, err, c.text)
 				}
 			}

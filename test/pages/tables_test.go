@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -154,14 +155,14 @@ func isTarget(text string) error {
 		}
 	}
 	if targets == 0 {
-		return fmt.Errorf("there is no target")
+		return errors.New("it names no target")
 	}
 	return nil
 }
 
 // exists reports whether a file is there.
 func exists(path string) func(string) error {
-	return func(text string) error {
+	return func(string) error {
 		_, err := os.Stat(filepath.Join(root, path))
 		return err
 	}
