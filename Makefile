@@ -54,9 +54,9 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 	fi
 
 .PHONY: test-integration
-test-integration: $(CHAOS_BINARIES) ## Run scheduler, webhook and manifests against a real kube-apiserver and etcd
+test-integration: $(CONTROLPLANE) bin/scheduler bin/webhook bin/sandbox bin/kubectl-hyperconverge ## Run scheduler, webhook, manifests and the documents' commands against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
-	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/...
+	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/... ./test/pages/...
 
 .PHONY: chaos
 chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, write docs/reliability.md; ROWS=regexp SOAK=10m SEED=n

@@ -49,7 +49,7 @@ func TestWebhook(t *testing.T) {
 
 	// Certificates of less than a minute, so that tests see many of them, and a busy
 	// machine has time to replace them. Everything is logged that can be.
-	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10", "--enable-fsgroup-optimization"}
+	flags := []string{"--shutdown-delay=500ms", "--shutdown-timeout=0s", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10", "--enable-fsgroup-optimization"}
 	replicas := c.start(2, flags...)
 	c.Eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 
