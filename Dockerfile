@@ -1,7 +1,7 @@
 # The images for those who build with Docker; `make image` needs none.
 #
 #   docker build --build-arg BASE=... --build-arg COMMAND=scheduler \
-#     --build-arg VERSION=$(git describe --tags --always) --build-arg REVISION=$(git rev-parse HEAD) .
+#     --build-arg VERSION=$(hack/version.sh) --build-arg REVISION=$(git rev-parse HEAD) .
 #
 # BASE is the static image of the distroless project with the tag nonroot, from a
 # registry that you trust and best by its digest. It holds certificates of

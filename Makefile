@@ -3,7 +3,7 @@
 export CGO_ENABLED := 0
 
 KUBERNETES_VERSION := v1.35.4
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell hack/version.sh)
 VERSION_PKG := k8s.io/component-base/version
 # A semantic version whose build metadata names this project's own revision.
 LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VERSION) \
@@ -84,12 +84,14 @@ verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-docs.sh
 	@hack/verify-krew.sh
 	@hack/verify-modules.sh
+	@hack/update-version.sh --check
 	@hack/verify-monitoring.sh
 	@go -C hack test ./...
 	@hack/verify-lint.sh
 
 .PHONY: generate
 generate: ## Generate code, the reference of the configuration, the chart and rules anew
+	@hack/update-version.sh
 	@hack/update-codegen.sh
 	@hack/update-chart.sh
 	@hack/update-docs.sh
