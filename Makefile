@@ -23,7 +23,7 @@ RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/p
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge ## Compile our own binaries into bin/
@@ -126,8 +126,16 @@ bin/kube%: hack/controlplane/go.mod
 	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ k8s.io/kubernetes/cmd/$(@F)
 
 .PHONY: image
-image: ## Build reproducible OCI images into dist/, without a daemon
+image: ## Build reproducible OCI images into dist/, without a daemon; ARCH=arm64 for one architecture
 	@hack/image.sh
+
+.PHONY: release
+release: ## Make a release in dist/; REGISTRY=registry/folder ARCH='amd64 arm64' MINISIGN_KEY=file
+	@hack/release.sh
+
+.PHONY: verify-release
+verify-release: ## Make a release of two clones and compare them, which takes very long
+	@hack/verify-release.sh
 
 .PHONY: clean
 clean: ## Remove what was built
