@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// Build returns what the text of a kustomization comes to. PATH in it stands for the
-// folder manifests.
+// Build returns what the text of a kustomization comes to, in the order in which kubectl
+// would apply it. PATH in the text stands for the folder manifests.
 func Build(manifests, text string) (resmap.ResMap, error) {
 	fs := filesys.MakeFsOnDisk()
 	temporary, err := filesys.NewTmpConfirmedDir()
@@ -33,7 +33,9 @@ func Build(manifests, text string) (resmap.ResMap, error) {
 	if err := fs.WriteFile(temporary.Join("kustomization.yaml"), []byte(text)); err != nil {
 		return nil, err
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, temporary.String())
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionLegacy
+	resources, err := krusty.MakeKustomizer(options).Run(fs, temporary.String())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", text, err)
 	}

@@ -66,7 +66,9 @@ func run(args []string) error {
 		return r.install()
 	case len(args) == 1 && args[0] == "sign":
 		said, err := r.sign()
-		fmt.Println(said)
+		if err == nil {
+			fmt.Println(said)
+		}
 		return err
 	}
 	return fmt.Errorf("there is no %q with these arguments", strings.Join(args, " "))
@@ -116,7 +118,7 @@ func (r release) write(file string, content []byte) error {
 	return os.WriteFile(filepath.Join(r.dist, file), content, 0o644)
 }
 
-// substitute replaces every line that a pattern describes, of which there has to be one.
+// substitute replaces every line that a pattern describes, and fails if there is none.
 func substitute(text []byte, line, replacement string) ([]byte, error) {
 	pattern := regexp.MustCompile("(?m)^" + line + "$")
 	if !pattern.Match(text) {

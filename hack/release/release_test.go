@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,11 +200,14 @@ func TestManifestsHaveTheImagesOfTheRelease(t *testing.T) {
 				t.Errorf("%d files are written, want %d: %v", len(files), len(want), err)
 			}
 			for file, count := range want {
-				for document := range strings.SplitSeq(string(read(t, r.dist, file)), "\n---\n") {
-					var object deployment
-					if err := yaml.Unmarshal([]byte(document), &object); err != nil {
-						t.Fatalf("%s: %v", file, err)
-					}
+				objects := objectsOf(t, string(read(t, r.dist, file)))
+				position := func(kind string) int {
+					return slices.IndexFunc(objects, func(o object) bool { return o.Kind == kind })
+				}
+				if position("Namespace") != 0 || max(position("CustomResourceDefinition"), position("ClusterRoleBinding")) > position("Deployment") {
+					t.Errorf("%s has Deployments before what they need", file)
+				}
+				for _, object := range objects {
 					if object.Kind != "Deployment" {
 						continue
 					}
@@ -225,8 +229,8 @@ func TestManifestsHaveTheImagesOfTheRelease(t *testing.T) {
 	}
 }
 
-// deployment is what is looked at of an object.
-type deployment struct {
+// object is what is looked at of an object.
+type object struct {
 	Kind     string
 	Metadata struct{ Name string }
 	Spec     struct {
@@ -237,6 +241,19 @@ type deployment struct {
 			}
 		}
 	}
+}
+
+func objectsOf(t *testing.T, text string) []object {
+	t.Helper()
+	var objects []object
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		var o object
+		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
+			t.Fatalf("%v: %s", err, document)
+		}
+		objects = append(objects, o)
+	}
+	return objects
 }
 
 func TestChartOfOneArchitectureChoosesNodesByIt(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"aead.dev/minisign"
@@ -35,6 +36,10 @@ func (r release) sign() (string, error) {
 		return "", err
 	}
 	if r.key == "" {
+		// One of other checksums must not stand beside these.
+		if err := os.RemoveAll(filepath.Join(r.dist, signature)); err != nil {
+			return "", err
+		}
 		return "Unsigned: MINISIGN_KEY, a secret key of minisign or the path of one, is not set.", nil
 	}
 	key, err := secretKey(r.key, r.password)
