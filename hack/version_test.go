@@ -19,7 +19,7 @@ var versioned = []string{
 func project(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	for _, file := range append([]string{"VERSION", "hack/version.sh", "hack/update-version.sh"}, versioned...) {
+	for _, file := range append([]string{"VERSION", "hack/version.sh", "hack/update-version.sh", "hack/release.sh"}, versioned...) {
 		content, err := os.ReadFile(filepath.Join("..", file))
 		if err != nil {
 			t.Fatal(err)
@@ -77,6 +77,24 @@ func TestVersionSaysWhatIsBuilt(t *testing.T) {
 				t.Errorf("it ends with %v", err)
 			}
 		})
+	}
+}
+
+// What is released has to say what it asks of users.
+func TestReleaseNeedsSectionOfChangelog(t *testing.T) {
+	for changelog, want := range map[string]string{
+		"## Unreleased\n\n## v1.2.2 (2026-01-31)\n": "CHANGELOG.md has no section v1.2.3",
+		"## Unreleased\n\n## v1.2.3 (2026-01-31)\n": "no such compiler",
+	} {
+		folder := project(t)
+		write(t, filepath.Join(folder, "VERSION"), "1.2.3\n")
+		write(t, filepath.Join(folder, "CHANGELOG.md"), changelog)
+		write(t, filepath.Join(folder, "bin", "go"), "#!/bin/sh\necho no such compiler\nexit 1\n")
+		output, err := run(t, folder, "sh", "-c", "git init -q . && git add . && "+
+			"git -c user.name=a -c user.email=a@example.com commit -qm a && git tag v1.2.3 && PATH=bin:$PATH hack/release.sh")
+		if err == nil || !strings.HasPrefix(output, want) {
+			t.Errorf("with %q it says %q, %v", changelog, output, err)
+		}
 	}
 }
 
