@@ -11,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -115,32 +114,4 @@ func (r release) pack(files []image.File) ([]byte, error) {
 func sum(content []byte) string {
 	hash := sha256.Sum256(content)
 	return hex.EncodeToString(hash[:])
-}
-
-// chart packs the Helm chart with the version and the registry of the release.
-func (r release) chart() error {
-	files, err := image.Folder(filepath.Join(r.source, "charts", "hyperconverge"))
-	if err != nil {
-		return err
-	}
-	number := strings.TrimPrefix(r.version, "v")
-	for i := range files {
-		f := &files[i]
-		switch f.Path {
-		case "Chart.yaml":
-			if f.Content, err = substitute(f.Content, "version: .*", "version: "+number); err == nil {
-				f.Content, err = substitute(f.Content, "appVersion: .*", "appVersion: "+r.version)
-			}
-		case "values.yaml":
-			f.Content, err = substitute(f.Content, `  registry: ""`, fmt.Sprintf("  registry: %q", r.registry))
-		case "templates/scheduler.deployment.yaml", "templates/webhook.deployment.yaml":
-			f.Content, err = r.onlyArch(f.Content)
-		}
-		if err != nil {
-			return fmt.Errorf("charts/hyperconverge/%s: %w", f.Path, err)
-		}
-		f.Path = "hyperconverge/" + f.Path
-	}
-	archive, err := r.pack(files)
-	return errors.Join(err, r.write("hyperconverge-"+number+".tgz", archive))
 }

@@ -157,6 +157,11 @@ func TestChartIsThatOfTheRelease(t *testing.T) {
 	if files[template] != string(read(t, r.source, "charts", template)) || len(programs) != 0 {
 		t.Errorf("other files are changed, or may be run: %v", programs)
 	}
+	for file := range files {
+		if strings.HasPrefix(file, "hyperconverge/ci/") {
+			t.Errorf("%s is there, which .helmignore leaves out", file)
+		}
+	}
 
 	again := example(t)
 	if err := again.chart(); err != nil {
@@ -164,6 +169,17 @@ func TestChartIsThatOfTheRelease(t *testing.T) {
 	}
 	if !bytes.Equal(archive, read(t, again.dist, "hyperconverge-7.8.9.tgz")) {
 		t.Error("a second one differs")
+	}
+}
+
+func TestChartLeavesOutWhatHelmDoes(t *testing.T) {
+	for file, want := range map[string]bool{
+		"ci/aks-values.yaml": true, "templates/a.yaml.orig": true, ".DS_Store": true,
+		"templates/ci/a.yaml": false, "ci": false, "values.yaml": false,
+	} {
+		if got := ignored("*.orig\n.DS_Store\nci/\n", file); got != want {
+			t.Errorf("%s: got %v", file, got)
+		}
 	}
 }
 
