@@ -15,6 +15,7 @@ func (r release) install() error {
 		"install":              "resources: [PATH/base]\n",
 		"install-cert-manager": "resources: [PATH/base]\ncomponents: [PATH/webhook/cert-manager]\n",
 		"install-policy":       "resources: [PATH/overlays/no-webhook, PATH/webhook/policy]\n",
+		"install-policy-v1":    "resources: [PATH/overlays/no-webhook, PATH/webhook/policy-v1]\n",
 	}
 	manifests := filepath.Join(r.source, "manifests")
 	overlays, err := os.ReadDir(filepath.Join(manifests, "overlays"))

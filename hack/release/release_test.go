@@ -188,7 +188,7 @@ func TestManifestsHaveTheImagesOfTheRelease(t *testing.T) {
 	if err != nil || len(overlays) == 0 {
 		t.Fatalf("there are no overlays: %v", err)
 	}
-	want := map[string]int{"install.yaml": 2, "install-cert-manager.yaml": 2, "install-policy.yaml": 1} // and how many Deployments
+	want := map[string]int{"install.yaml": 2, "install-cert-manager.yaml": 2, "install-policy.yaml": 1, "install-policy-v1.yaml": 1} // and how many Deployments
 	for _, overlay := range overlays {
 		want["install-"+filepath.Base(overlay)+".yaml"] = 2
 	}
