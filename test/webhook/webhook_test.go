@@ -49,7 +49,7 @@ func TestWebhook(t *testing.T) {
 
 	// Certificates of less than a minute, so that tests see many of them, and a busy
 	// machine has time to replace them. Everything is logged that can be.
-	flags := []string{"--shutdown-delay=500ms", "--shutdown-timeout=0s", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10", "--enable-fsgroup-optimization"}
+	flags := []string{"--shutdown-delay=500ms", "--certificate-settle=1s", "--certificate-validity=45s", "--log-level=10", "--enable-fsgroup-optimization"}
 	replicas := c.start(2, flags...)
 	c.Eventually("the API server trusts the webhook", func() error { return isOurs(c.try(podIn("db", pvc("data")))) })
 
@@ -334,8 +334,7 @@ func testRollout(t *testing.T, outer *cluster, old []*replica, flags []string) [
 		for _, replica := range append(old[len(added):], added[:len(added)-1]...) {
 			addresses = append(addresses, replica.address)
 		}
-		c.proxy.route(addresses...)
-		<-leaving.Done()
+		c.proxy.route(addresses...) // the old one ends when the API server has closed its connections
 	}
 	if result := load.stop(); result.failed > 0 || result.pods == 0 {
 		t.Errorf("of %d pods %d were not mutated; the first: %v", result.pods, result.failed, result.first)
