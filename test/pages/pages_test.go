@@ -4,6 +4,7 @@ package pages
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,7 @@ const patience = 2 * time.Minute
 // it ends well, or the table elsewhere has a reason why it cannot run here.
 func TestCommandsOfThePages(t *testing.T) {
 	pages := readPages(t)
+	dependOn(t, "bin", "examples", "manifests")
 	r := &reader{used: map[string]bool{}}
 	inSandbox(t, func(ctx context.Context, s *sandbox.Sandbox, tmp string) {
 		r.sandbox, r.tmp = s, tmp
@@ -38,6 +40,23 @@ func TestCommandsOfThePages(t *testing.T) {
 	for _, e := range elsewhere {
 		if !r.used[e.begins] {
 			t.Errorf("no page has a command any more that begins with %q: take it out of the table", e.begins)
+		}
+	}
+}
+
+// dependOn looks at what commands use, so that go test runs them anew when it has changed.
+func dependOn(t *testing.T, folders ...string) {
+	t.Helper()
+	for _, folder := range folders {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			_, err = os.Stat(path)
+			return err
+		})
+		if err != nil {
+			t.Fatalf("what the commands use: %v; make build and make demo bring what is missing in bin", err)
 		}
 	}
 }
