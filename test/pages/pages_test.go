@@ -2,6 +2,7 @@
 package pages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -120,9 +121,12 @@ func (r *reader) follow(ctx context.Context, t *testing.T, p page) {
 		}
 	}
 	r.write(t, folder, p)
-	if said, err := r.shell(ctx, folder, setup); err != nil {
-		t.Fatalf("preparing the sandbox: %v\n%s", err, said)
+	prepare := func() {
+		if said, err := r.shell(ctx, folder, setup); err != nil {
+			t.Fatalf("preparing the sandbox: %v\n%s", err, said)
+		}
 	}
+	prepare()
 	for _, c := range p.commands {
 		if reason := slices.IndexFunc(elsewhere, func(e elsewhereEntry) bool { return strings.HasPrefix(c.text, e.begins) }); reason >= 0 {
 			entry := elsewhere[reason]
@@ -145,13 +149,16 @@ func (r *reader) follow(ctx context.Context, t *testing.T, p page) {
 			t.Errorf("%s:%d: %v\n%s\nran as\n%s\n%s\nMend the page, or, if it cannot run in a sandbox, add it to the tables of test/pages/tables_test.go.",
 				c.page, c.line, err, c.text, text, said)
 		}
+		if strings.HasPrefix(c.text, "kubectl delete ") {
+			prepare() // what comes behind it on the page is about a cluster that still has it
+		}
 	}
 }
 
 // write writes the files that the page takes for given.
 func (r *reader) write(t *testing.T, folder string, p page) {
 	t.Helper()
-	for name, content := range map[string]string{"token": "token", "ca.crt": "certificate", "kustomization.yaml": r.complete(p.kustomization)} {
+	for name, content := range map[string]string{"token": "token", "ca.crt": "certificate", "kustomization.yaml": r.complete(cmp.Or(p.kustomization, plain))} {
 		if name == "kustomization.yaml" {
 			// kustomize takes no absolute path.
 			project, err := filepath.Rel(folder, r.project)

@@ -54,10 +54,15 @@ var elsewhere = []elsewhereEntry{
 	{"mkdir webhook && tar ", "wants a registry, and the archives of make image", nil},
 	{"ctr ", "wants the container runtime of a node", nil},
 	{"az deployment ", "wants an Azure subscription", exists("manifests/monitoring/azure/rules.json")},
+	{"minisign ", "wants a release that was downloaded", nil},
+	{"sha256sum ", "wants a release that was downloaded", nil},
 	{"pxctl ", "wants a node of the storage system", nil},
 	{"kubectl -n hyperconverge-system port-forward ", "nothing runs in the pods of the sandbox", nil},
 	{"curl -sk ", "wants the port that was forwarded", nil},
 }
+
+// plain is the kustomization of pages that show none.
+const plain = "resources: [PATH/manifests/base]\n"
 
 // setup brings what the pages take for given: the product, installed, and what Stork and its
 // operator leave in a cluster.
@@ -124,6 +129,8 @@ spec:
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 OBJECTS
 done
+kubectl -n hyperconverge-system rollout status deploy/hyperconverge-scheduler
+kubectl -n hyperconverge-system rollout status deploy/hyperconverge-webhook
 kubectl wait --for=condition=Ready pod/pod-of-the-pages --timeout=60s
 kubectl wait --for=condition=Ready pod/pod-of-the-pages -n hyperconverge-system --timeout=60s
 `
