@@ -26,14 +26,14 @@ help: ## List the targets
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge ## Compile our own binaries into bin/
+build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge bin/rebalancer ## Compile our own binaries into bin/
 
 .PHONY: demo
-demo: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
+demo: bin/scheduler bin/sandbox bin/webhook bin/rebalancer bin/kubectl-hyperconverge $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
 	@bin/sandbox demo
 
 .PHONY: up
-up: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
+up: bin/scheduler bin/sandbox bin/webhook bin/rebalancer bin/kubectl-hyperconverge $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
 	@bin/sandbox up
 
 .PHONY: test
@@ -112,6 +112,10 @@ bin/sandbox: FORCE
 bin/webhook: FORCE
 	@test -x $@ || echo "Compiling the webhook"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/webhook
+
+bin/rebalancer: FORCE
+	@test -x $@ || echo "Compiling the rebalancer"
+	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/rebalancer
 
 bin/kubectl-hyperconverge: FORCE
 	@test -x $@ || echo "Compiling the kubectl plugin"

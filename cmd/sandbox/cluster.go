@@ -108,7 +108,7 @@ func newDemoCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "demo",
 		Short: "Watch databases land on their data",
-		Long: `Run a cluster, take eight steps on it, and check that each of them comes out as the
+		Long: `Run a cluster, take nine steps on it, and check that each of them comes out as the
 contract of the scheduler says. The exit code is 0 only if all do.
 
 The maps show one column per zone. Behind a node stand the volumes that it holds
@@ -124,6 +124,7 @@ where a pod is, and writes a report, which stays.`,
 			if flags.Storage.Endpoint != "" && flags.Storage.Control == "" {
 				return errors.New("the demo breaks storage and repairs it: --storage-endpoint needs --storage-control")
 			}
+			flags.ControlPlane.Rebalance = true
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			out, palette := console.New(os.Stdout, cancel)

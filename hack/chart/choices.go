@@ -1,7 +1,7 @@
 package main
 
-// configMap is the name of the scheduler's configuration, without the hash of its content.
-const configMap = "hyperconverge-scheduler-config"
+// configMaps are the names of the configurations, without the hash of their content.
+var configMaps = []string{"hyperconverge-scheduler-config", "hyperconverge-rebalancer-config"}
 
 // choice is what users of the chart turn on by values, and of the kustomizations by
 // components.
@@ -28,6 +28,8 @@ const (
 	onlyOne     = `$.Values.defaultScheduler.enabled`
 	certManager = `eq (toString $.Values.webhook.mode) "cert-manager"`
 	monitored   = `and $.Values.monitoring.enabled`
+	token       = `$.Values.storage.token.enabled`
+	tls         = `$.Values.storage.tls.enabled`
 )
 
 // parts are all that the chart has. Of choices that replace one value, the first counts.
@@ -36,12 +38,19 @@ var parts = []part{
 	{folder: "base", choices: []choice{
 		{`not (` + webhook + `)`, []string{withoutWebhook}},
 		{onlyOne, []string{"components/default-scheduler"}},
-		{`$.Values.storage.token.enabled`, []string{"components/storage-token"}},
-		{`$.Values.storage.tls.enabled`, []string{"components/storage-tls"}},
+		{token, []string{"components/storage-token"}},
+		{tls, []string{"components/storage-tls"}},
 		{`$.Values.gang.enabled`, []string{"components/gang"}},
 		{`$.Values.storkReplacement.enabled`, []string{"components/stork-replacement"}},
 		{certManager, []string{"webhook/cert-manager"}},
 		{`$.Values.webhook.hostNetwork`, []string{"components/webhook-host-network"}},
+		{openShift, []string{"components/openshift"}},
+		{aks, []string{"components/aks"}},
+	}},
+	{folder: "rebalancer", condition: `$.Values.rebalancer.enabled`, choices: []choice{
+		{token, []string{"components/storage-token"}},
+		{tls, []string{"components/storage-tls"}},
+		{`$.Values.rebalancer.rescue.forceDelete`, []string{"components/rebalancer-force-delete"}},
 		{openShift, []string{"components/openshift"}},
 		{aks, []string{"components/aks"}},
 	}},
@@ -51,9 +60,11 @@ var parts = []part{
 	{folder: "monitoring/base", condition: monitored + ` (ne $.Values.monitoring.by "azure")`},
 }
 
-// omitted objects are no part of the chart: Helm makes the namespace, and the configuration
-// has a template of its own.
-var omitted = map[string]bool{"Namespace/hyperconverge-system": true, "ConfigMap/" + configMap: true}
+// omitted objects are no part of the chart: Helm makes the namespace, and the configurations
+// have templates of their own.
+var omitted = map[string]bool{
+	"Namespace/hyperconverge-system": true, "ConfigMap/" + configMaps[0]: true, "ConfigMap/" + configMaps[1]: true,
+}
 
 // override is what values put into a field or a list.
 type override struct {
@@ -75,9 +86,12 @@ var overrides = map[string]map[string]override{
 	"Deployment/hyperconverge-webhook": deployment("webhook", map[string]override{
 		container + "args[0]": {text: `--scheduler-name={{ first $.Values.profiles }}`},
 	}),
-	"NetworkPolicy/hyperconverge-scheduler": {
-		"spec.egress[1].ports": {more: "storagePorts", each: `{protocol: TCP, port: {{ . }}}`},
-	},
+	"Deployment/hyperconverge-rebalancer": deployment("rebalancer", map[string]override{
+		"spec.template.spec.volumes[0].configMap.name": {text: `{{ include "hyperconverge.rebalancer.configMap" $ }}`},
+		"spec.template.spec.volumes[1].configMap.name": {text: `{{ include "hyperconverge.configMap" $ }}`},
+	}),
+	"NetworkPolicy/hyperconverge-scheduler":  storagePorts,
+	"NetworkPolicy/hyperconverge-rebalancer": storagePorts,
 	"MutatingAdmissionPolicy/hyperconverge-claims":         policy,
 	"MutatingAdmissionPolicy/hyperconverge-volumes":        policy,
 	"MutatingAdmissionPolicyBinding/hyperconverge-claims":  {"apiVersion": policyVersion},
@@ -88,7 +102,7 @@ var overrides = map[string]map[string]override{
 
 const container = "spec.template.spec.containers[0]."
 
-// deployment has what both Deployments let values change.
+// deployment has what all Deployments let values change.
 func deployment(values string, others map[string]override) map[string]override {
 	others["spec.replicas"] = override{value: values + ".replicas"}
 	others[container+"image"] = override{text: `{{ include "hyperconverge.image" (list $ "hyperconverge-` + values + `") | quote }}`}
@@ -99,6 +113,10 @@ func deployment(values string, others map[string]override) map[string]override {
 	others["spec.template.spec.affinity.nodeAffinity"] = override{value: values + ".nodeAffinity"}
 	others["spec.template.spec.tolerations"] = override{more: values + ".tolerations"}
 	return others
+}
+
+var storagePorts = map[string]override{
+	"spec.egress[1].ports": {more: "storagePorts", each: `{protocol: TCP, port: {{ . }}}`},
 }
 
 var policyVersion = override{text: `{{ include "hyperconverge.policyVersion" $ }}`}

@@ -144,8 +144,10 @@ func build(manifests, folder string, components []string) (map[string]any, error
 		}
 		// The name of a generated object ends in a hash.
 		name := resource.GetName()
-		if strings.HasPrefix(name, configMap) {
-			name = configMap
+		for _, configMap := range configMaps {
+			if strings.HasPrefix(name, configMap) {
+				name = configMap
+			}
 		}
 		objects[resource.GetKind()+"/"+name] = object
 	}

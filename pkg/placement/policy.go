@@ -23,6 +23,9 @@ const (
 	// PodMaxAllocation is how full a node may be made for the sake of locality (S11):
 	// cpu=90%,memory=95%,pods=100%, each of them or none.
 	PodMaxAllocation = "hyperconverge.dev/max-allocation"
+	// PodReturnHome says whether the rebalancer may bring a pod home; a label of namespaces,
+	// too. It changes no placement.
+	PodReturnHome = "hyperconverge.dev/return-home"
 	// PodDisableAdmission keeps the admission webhook's hands off a pod.
 	PodDisableAdmission = "stork.libopenstorage.org/disable-admission-controller"
 	// VolumePreferRemote makes a service volume near when false; default true.
@@ -51,7 +54,7 @@ const (
 const MaxVolumeWeight = 100
 
 // PodKeys are the annotations of a pod that mean something.
-var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodPreference, PodWaitForLocal, PodMaxAllocation, PodDisableAdmission}
+var PodKeys = [...]string{PodPreferLocalOnly, PodDisableHyperconvergence, PodPreference, PodWaitForLocal, PodMaxAllocation, PodDisableAdmission, PodReturnHome}
 
 // VolumeKeys are the keys that may stand in a volume's labels, as annotations of its
 // claim, and as parameters of its class.

@@ -110,6 +110,20 @@ func (t *Tiers) of(r Relation) int64 {
 	}
 }
 
+// NearerThan is the least score of a node that is nearer by one tier than a node of the
+// given score, which may be a mean of several volumes: as much more as the next tier has
+// than the one that the score is in, and no more than a replica node has.
+func (t *Tiers) NearerThan(score int64) int64 {
+	tier := t.Remote
+	for _, next := range [...]int64{t.Region, t.Zone, t.Rack, t.Local} {
+		if next > score {
+			return min(score+next-tier, max(t.Local, score+1))
+		}
+		tier = max(tier, next)
+	}
+	return score + 1
+}
+
 // cutSlack makes up for what binary fractions lose, so that a mean of exactly 50
 // is not cut to 49. It is far below what a true mean can lack of a whole number:
 // one part in twice the sum of weights times the common multiple of the volumes'

@@ -4,16 +4,17 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
-	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 )
 
@@ -24,7 +25,7 @@ type Cluster struct {
 	nodes  []*v1.Node
 	pods   []*v1.Pod
 	// snapshot is nil when it has to be made anew.
-	snapshot *cache.Snapshot
+	snapshot *snapshot
 }
 
 // Pods are the pods that take room, in no order. The slice must not be changed.
@@ -38,7 +39,7 @@ func (c *Cluster) Remove(pod *v1.Pod) bool {
 	}
 	removed := c.pods[i]
 	c.pods = slices.Delete(slices.Clone(c.pods), i, i+1)
-	info := c.changeable(removed)
+	info := c.changeable(removed, false)
 	if info == nil || info.RemovePod(klog.Background(), removed) != nil {
 		c.snapshot = nil
 	}
@@ -52,7 +53,7 @@ func (c *Cluster) Add(pod *v1.Pod, node string) {
 	placed.Spec.NodeName = node
 	c.pods = append(slices.Clip(c.pods), placed)
 	podInfo, err := framework.NewPodInfo(placed)
-	info := c.changeable(placed)
+	info := c.changeable(placed, true)
 	if info == nil || err != nil {
 		c.snapshot = nil
 		return
@@ -61,29 +62,65 @@ func (c *Cluster) Add(pod *v1.Pod, node string) {
 }
 
 // changeable is the node of a pod in the snapshot, if the snapshot stays right when the
-// pod comes or goes. It does not for a pod with affinities, or with a claim that one pod
-// only may use: of those it keeps lists. Making it anew takes a second's fraction that
-// counts when many pods are asked about.
-func (c *Cluster) changeable(pod *v1.Pod) fwk.NodeInfo {
-	if c.snapshot == nil || pod.Spec.Affinity != nil && (pod.Spec.Affinity.PodAffinity != nil || pod.Spec.Affinity.PodAntiAffinity != nil) {
+// pod comes or goes. Making it anew takes a second's fraction that counts when many pods
+// are asked about. What the snapshot lists beside its nodes is in the way of some pods: the
+// nodes of pods with affinities, where one too many does no harm, and the claims that are
+// in use.
+func (c *Cluster) changeable(pod *v1.Pod, comes bool) fwk.NodeInfo {
+	if c.snapshot == nil {
 		return nil
 	}
-	claims := c.engine.informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(pod.Namespace)
-	for i := range pod.Spec.Volumes {
-		if source := pod.Spec.Volumes[i].PersistentVolumeClaim; source != nil {
-			claim, err := claims.Get(source.ClaimName)
-			if err != nil || slices.Contains(claim.Spec.AccessModes, v1.ReadWriteOncePod) {
-				return nil
-			}
-		} else if pod.Spec.Volumes[i].Ephemeral != nil {
-			return nil
-		}
-	}
 	info, err := c.snapshot.NodeInfos().Get(pod.Spec.NodeName)
-	if err != nil {
+	if err != nil || comes && !c.listed(pod, info) || !c.claim(pod, comes) {
 		return nil
 	}
 	return info
+}
+
+// listed reports whether the snapshot lists the node as one of a pod with such affinities.
+func (c *Cluster) listed(pod *v1.Pod, info fwk.NodeInfo) bool {
+	affinity := pod.Spec.Affinity
+	if affinity == nil || affinity.PodAffinity == nil && affinity.PodAntiAffinity == nil {
+		return true
+	}
+	some, err := c.snapshot.NodeInfos().HavePodsWithAffinityList()
+	if err != nil || !slices.Contains(some, info) {
+		return false
+	}
+	against, err := c.snapshot.NodeInfos().HavePodsWithRequiredAntiAffinityList()
+	return err == nil && (affinity.PodAntiAffinity == nil || slices.Contains(against, info))
+}
+
+// claim has the claims of a pod that one pod only may use be taken, or free again. It
+// reports false where the snapshot cannot say so.
+func (c *Cluster) claim(pod *v1.Pod, comes bool) bool {
+	claims := c.engine.informers.Core().V1().PersistentVolumeClaims().Lister().PersistentVolumeClaims(pod.Namespace)
+	for i := range pod.Spec.Volumes {
+		source := pod.Spec.Volumes[i].PersistentVolumeClaim
+		if source == nil {
+			if pod.Spec.Volumes[i].Ephemeral != nil {
+				return false
+			}
+			continue
+		}
+		claim, err := claims.Get(source.ClaimName)
+		if err != nil {
+			return false
+		}
+		if !slices.Contains(claim.Spec.AccessModes, v1.ReadWriteOncePod) {
+			continue
+		}
+		key := framework.GetNamespacedName(pod.Namespace, source.ClaimName)
+		switch {
+		case !comes:
+			c.snapshot.freed.Insert(key)
+		case c.snapshot.Snapshot.IsPVCUsedByPods(key):
+			c.snapshot.freed.Delete(key)
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // Cordon closes a node to pods, as kubectl cordon does. It returns false if there is no such node.
@@ -131,6 +168,36 @@ func (c *Cluster) Place(ctx context.Context, pod *v1.Pod) (*Placement, error) {
 	return placement, err
 }
 
+// Land tells where a pod would go, and nothing of the other nodes, which takes a fraction of
+// the time of Place. If it is in the picture, it is taken out for that. It counts as one that
+// is made now.
+func (c *Cluster) Land(ctx context.Context, pod *v1.Pod) (*Destination, error) {
+	name, foreign, err := c.engine.ProfileOf(pod)
+	if err != nil {
+		return nil, err
+	}
+	destination := &Destination{Profile: name, Foreign: foreign}
+	c.Remove(pod)
+	err = c.with(pod, name, func(y *cycle) error {
+		y.pod.CreationTimestamp = metav1.Now()
+		y.placement = &Placement{}
+		scores, err := y.decide(ctx)
+		destination.Message = y.placement.Message
+		best := int64(math.MinInt64)
+		for node, score := range scores {
+			switch {
+			case score.TotalScore > best:
+				best, destination.Nodes = score.TotalScore, []string{node}
+			case score.TotalScore == best:
+				destination.Nodes = append(destination.Nodes, node)
+			}
+		}
+		slices.Sort(destination.Nodes)
+		return err
+	})
+	return destination, err
+}
+
 // Reasons tells what every plugin has against some nodes, for a pod that is in the
 // picture and stays there. Of nodes that do not exist it says nothing.
 func (c *Cluster) Reasons(ctx context.Context, pod *v1.Pod, nodes []string) (map[string][]Reason, error) {
@@ -162,7 +229,7 @@ func (c *Cluster) Reasons(ctx context.Context, pod *v1.Pod, nodes []string) (map
 func (c *Cluster) with(pod *v1.Pod, profileName string, use func(*cycle) error) error {
 	e := c.engine
 	if c.snapshot == nil {
-		c.snapshot = cache.NewSnapshot(c.pods, c.nodes)
+		c.snapshot = newSnapshot(c.pods, c.nodes)
 	}
 	all, err := c.snapshot.NodeInfos().List()
 	if err != nil {
@@ -171,7 +238,7 @@ func (c *Cluster) with(pod *v1.Pod, profileName string, use func(*cycle) error) 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.nodes.Store(c.snapshot)
-	defer e.nodes.Store(cache.NewEmptySnapshot()) // it is large
+	defer e.nodes.Store(newSnapshot(nil, nil)) // it is large
 	if plugin := e.Plugin(profileName); plugin != nil {
 		defer plugin.Forget(pod.UID)
 	}

@@ -23,7 +23,6 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
-	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	frameworkplugins "k8s.io/kubernetes/pkg/scheduler/framework/plugins"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/dynamicresources"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodevolumelimits"
@@ -35,6 +34,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/plugins"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // EngineOptions say what to simulate.
@@ -44,6 +44,8 @@ type EngineOptions struct {
 	// Configuration is that of the scheduler, with its defaults.
 	Configuration *schedulerapi.KubeSchedulerConfiguration
 	Replicas      Replicas
+	// Follow has more informers started than the scheduler's plugins need; may be nil.
+	Follow func(informers.SharedInformerFactory)
 }
 
 // Engine simulates the scheduler of one cluster.
@@ -81,7 +83,7 @@ func New(ctx context.Context, o EngineOptions) (_ *Engine, err error) {
 		plugins:   map[string]map[string]fwk.Plugin{},
 		cancel:    cancel,
 	}
-	e.nodes.Store(cache.NewEmptySnapshot())
+	e.nodes.Store(newSnapshot(nil, nil))
 	defer func() {
 		if err != nil {
 			e.Close()
@@ -89,6 +91,9 @@ func New(ctx context.Context, o EngineOptions) (_ *Engine, err error) {
 	}()
 	if err := e.makeProfiles(ctx, o.Configuration, client, config); err != nil {
 		return nil, err
+	}
+	if o.Follow != nil {
+		o.Follow(e.informers)
 	}
 	e.informers.Start(ctx.Done())
 	for kind, synced := range e.informers.WaitForCacheSync(ctx.Done()) {
@@ -178,6 +183,9 @@ func (e *Engine) Close() {
 
 // Informers are those that the engine reads the cluster with.
 func (e *Engine) Informers() informers.SharedInformerFactory { return e.informers }
+
+// Conditions are what is wrong with the storage API, where the engine asks it itself.
+func (e *Engine) Conditions() []openstorage.Condition { return e.factory.Conditions() }
 
 // Profiles are the names of the profiles, in the order of the configuration.
 func (e *Engine) Profiles() []string { return e.order }

@@ -5,13 +5,33 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 )
 
+// snapshot is what the frameworks see of the picture.
+type snapshot struct {
+	*cache.Snapshot
+	// freed are the claims that nobody uses any more whom the snapshot has in use.
+	freed sets.Set[string]
+}
+
+func newSnapshot(pods []*v1.Pod, nodes []*v1.Node) *snapshot {
+	return &snapshot{Snapshot: cache.NewSnapshot(pods, nodes), freed: sets.New[string]()}
+}
+
+// StorageInfos implements fwk.SharedLister.
+func (s *snapshot) StorageInfos() fwk.StorageInfoLister { return s }
+
+// IsPVCUsedByPods implements fwk.StorageInfoLister.
+func (s *snapshot) IsPVCUsedByPods(key string) bool {
+	return !s.freed.Has(key) && s.Snapshot.IsPVCUsedByPods(key)
+}
+
 // sharedLister shows the frameworks the picture that a pod is placed in.
-type sharedLister struct{ atomic.Pointer[cache.Snapshot] }
+type sharedLister struct{ atomic.Pointer[snapshot] }
 
 // NodeInfos implements fwk.SharedLister.
 func (l *sharedLister) NodeInfos() fwk.NodeInfoLister { return l.Load().NodeInfos() }

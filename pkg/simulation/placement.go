@@ -50,3 +50,14 @@ type Reason struct {
 	Plugin  string `json:"plugin"`
 	Message string `json:"message"`
 }
+
+// Destination is where the scheduler would put a pod now.
+type Destination struct {
+	// Profile and Foreign are those of Placement.
+	Profile string
+	Foreign bool
+	// Nodes are the best, equally good, sorted by name; none if no node takes the pod.
+	Nodes []string
+	// Message is why there is no node, as the pod's condition would say it.
+	Message string
+}

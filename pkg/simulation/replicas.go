@@ -112,6 +112,9 @@ type Asked struct {
 	index *volumes.Index
 }
 
+// Index is what the engine's index learns; nil before the engine is made.
+func (a *Asked) Index() *volumes.Index { return a.index }
+
 // NewSource implements Replicas.
 func (a *Asked) NewSource(_ config.OpenStorage, index *volumes.Index) (hyperconverge.ReplicaSource, error) {
 	a.index = index

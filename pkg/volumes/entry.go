@@ -45,6 +45,8 @@ type Entry struct {
 	Verified time.Time
 	// Claimed says that a PersistentVolume names the handle.
 	Claimed bool
+	// Dirty says that something contradicts what is held, and an inspect is due.
+	Dirty bool
 }
 
 // record is the entry of one followed handle. All times are index times.

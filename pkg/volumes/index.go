@@ -109,6 +109,7 @@ func (ix *Index) entryOf(r *record) Entry {
 		FirstSeen: ix.timeOf(r.firstSeen),
 		Verified:  ix.timeOf(r.verified),
 		Claimed:   r.pvs > 0,
+		Dirty:     r.dirtySince != 0,
 	}
 }
 

@@ -43,6 +43,8 @@ type VolumeSnapshot struct {
 	Service bool `json:"service,omitempty"`
 	Direct  bool `json:"direct,omitempty"`
 	Windows bool `json:"windows,omitempty"`
+	// Resyncing says that a replica is being synchronized, or missing.
+	Resyncing bool `json:"resyncing,omitempty"`
 	// Labels are the volume's labels that decide placement.
 	Labels map[string]string `json:"labels,omitempty"`
 	// FirstSeen is when the index heard of the handle, Verified when storage last
@@ -127,6 +129,12 @@ func SnapshotOf(ix *Index) *Snapshot {
 	return s
 }
 
+// StorageNodesOf copies the records of the storage system's node list, sorted by id.
+func StorageNodesOf(ix *Index) []StorageNodeSnapshot {
+	storage, _ := ix.nodes.snapshot(ix.view.Load())
+	return storage
+}
+
 func (ix *Index) volumeSnapshot(view *View, k key, r *record) VolumeSnapshot {
 	s := VolumeSnapshot{
 		Handle: k.handle(), Freshness: r.freshness(view).String(), Claimed: r.pvs > 0, Dirty: r.dirtySince != 0,
@@ -137,7 +145,7 @@ func (ix *Index) volumeSnapshot(view *View, k key, r *record) VolumeSnapshot {
 		return s
 	}
 	a := v.attributes.Value()
-	s.ID, s.Service, s.Direct, s.Windows = v.ID(), a.service, a.direct, a.winshare
+	s.ID, s.Service, s.Direct, s.Windows, s.Resyncing = v.ID(), a.service, a.direct, a.winshare, a.resyncing
 	for i, l := range a.labels {
 		if l.set {
 			if s.Labels == nil {
@@ -251,7 +259,7 @@ func (ix *Index) ago(taken, date time.Time) int64 {
 
 // restore takes one volume.
 func (ix *Index) restore(s *VolumeSnapshot, taken time.Time) error {
-	o := Observation{ID: s.ID, Attached: s.Attached, Service: s.Service, Direct: s.Direct, Winshare: s.Windows, Labels: s.Labels}
+	o := Observation{ID: s.ID, Attached: s.Attached, Service: s.Service, Direct: s.Direct, Winshare: s.Windows, Resyncing: s.Resyncing, Labels: s.Labels}
 	for _, set := range s.ReplicaSets {
 		ids := make([]string, 0, len(set))
 		for _, replica := range set {
@@ -284,5 +292,8 @@ func (ix *Index) restore(s *VolumeSnapshot, taken time.Time) error {
 	r.verified = ix.ago(taken, s.Verified)
 	r.suspect = s.Freshness == Suspect.String()
 	r.overdue = s.Freshness == Stale.String()
+	if s.Dirty {
+		r.dirtySince = now
+	}
 	return nil
 }

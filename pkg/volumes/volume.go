@@ -38,6 +38,8 @@ type Observation struct {
 	Direct bool
 	// Winshare says that this is a Windows volume.
 	Winshare bool
+	// Resyncing says that a replica is being synchronized, or missing.
+	Resyncing bool
 	// Labels are the locator's labels, SpecLabels those of the spec. The former
 	// win where both have a key (section 2).
 	Labels, SpecLabels map[string]string
@@ -70,8 +72,8 @@ type largeVolume struct {
 
 // attributes are shared between all volumes that have the same ones.
 type attributes struct {
-	service, direct, winshare bool
-	labels                    [len(labelKeys)]label
+	service, direct, winshare, resyncing bool
+	labels                               [len(labelKeys)]label
 }
 
 type label struct {
@@ -121,6 +123,9 @@ func (v *StorageVolume) Direct() bool { return v.attributes.Value().direct }
 
 // Winshare reports whether the volume's spec marks it as a Windows volume.
 func (v *StorageVolume) Winshare() bool { return v.attributes.Value().winshare }
+
+// Resyncing reports whether a replica is being synchronized, or missing.
+func (v *StorageVolume) Resyncing() bool { return v.attributes.Value().resyncing }
 
 // Attached returns the storage node that the volume is attached to, if any.
 func (v *StorageVolume) Attached() (NodeRef, bool) { return v.attached, v.attached != 0 }
@@ -270,7 +275,7 @@ func (h *seenRefs) before(set []NodeRef, ref NodeRef) bool {
 }
 
 func newAttributes(o *Observation) unique.Handle[attributes] {
-	a := attributes{service: o.Service, direct: o.Direct, winshare: o.Winshare}
+	a := attributes{service: o.Service, direct: o.Direct, winshare: o.Winshare, resyncing: o.Resyncing}
 	for i, key := range labelKeys {
 		value, set := o.Labels[key]
 		if !set {

@@ -4,20 +4,25 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/kubectl/command"
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/rebalance"
 	"github.com/hyperconverge/scheduler/test/kit"
 	"github.com/hyperconverge/scheduler/test/kit/controlplane"
 )
@@ -324,6 +329,67 @@ spec:
 	}
 }
 
+func TestKubectlTellsWhoWouldGoHome(t *testing.T) {
+	c := newCluster(t, 3)
+	c.Volume("data", "n2")
+	pod := c.pod("db", "data").Node("n1").Obj()
+	pod.Labels = map[string]string{"app": "db"}
+	set, err := c.Client.AppsV1().ReplicaSets(c.Namespace).Create(c.Ctx, &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "db"},
+		Spec: appsv1.ReplicaSetSpec{Replicas: ptr.To[int32](1), Selector: &metav1.LabelSelector{MatchLabels: pod.Labels},
+			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: pod.Spec}},
+	}, metav1.CreateOptions{})
+	c.Must(err)
+	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))}
+	pod, err = c.Client.CoreV1().Pods(c.Namespace).Create(c.Ctx, pod, metav1.CreateOptions{})
+	c.Must(err)
+	pod.Status = v1.PodStatus{Phase: v1.PodRunning, Conditions: []v1.PodCondition{
+		{Type: v1.PodReady, Status: v1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Now().Add(-time.Hour))},
+	}}
+	_, err = c.Client.CoreV1().Pods(c.Namespace).UpdateStatus(c.Ctx, pod, metav1.UpdateOptions{})
+	c.Must(err)
+	c.Volume("strange", "n2")
+	c.Create(c.pod("bare", "strange").Node("n1").Annotation(rebalance.ReturnHome, "true"))
+
+	// By default who has not asked stays.
+	doc := document[view.Home](c, "home")
+	kept := func(name, reason string) bool {
+		return slices.ContainsFunc(doc.Kept, func(k view.HomeKept) bool {
+			return k.Name == name && k.Reason == reason && k.Locality == "remote" && k.Because != ""
+		})
+	}
+	if doc.APIVersion != "hyperconverge.dev/v1" || doc.Kind != "HomeReport" || doc.Installed || !doc.DryRun || len(doc.Moves) > 0 || !kept("db", "NotOptedIn") || !kept("bare", "NoOwner") {
+		t.Errorf("the document is %+v", doc)
+	}
+	if !slices.ContainsFunc(doc.Unknown, func(s string) bool { return strings.Contains(s, "There is no rebalancer in the namespace") }) {
+		t.Errorf("what is unknown is %q", doc.Unknown)
+	}
+
+	file := filepath.Join(t.TempDir(), "rebalancer.yaml")
+	c.Must(os.WriteFile(file, []byte("apiVersion: hyperconverge.dev/v1\nkind: RebalancerConfiguration\noptIn: all\n"), 0o600))
+	doc = document[view.Home](c, "home", "--rebalancer-config", file)
+	want := []view.HomeMove{{Namespace: c.Namespace, Name: "db", Owner: "ReplicaSet/db", From: "n1", To: "n2", Locality: "remote", WouldBe: "local", WouldScore: 100, Now: true}}
+	if diff := cmp.Diff(want, doc.Moves); diff != "" || !kept("bare", "NoOwner") {
+		t.Errorf("the moves (-want +got):\n%s\nand %+v", diff, doc.Kept)
+	}
+	// What stands in the way at home is said.
+	node, err := c.Client.CoreV1().Nodes().Get(c.Ctx, "n2", metav1.GetOptions{})
+	c.Must(err)
+	node.Spec.Unschedulable = true
+	_, err = c.Client.CoreV1().Nodes().Update(c.Ctx, node, metav1.UpdateOptions{})
+	c.Must(err)
+	doc = document[view.Home](c, "home", "--rebalancer-config", file)
+	if !kept("db", "NotNearer") || !strings.Contains(fmt.Sprint(doc.Kept), "n2: node(s) were unschedulable") {
+		t.Errorf("with the node closed the pods stay: %+v", doc.Kept)
+	}
+	if code, out, _ := c.kubectl("home"); code != 0 || !strings.Contains(out, "NotOptedIn: neither the pod nor its namespace has asked for it") {
+		t.Errorf("the table ends with %d:\n%s", code, out)
+	}
+	if pod := c.Get("db"); pod.DeletionTimestamp != nil {
+		t.Error("the pod goes")
+	}
+}
+
 func TestKubectlReportAndDump(t *testing.T) {
 	c := newCluster(t, 2)
 	c.Volume("a", "n1")
@@ -418,6 +484,7 @@ func TestKubectlBadInput(t *testing.T) {
 		{"a pod without containers", []string{"simulate", "-f", write("pod.yaml", "kind: Pod\nmetadata: {name: a}\nspec: {}")}, "Pod a has no containers"},
 		{"a format that does not exist", []string{"status", "-o", "xml"}, "-o xml: want one of table, wide, json, yaml"},
 		{"a flag that does not exist", []string{"status", "--all"}, `unknown flag: --all; see "kubectl hyperconverge status --help"`},
+		{"a configuration of the rebalancer that is none", []string{"home", "--rebalancer-config", write("config.yaml", "apiVersion: hyperconverge.dev/v1\nkind: RebalancerConfiguration\nbudgets: {maxPerHour: 0}")}, "config.yaml: budgets.maxPerHour: "},
 		{"a report without a file", []string{"report"}, "want --html FILE; - is standard output"},
 		{"a selector that means nothing", []string{"status", "-l", "a in"}, "-l: "},
 		{"storage that does not answer", []string{"status", "--storage-endpoint", "127.0.0.1:1", "--timeout", "2s"}, "storage at 127.0.0.1:1 did not answer within 1s: see --storage-endpoint"},

@@ -6,14 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
@@ -21,7 +20,6 @@ import (
 
 	"github.com/hyperconverge/scheduler/test/kit"
 	"github.com/hyperconverge/scheduler/test/kit/controlplane"
-	"github.com/hyperconverge/scheduler/test/kit/deploy"
 )
 
 // chartFolder is the Helm chart. The values in its folder ci are examples of everything
@@ -131,6 +129,7 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 		"policy":               withoutWebhook + ", PATH/manifests/webhook/policy]",
 		"monitoring":           "resources: [PATH/manifests/base, PATH/manifests/monitoring, PATH/manifests/monitoring/base]",
 		"openshift":            "resources: [PATH/manifests/overlays/openshift]",
+		"rebalancer":           "resources: [PATH/manifests/overlays/rebalancer]",
 		"webhook-host-network": "resources: [PATH/manifests/overlays/webhook-host-network]",
 		"everything":           everything,
 	}
@@ -143,7 +142,7 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 			files := map[string]string{}
 			switch choice {
 			case "everything":
-				files["scheduler.yaml"] = everythingConfiguration
+				files["scheduler.yaml"], files["rebalancer.yaml"] = everythingConfiguration, everythingRebalanced
 			case "storage-token":
 				files["scheduler.yaml"] = baseWith(t, "tokenFile: /var/run/secrets/openstorage/auth-token", "allowPlaintextToken: true")
 			case "storage-tls":
@@ -152,15 +151,15 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 			want := normalized(t, compose(t, kustomization, files))
 			delete(want, "Namespace/"+systemNamespace) // Helm makes it itself
 			got := render(t, choice)
-			// The hash in its name is not compared.
-			volume := deploy.Find[appsv1.Deployment](t, got, "Deployment", schedulerName).Spec.Template.Spec.Volumes
-			mounted := slices.ContainsFunc(volume, func(v v1.Volume) bool {
-				return v.ConfigMap != nil && slices.ContainsFunc(got, func(o *unstructured.Unstructured) bool {
-					return o.GetKind() == "ConfigMap" && o.GetName() == v.ConfigMap.Name
-				})
-			})
-			if !mounted {
-				t.Error("the scheduler mounts another configuration than there is")
+			// The hashes in their names are not compared.
+			for _, deployment := range deploymentsOf(t, got) {
+				for _, volume := range deployment.Spec.Template.Spec.Volumes {
+					if volume.ConfigMap != nil && configName.MatchString(volume.ConfigMap.Name) && !slices.ContainsFunc(got, func(o *unstructured.Unstructured) bool {
+						return o.GetKind() == "ConfigMap" && o.GetName() == volume.ConfigMap.Name
+					}) {
+						t.Errorf("%s mounts the configuration %s, which is not there", deployment.Name, volume.ConfigMap.Name)
+					}
+				}
 			}
 			if diff := cmp.Diff(want, normalized(t, got)); diff != "" {
 				t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
@@ -210,8 +209,9 @@ func baseWith(t *testing.T, fields ...string) string {
 
 // everything is what the values of that name come to.
 const everything = `
-resources: [PATH/manifests/base, PATH/manifests/monitoring, PATH/manifests/monitoring/base]
+resources: [PATH/manifests/base, PATH/manifests/rebalancer, PATH/manifests/monitoring, PATH/manifests/monitoring/base]
 components:
+- PATH/manifests/components/rebalancer-force-delete
 - PATH/manifests/components/secure-storage
 - PATH/manifests/components/gang
 - PATH/manifests/components/stork-replacement
@@ -220,14 +220,20 @@ components:
 images:
 - {name: hyperconverge-scheduler, newName: REGISTRY/hyperconverge/hyperconverge-scheduler, newTag: v9.9.9}
 - {name: hyperconverge-webhook, newName: REGISTRY/hyperconverge/hyperconverge-webhook, newTag: v9.9.9}
+- {name: hyperconverge-rebalancer, newName: REGISTRY/hyperconverge/hyperconverge-rebalancer, newTag: v9.9.9}
 replicas:
 - {name: hyperconverge-scheduler, count: 3}
 - {name: hyperconverge-webhook, count: 4}
+- {name: hyperconverge-rebalancer, count: 1}
 configMapGenerator:
 - name: hyperconverge-scheduler-config
   namespace: hyperconverge-system
   behavior: replace
   files: [scheduler.yaml]
+- name: hyperconverge-rebalancer-config
+  namespace: hyperconverge-system
+  behavior: replace
+  files: [rebalancer.yaml]
 patches:
 - target: {kind: Deployment}
   patch: |-
@@ -251,13 +257,29 @@ patches:
     - op: replace
       path: /spec/template/spec/containers/0/resources
       value: {requests: {cpu: 100m, memory: 128Mi}, limits: {cpu: "1", memory: 512Mi}}
-- target: {kind: NetworkPolicy, name: hyperconverge-scheduler}
+- target: {kind: Deployment, name: hyperconverge-rebalancer}
+  patch: |-
+    - {op: add, path: /spec/template/spec/containers/0/args/-, value: --v=4}
+    - op: replace
+      path: /spec/template/spec/containers/0/resources
+      value: {requests: {cpu: 200m, memory: 512Mi}, limits: {cpu: "1", memory: 2Gi}}
+- target: {kind: NetworkPolicy, name: hyperconverge-(scheduler|rebalancer)}
   patch: |-
     - {op: add, path: /spec/egress/1/ports/-, value: {protocol: TCP, port: 17017}}
 - target: {kind: ClusterRoleBinding|RoleBinding, name: hyperconverge-metrics-reader}
   patch: |-
     - {op: replace, path: /subjects/0/name, value: prometheus}
     - {op: replace, path: /subjects/0/namespace, value: watch}
+`
+
+const everythingRebalanced = `
+apiVersion: hyperconverge.dev/v1
+kind: RebalancerConfiguration
+dryRun: false
+optIn: all
+minAge: 1h
+budgets: {maxPerHour: 5}
+rescue: {enabled: true, forceDelete: true, after: 5m}
 `
 
 const everythingConfiguration = `
@@ -291,6 +313,9 @@ profiles:
 - {<<: *profile, schedulerName: stork}
 `
 
+// configName are the names of configurations, which end in a hash.
+var configName = regexp.MustCompile(`(hyperconverge-(?:scheduler|rebalancer)-config)-[0-9a-z]+`)
+
 // normalized are the objects by kind and name, without what may differ: the hash in the
 // name of the configuration, its comments, and the labels of Helm.
 func normalized(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
@@ -306,22 +331,20 @@ func normalized(t *testing.T, objects []*unstructured.Unstructured) map[string]a
 		if err != nil {
 			t.Fatal(err)
 		}
-		const config = "hyperconverge-scheduler-config"
-		for _, part := range strings.Split(string(content), `"`) {
-			if strings.HasPrefix(part, config+"-") {
-				content = []byte(strings.ReplaceAll(string(content), part, config))
-			}
-		}
+		content = configName.ReplaceAll(content, []byte("$1"))
 		var fields map[string]any
 		if err := json.Unmarshal(content, &fields); err != nil {
 			t.Fatal(err)
 		}
-		if data, is := fields["data"].(map[string]any); is && data["scheduler.yaml"] != nil {
-			var parsed any
-			if err := yaml.Unmarshal([]byte(data["scheduler.yaml"].(string)), &parsed); err != nil {
-				t.Fatal(err)
+		data, _ := fields["data"].(map[string]any)
+		for _, file := range []string{"scheduler.yaml", "rebalancer.yaml"} {
+			if text, is := data[file].(string); is {
+				var parsed any
+				if err := yaml.Unmarshal([]byte(text), &parsed); err != nil {
+					t.Fatal(err)
+				}
+				data[file] = parsed
 			}
-			data["scheduler.yaml"] = parsed
 		}
 		name, _, _ := unstructured.NestedString(fields, "metadata", "name")
 		byName[object.GetKind()+"/"+name] = fields
@@ -361,6 +384,8 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"weight=101":                                     "at '/weight'",
 		"storagePorts={99999}":                           "at '/storagePorts/0'",
 		"webhook.extraArgs={-v}":                         "at '/webhook/extraArgs/0'",
+		"rebalancer.dryrun=false":                        "at '/rebalancer': additional properties 'dryrun' not allowed",
+		"rebalancer.optIn=some":                          "at '/rebalancer/optIn'",
 		"monitoring.by=prometheus":                       "at '/monitoring/by'",
 		"profiles={default-scheduler}":                   "profiles: default-scheduler is served by kube-scheduler",
 		"defaultScheduler.enabled=true,aks.enabled=true": "aks.enabled: ",

@@ -169,6 +169,9 @@ func TestWhatStaysBehindIsDocumented(t *testing.T) {
 		"a webhook, then none": {
 			"resources: [PATH/manifests/base]", "resources: [PATH/manifests/overlays/no-webhook]",
 		},
+		"a rebalancer, then none": {
+			"resources: [PATH/manifests/overlays/rebalancer]\ncomponents: [PATH/manifests/components/rebalancer-force-delete]", "resources: [PATH/manifests/base]",
+		},
 		"gangs, then none": {
 			"resources: [PATH/manifests/overlays/gang]", "resources: [PATH/manifests/base]",
 		},

@@ -33,9 +33,11 @@ import (
 // is brought into every state that a metric tells of.
 func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	plane := sharedPlane(t)
-	objects := build(t, "manifests/base")
+	objects := build(t, "manifests/overlays/rebalancer")
 	plane.apply(t, objects)
 	c := newCluster(t, plane, 3, openstoragesim.ServerOptions{})
+	rebalancer := plane.startRebalancer(t, objects, c.Server.Endpoint())
+	expectServed(t, askedMetrics(t).ofRebalancer, func() (string, error) { return rebalancer.Get("/metrics") })
 	replica := plane.startReplica(t, objects, podOptions{
 		name: "the scheduler", endpoint: c.Server.Endpoint(),
 		change: replace("openStorage:", "unknownVolumeGracePeriod: 1s\n      openStorage:"),
@@ -57,14 +59,14 @@ func TestMonitoringAsksForMetricsThatExist(t *testing.T) {
 	})
 	c.Server.Disconnect()
 
-	ofScheduler, ofWebhook, ofAPIServer := askedMetrics(t)
-	if len(ofScheduler) < 20 || len(ofWebhook) < 4 || len(ofAPIServer) != 1 {
-		t.Fatalf("the rules and the dashboard ask for %v, %v and %v only", ofScheduler, ofWebhook, ofAPIServer)
+	asked := askedMetrics(t)
+	if len(asked.ofScheduler) < 20 || len(asked.ofWebhook) < 4 || len(asked.ofRebalancer) < 10 || len(asked.ofAPIServer) != 1 {
+		t.Fatalf("the rules and the dashboard ask for %+v only", asked)
 	}
-	expectServed(t, ofScheduler, func() (string, error) { return replica.GetAs(token, "/metrics") })
+	expectServed(t, asked.ofScheduler, func() (string, error) { return replica.GetAs(token, "/metrics") })
 	running := startWebhook(t, plane, objects, c)
-	expectServed(t, ofWebhook, running.metrics)
-	expectServed(t, ofAPIServer, func() (string, error) { return plane.metricsOfAPIServer(t, running.provoke) })
+	expectServed(t, asked.ofWebhook, running.metrics)
+	expectServed(t, asked.ofAPIServer, func() (string, error) { return plane.metricsOfAPIServer(t, running.provoke) })
 }
 
 // expectServed waits until a text has all metrics of these names.
@@ -92,9 +94,12 @@ var (
 	name = regexp.MustCompile(`\b(?:scheduler|leader_election|rest_client|process|go|hyperconverge|controller_runtime|apiserver)[_:][a-zA-Z0-9_:]+`)
 )
 
-// askedMetrics are the names in all queries, by whose they are, but for what the
-// rules record themselves, and for what Prometheus adds.
-func askedMetrics(t *testing.T) (ofScheduler, ofWebhook, ofAPIServer []string) {
+// metricNames are those of queries, by whose they are.
+type metricNames struct{ ofScheduler, ofWebhook, ofRebalancer, ofAPIServer []string }
+
+// askedMetrics are the names in all queries, but for what the rules record themselves, and
+// for what Prometheus adds.
+func askedMetrics(t *testing.T) (found metricNames) {
 	t.Helper()
 	recorded := map[string]bool{}
 	var queries []string
@@ -122,14 +127,16 @@ func askedMetrics(t *testing.T) (ofScheduler, ofWebhook, ofAPIServer []string) {
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		switch {
 		case strings.HasPrefix(name, "hyperconverge_webhook_"), strings.HasPrefix(name, "controller_runtime_"):
-			ofWebhook = append(ofWebhook, name)
+			found.ofWebhook = append(found.ofWebhook, name)
+		case strings.HasPrefix(name, "hyperconverge_rebalancer_"):
+			found.ofRebalancer = append(found.ofRebalancer, name)
 		case strings.HasPrefix(name, "apiserver_"):
-			ofAPIServer = append(ofAPIServer, name)
+			found.ofAPIServer = append(found.ofAPIServer, name)
 		default:
-			ofScheduler = append(ofScheduler, name)
+			found.ofScheduler = append(found.ofScheduler, name)
 		}
 	}
-	return ofScheduler, ofWebhook, ofAPIServer
+	return found
 }
 
 type rule struct{ Record, Alert, Expr string }
@@ -374,7 +381,7 @@ func TestScrapeConfigurationFindsThePods(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "manifests", "monitoring", "scrape", "scrape.yaml")), &config); err != nil {
 		t.Fatal(err)
 	}
-	deployments := deploymentsOf(t, build(t, "manifests/base"))
+	deployments := deploymentsOf(t, build(t, "manifests/overlays/rebalancer"))
 	if len(config.Jobs) != len(deployments) {
 		t.Errorf("there are %d jobs for %d Deployments", len(config.Jobs), len(deployments))
 	}

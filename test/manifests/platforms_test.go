@@ -49,7 +49,7 @@ func TestOpenShiftChoosesTheIDs(t *testing.T) {
 		"with cert-manager":   "- PATH/manifests/webhook/cert-manager\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			objects := compose(t, "resources: [PATH/manifests/base]\ncomponents:\n- PATH/manifests/components/openshift\n"+components, nil)
+			objects := compose(t, "resources: [PATH/manifests/base, PATH/manifests/rebalancer]\ncomponents:\n- PATH/manifests/components/openshift\n"+components, nil)
 			for _, deployment := range deploymentsOf(t, objects) {
 				pod := deployment.Spec.Template.Spec.SecurityContext
 				if pod.RunAsUser != nil || pod.RunAsGroup != nil || pod.FSGroup != nil {
@@ -69,10 +69,11 @@ func TestOpenShiftChoosesTheIDs(t *testing.T) {
 }
 
 func TestOpenShiftPortsAreOpen(t *testing.T) {
-	objects := build(t, "manifests/overlays/openshift")
+	objects := compose(t, "resources: [PATH/manifests/base, PATH/manifests/rebalancer]\ncomponents: [PATH/manifests/components/openshift]", nil)
 	for policy, want := range map[string][]string{
-		schedulerName: {"UDP 5353", "TCP 5353", "TCP 17017", "TCP 9020", "TCP 6443"},
-		webhookName:   {"UDP 5353", "TCP 5353", "TCP 6443"},
+		schedulerName:  {"UDP 5353", "TCP 5353", "TCP 17017", "TCP 9020", "TCP 6443"},
+		rebalancerName: {"UDP 5353", "TCP 5353", "TCP 17017", "TCP 9020", "TCP 6443"},
+		webhookName:    {"UDP 5353", "TCP 5353", "TCP 6443"},
 	} {
 		var open []string
 		for _, rule := range deploy.Find[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy", policy).Spec.Egress {

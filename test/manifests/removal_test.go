@@ -19,8 +19,8 @@ const partOf = "app.kubernetes.io/part-of=hyperconverge"
 
 func TestEveryObjectSaysWhatItIsPartOf(t *testing.T) {
 	folders := append(overlays(t), monitoringFolders(t)...)
-	folders = append(folders, "manifests/webhook", "manifests/webhook/policy")
-	objects := compose(t, "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/webhook/cert-manager]", nil)
+	folders = append(folders, "manifests/webhook", "manifests/webhook/policy", "manifests/rebalancer")
+	objects := compose(t, "resources: [PATH/manifests/base]\ncomponents: [PATH/manifests/webhook/cert-manager, PATH/manifests/components/rebalancer-force-delete]", nil)
 	for _, folder := range folders {
 		objects = append(objects, build(t, folder)...)
 	}

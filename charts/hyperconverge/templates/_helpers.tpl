@@ -95,6 +95,17 @@ profiles:
 {{- end }}
 {{- end }}
 
+{{- define "hyperconverge.rebalancer.configMap" -}}
+hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configuration" . | sha256sum | trunc 10 }}
+{{- end }}
+
+{{- /* What is chosen, and settings over it. */ -}}
+{{- define "hyperconverge.rebalancer.configuration" -}}
+{{- $chosen := pick $.Values.rebalancer "dryRun" "optIn" "rescue" -}}
+{{- $document := dict "apiVersion" "hyperconverge.dev/v1" "kind" "RebalancerConfiguration" -}}
+{{- toYaml (mergeOverwrite $document (deepCopy $chosen) (deepCopy $.Values.rebalancer.settings)) -}}
+{{- end }}
+
 {{- /* What a schema cannot say. */ -}}
 {{- define "hyperconverge.check" -}}
 {{- if and $.Values.webhook.hostNetwork (not (has $.Values.webhook.mode (list "self-managed" "cert-manager"))) -}}

@@ -63,6 +63,7 @@ scheduler's own code, with the configuration that the scheduler has.`,
 		Example: `  kubectl hyperconverge status
   kubectl hyperconverge explain pod db-0 -n shop
   kubectl hyperconverge simulate --drain node-3
+  kubectl hyperconverge home
   kubectl hyperconverge doctor`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl hyperconverge"},
 		Version:       version.Get().String(),
@@ -84,7 +85,7 @@ scheduler's own code, with the configuration that the scheduler has.`,
 	flags := root.PersistentFlags()
 	t.connect.AddTo(flags)
 	flags.IntVarP(&t.verbosity, "v", "v", 0, "log what happens underneath, to standard error, up to 9")
-	root.AddCommand(t.status(), t.explain(), t.simulate(), t.report(), t.doctor(), t.dump(), t.migrate())
+	root.AddCommand(t.status(), t.explain(), t.simulate(), t.home(), t.report(), t.doctor(), t.dump(), t.migrate())
 	return root
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
@@ -64,6 +65,11 @@ func (o *Options) deployed(ctx context.Context, s *Session) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return o.mounted(ctx, s, deployment, configFile)
+}
+
+// mounted is a file in one of the ConfigMaps that a Deployment mounts.
+func (o *Options) mounted(ctx context.Context, s *Session, deployment *appsv1.Deployment, file string) ([]byte, error) {
 	for _, volume := range deployment.Spec.Template.Spec.Volumes {
 		if volume.ConfigMap == nil {
 			continue
@@ -72,7 +78,7 @@ func (o *Options) deployed(ctx context.Context, s *Session) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if text := found.Data[configFile]; text != "" {
+		if text := found.Data[file]; text != "" {
 			return []byte(text), nil
 		}
 	}
@@ -89,13 +95,20 @@ func validateStorage(settings config.OpenStorage) error {
 
 // settings are those of the scheduler, with what the flags say of the connection.
 func (o *StorageOptions) settings(configuration *schedulerapi.KubeSchedulerConfiguration) (config.OpenStorage, error) {
+	settings, err := configured(configuration)
+	if err == nil {
+		settings.Endpoint, settings.TokenFile, settings.AllowPlaintextToken = o.Endpoint, o.TokenFile, o.AllowPlaintextToken
+		settings.TLS = config.TLS{Enabled: o.TLS, CAFile: o.CAFile, ServerName: o.ServerName}
+	}
+	return settings, err
+}
+
+// configured are the settings of the scheduler itself.
+func configured(configuration *schedulerapi.KubeSchedulerConfiguration) (config.OpenStorage, error) {
 	for i := range configuration.Profiles {
 		for _, plugin := range configuration.Profiles[i].PluginConfig {
 			if args, ours := plugin.Args.(*config.HyperconvergeArgs); ours && plugin.Name == hyperconverge.Name {
-				settings := args.OpenStorage
-				settings.Endpoint, settings.TokenFile, settings.AllowPlaintextToken = o.Endpoint, o.TokenFile, o.AllowPlaintextToken
-				settings.TLS = config.TLS{Enabled: o.TLS, CAFile: o.CAFile, ServerName: o.ServerName}
-				return settings, nil
+				return args.OpenStorage, nil
 			}
 		}
 	}

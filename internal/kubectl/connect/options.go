@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/version"
@@ -35,6 +36,11 @@ type Options struct {
 	SchedulerConfig string
 	// Timeout bounds all that is waited for.
 	Timeout time.Duration
+	// Follow has more read than the scheduler reads; may be nil.
+	Follow func(informers.SharedInformerFactory)
+
+	// RebalancerConfig is a file with the RebalancerConfiguration.
+	RebalancerConfig string
 }
 
 // StorageOptions are the connection to the OpenStorage SDK.
@@ -81,8 +87,11 @@ type Session struct {
 	// none could be read.
 	Configuration *schedulerapi.KubeSchedulerConfiguration
 	Assumed       bool
-	// Restored is nil if storage was asked itself.
+	// Restored is nil if storage was asked itself; then Asked is not.
 	Restored *simulation.Restored
+	Asked    *simulation.Asked
+
+	follow func(informers.SharedInformerFactory)
 }
 
 // Close ends the reading.
@@ -94,7 +103,7 @@ func (o *Options) Open(ctx context.Context, progress func(string)) (_ *Session, 
 	timeout := fmt.Errorf("no answer within %s (--timeout)", o.Timeout)
 	starting, stop := context.WithTimeoutCause(ctx, o.Timeout, timeout)
 	defer stop()
-	s := &Session{World: &view.World{}}
+	s := &Session{World: &view.World{}, follow: o.Follow}
 	if err := o.target(s); err != nil {
 		return nil, err
 	}
@@ -147,7 +156,6 @@ func (o *Options) target(s *Session) (err error) {
 // read starts the engine, which goes on when the start is over.
 func (o *Options) read(ctx, starting context.Context, s *Session) error {
 	var replicas simulation.Replicas
-	var asked *simulation.Asked
 	if o.Storage.Endpoint != "" {
 		settings, err := o.Storage.settings(s.Configuration)
 		if err != nil {
@@ -156,8 +164,8 @@ func (o *Options) read(ctx, starting context.Context, s *Session) error {
 		if err := validateStorage(settings); err != nil {
 			return err
 		}
-		asked = &simulation.Asked{Settings: settings, Patience: o.Timeout / 2}
-		replicas = asked
+		s.Asked = &simulation.Asked{Settings: settings, Patience: o.Timeout / 2}
+		replicas = s.Asked
 	} else {
 		s.Restored = &simulation.Restored{}
 		if s.State != nil {
@@ -169,8 +177,8 @@ func (o *Options) read(ctx, starting context.Context, s *Session) error {
 		return err
 	}
 	switch {
-	case asked != nil:
-		s.Index = asked.Snapshot()
+	case s.Asked != nil:
+		s.Index = s.Asked.Snapshot()
 		if s.Index.LastContact.IsZero() {
 			s.Engine.Close()
 			return fmt.Errorf("storage at %s did not answer within %s: see --storage-endpoint, --storage-token-file and --storage-tls", o.Storage.Endpoint, o.Timeout/2)
@@ -185,7 +193,7 @@ func (o *Options) read(ctx, starting context.Context, s *Session) error {
 func (s *Session) start(ctx, starting context.Context, replicas simulation.Replicas) error {
 	engineCtx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(starting, func() { cancel(context.Cause(starting)) })
-	engine, err := simulation.New(engineCtx, simulation.EngineOptions{RESTConfig: s.RESTConfig, Configuration: s.Configuration, Replicas: replicas})
+	engine, err := simulation.New(engineCtx, simulation.EngineOptions{RESTConfig: s.RESTConfig, Configuration: s.Configuration, Replicas: replicas, Follow: s.follow})
 	if err != nil {
 		return err
 	}

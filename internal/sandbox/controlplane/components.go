@@ -40,7 +40,7 @@ const (
 func (o *Options) binaries() []string {
 	names := []string{etcdBinary, apiServerBinary, controllerManagerBinary}
 	if !o.WithoutSchedulers {
-		names = append(names, defaultSchedulerBinary, schedulerBinary, webhookBinary)
+		names = append(names, defaultSchedulerBinary, schedulerBinary, webhookBinary, rebalancerBinary)
 	}
 	return names
 }

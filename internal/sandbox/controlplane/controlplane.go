@@ -49,6 +49,8 @@ type Options struct {
 	StorageEndpoint, StorageTokenFile string
 	// APIServerPort and SchedulerPort are 0 for any free port.
 	APIServerPort, SchedulerPort int
+	// Rebalance has the rebalancer evict pods that ask for it; otherwise it is a dry run.
+	Rebalance bool
 	// WithoutSchedulers is for callers that run schedulers of their own.
 	WithoutSchedulers bool
 	Console           *console.Console
@@ -113,15 +115,18 @@ func Start(ctx context.Context, options Options) (_ *ControlPlane, err error) {
 	if err := grantSchedulerRights(ctx, cp.client); err != nil {
 		return nil, err
 	}
-	return cp, grantWebhookRights(ctx, cp.client)
+	if err := grantWebhookRights(ctx, cp.client); err != nil {
+		return nil, err
+	}
+	return cp, cp.installRebalancer(ctx)
 }
 
 // StartControllers runs the controller manager and, unless they are not wanted, both
-// schedulers and the webhook, and returns when all of them are ready.
+// schedulers, the webhook and the rebalancer, and returns when all of them are ready.
 func (cp *ControlPlane) StartControllers(ctx context.Context) error {
 	components := []component{cp.controllerManager()}
 	if !cp.options.WithoutSchedulers {
-		components = append(components, cp.scheduler(), cp.defaultScheduler(), cp.webhook())
+		components = append(components, cp.scheduler(), cp.defaultScheduler(), cp.webhook(), cp.rebalancer())
 	}
 	group, starting := errgroup.WithContext(ctx)
 	for _, component := range components {
@@ -199,6 +204,7 @@ func (cp *ControlPlane) reservePorts() error {
 		{schedulerDebug, 0, ""},
 		{webhookBinary, 0, ""},
 		{webhookOps, 0, ""},
+		{rebalancerBinary, 0, ""},
 	} {
 		reserved, err := ports.Reserve(want.port, want.flag)
 		if err != nil {

@@ -33,8 +33,9 @@ var (
 	defaultScheduler  = user{"system:kube-scheduler", "", "kube-scheduler.kubeconfig"}
 	// The scheduler has a user of its own with the rights of its real installation:
 	// what it lacks there, it lacks here.
-	scheduler   = user{"hyperconverge-scheduler", "", "scheduler.kubeconfig"}
-	webhookUser = user{"hyperconverge-webhook", "", "webhook.kubeconfig"}
+	scheduler      = user{"hyperconverge-scheduler", "", "scheduler.kubeconfig"}
+	webhookUser    = user{"hyperconverge-webhook", "", "webhook.kubeconfig"}
+	rebalancerUser = user{"hyperconverge-rebalancer", "", "rebalancer.kubeconfig"}
 )
 
 // credentials are the files in the sandbox folder that hold certificates, keys,
@@ -63,7 +64,7 @@ func writeCredentials(dir *workdir.Dir, apiServer string) (*credentials, error) 
 	}
 	c := &credentials{dir: dir, server: "https://" + apiServer, ca: certificate, tokens: map[user]string{}}
 	var tokens strings.Builder
-	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler, webhookUser} {
+	for _, u := range []user{admin, controllerManager, defaultScheduler, scheduler, webhookUser, rebalancerUser} {
 		c.tokens[u] = rand.Text()
 		fmt.Fprintf(&tokens, "%s,%s,%s,%s\n", c.tokens[u], u.name, u.name, u.group)
 		if err := clientcmd.WriteToFile(c.kubeconfig(u), c.kubeconfigPath(u)); err != nil {

@@ -1,4 +1,4 @@
-// Package demo is the demonstration: eight steps on a sandbox, each of which says
+// Package demo is the demonstration: nine steps on a sandbox, each of which says
 // what the scheduler promises, does it, shows it, and checks it.
 package demo
 
@@ -64,7 +64,8 @@ var steps = []struct {
 	{letter: "e", title: "60 databases: the stock scheduler and ours", run: (*demo).compare},
 	{letter: "f", title: "volumes that do not exist yet come to where their pods are", run: (*demo).newVolumes},
 	{letter: "g", title: "how much locality is worth: shared volumes, and a rolling reboot", run: (*demo).degrees},
-	{letter: "h", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
+	{letter: "h", title: "a node comes back, and its databases come home", run: (*demo).backHome},
+	{letter: "i", title: "a pod that names no scheduler, and why it is where it is", run: (*demo).unnamed},
 }
 
 // Run runs all steps. The error wraps ErrBroken if a check failed, after all steps

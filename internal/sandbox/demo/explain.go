@@ -15,7 +15,7 @@ import (
 
 const unnamedPod = "shop"
 
-// unnamed is step h: the webhook, and kubectl hyperconverge.
+// unnamed is step i: the webhook, and kubectl hyperconverge.
 func (d *demo) unnamed(ctx context.Context) error {
 	d.say("A pod that names no scheduler. The webhook knows whose its volume is.")
 	d.tags = map[string]string{"shop-data": "S"}
@@ -43,8 +43,7 @@ func (d *demo) unnamed(ctx context.Context) error {
 // file that stays.
 func (d *demo) explain(ctx context.Context) error {
 	d.out.Printf("")
-	if _, err := os.Stat(d.sandbox.Plugin()); errors.Is(err, fs.ErrNotExist) {
-		d.say("kubectl hyperconverge would say why; build it with: make bin/kubectl-hyperconverge")
+	if !d.hasPlugin() {
 		return nil
 	}
 	d.say("Why is it there? %s", d.palette.Strong("kubectl hyperconverge explain pod "+unnamedPod))
@@ -66,6 +65,15 @@ func (d *demo) explain(ctx context.Context) error {
 	d.out.Printf("")
 	d.say("The whole cluster on a page, for a browser: %s", d.palette.Strong(report.Name()))
 	return nil
+}
+
+// hasPlugin reports whether there is kubectl hyperconverge, and says how to build it if not.
+func (d *demo) hasPlugin() bool {
+	if _, err := os.Stat(d.sandbox.Plugin()); errors.Is(err, fs.ErrNotExist) {
+		d.say("kubectl hyperconverge would say why; build it with: make bin/kubectl-hyperconverge")
+		return false
+	}
+	return true
 }
 
 // hyperconverge runs kubectl hyperconverge, and returns what it says.

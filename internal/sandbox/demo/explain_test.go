@@ -10,7 +10,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox"
 )
 
-// said is what step h prints with a plugin that is this shell script, and its error. An
+// said is what step i prints with a plugin that is this shell script, and its error. An
 // empty script is no plugin at all.
 func said(t *testing.T, script string) (string, error) {
 	t.Helper()

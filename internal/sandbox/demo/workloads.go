@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,6 +58,8 @@ func (d *demo) apply(ctx context.Context, name string, edit func(runtime.Object)
 			_, err = core.Services(namespace).Create(ctx, object, options)
 		case *corev1.Pod:
 			_, err = core.Pods(namespace).Create(ctx, object, options)
+		case *policyv1.PodDisruptionBudget:
+			_, err = d.sandbox.Client.PolicyV1().PodDisruptionBudgets(namespace).Create(ctx, object, options)
 		case *appsv1.Deployment:
 			_, err = apps.Deployments(namespace).Create(ctx, object, options)
 		case *appsv1.StatefulSet:
@@ -81,6 +84,7 @@ func (d *demo) removePods(ctx context.Context) error {
 		apps.ReplicaSets(namespace).DeleteCollection,
 		apps.StatefulSets(namespace).DeleteCollection,
 		core.Pods(namespace).DeleteCollection,
+		d.sandbox.Client.PolicyV1().PodDisruptionBudgets(namespace).DeleteCollection,
 	} {
 		if err := remove(ctx, options, all); err != nil {
 			return fmt.Errorf("deleting workloads: %w", err)

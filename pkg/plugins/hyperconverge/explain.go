@@ -124,6 +124,18 @@ func (pl *Hyperconverge) Locality(pod *v1.Pod) placement.Locality {
 	return locality
 }
 
+// Machine tells whether a pod launches a virtual machine, and whether that moves while it
+// runs when the pod is evicted.
+func (pl *Hyperconverge) Machine(pod *v1.Pod) (launches, migrates bool) {
+	d := pl.decider.machines.instance(pod)
+	return machineKey(pod) != "", d != nil && d.migrates
+}
+
+// NearerThan is the least score of a node that is nearer by one tier than one of a score.
+func (pl *Hyperconverge) NearerThan(score int64) int64 {
+	return pl.decider.settings.Tiers.NearerThan(score)
+}
+
 // ExplainClaim tells what the plugin knows of one claim, as a pod that mounts it and asks
 // for nothing would meet it.
 func (pl *Hyperconverge) ExplainClaim(namespace, name string) VolumeExplanation {

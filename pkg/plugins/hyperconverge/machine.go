@@ -3,6 +3,7 @@ package hyperconverge
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,6 +91,8 @@ type machineDisks struct {
 	uid             types.UID
 	// claims are the PVCs of all its disks.
 	claims []string
+	// migrates says that the machine moves while it runs when its pod is evicted.
+	migrates bool
 }
 
 // GetObjectMeta implements metav1.ObjectMetaAccessor, for the key in the cache.
@@ -115,7 +118,23 @@ func disksOf(obj any) (any, error) {
 			}
 		}
 	}
+	d.migrates = migrates(instance)
 	return d, nil
+}
+
+// migrates reports whether an eviction has KubeVirt migrate the machine: it can, and its
+// own strategy says so. What a cluster has for machines that name no strategy is not known.
+func migrates(instance *unstructured.Unstructured) bool {
+	strategy, _, _ := unstructured.NestedString(instance.Object, "spec", "evictionStrategy")
+	if strategy != "LiveMigrate" && strategy != "LiveMigrateIfPossible" {
+		return false
+	}
+	conditions, _, _ := unstructured.NestedFieldNoCopy(instance.Object, "status", "conditions")
+	list, _ := conditions.([]any)
+	return slices.ContainsFunc(list, func(item any) bool {
+		condition, _ := item.(map[string]any)
+		return condition["type"] == "LiveMigratable" && condition["status"] == "True"
+	})
 }
 
 func indexByMachine(obj any) ([]string, error) {
@@ -171,6 +190,14 @@ func (m *machines) roleOf(pod *v1.Pod) placement.Machine {
 // nil for other pods: those that the pod mounts, too, and those that are plugged in
 // through a pod of their own once the machine runs. The slice must not be changed.
 func (m *machines) disks(pod *v1.Pod) []string {
+	if d := m.instance(pod); d != nil {
+		return d.claims
+	}
+	return nil
+}
+
+// instance is the virtual machine that the pod launches; nil if that is not known.
+func (m *machines) instance(pod *v1.Pod) *machineDisks {
 	key := machineKey(pod)
 	if key == "" || m.instances == nil {
 		return nil
@@ -179,10 +206,8 @@ func (m *machines) disks(pod *v1.Pod) []string {
 	if err != nil || len(found) == 0 { // not yet, or no longer
 		return nil
 	}
-	if d, ok := found[0].(*machineDisks); ok {
-		return d.claims
-	}
-	return nil
+	d, _ := found[0].(*machineDisks)
+	return d
 }
 
 // attachment reports whether a pod does no more than bring a disk to the node of a

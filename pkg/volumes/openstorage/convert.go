@@ -26,6 +26,7 @@ func observationOf(v *api.Volume, name string) volumes.Observation {
 		Service:    isService(spec),
 		Direct:     isDirect(spec, v.GetReplicaSets()),
 		Winshare:   spec.GetWinshare(),
+		Resyncing:  isResyncing(v),
 		Labels:     locator.GetVolumeLabels(),
 		SpecLabels: spec.GetVolumeLabels(),
 	}
@@ -37,6 +38,13 @@ func observationOf(v *api.Volume, name string) volumes.Observation {
 	}
 	o.Gone = o.ID == "" || v.GetInTrashcan() || v.GetState() == api.VolumeState_VOLUME_STATE_DELETED
 	return o
+}
+
+// isResyncing reports whether a replica is being synchronized, or missing. What a set is
+// doing stands in its runtime state under a name of the driver's.
+func isResyncing(v *api.Volume) bool {
+	return v.GetStatus() == api.VolumeStatus_VOLUME_STATUS_DEGRADED ||
+		slices.ContainsFunc(v.GetRuntimeState(), func(set *api.RuntimeStateMap) bool { return set.GetRuntimeState()["RuntimeState"] == "resync" })
 }
 
 // isDirect reports whether a volume has no replicas by design: it is a proxy for

@@ -1,0 +1,547 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	cacheddiscovery "k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/scale"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/kubernetes/pkg/controller/disruption"
+	"k8s.io/kubernetes/pkg/controller/statefulset"
+	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
+	"k8s.io/utils/ptr"
+
+	"github.com/hyperconverge/scheduler/internal/rebalancer"
+	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
+	"github.com/hyperconverge/scheduler/pkg/apis/config"
+	"github.com/hyperconverge/scheduler/pkg/debug"
+	"github.com/hyperconverge/scheduler/pkg/rebalance"
+	"github.com/hyperconverge/scheduler/pkg/simulation"
+	"github.com/hyperconverge/scheduler/test/kit"
+)
+
+// homestead is a cluster with all that makes pods anew: the scheduler, kubelets, and the
+// controllers of StatefulSets and of PodDisruptionBudgets as kube-controller-manager runs
+// them.
+type homestead struct {
+	*cluster
+	yaml string
+	// evictions counts those that the API server was asked for.
+	evictions atomic.Int32
+	// onEviction is called before one is sent; an error ends it there. After is called with
+	// the answer.
+	onEviction, after func() error
+}
+
+const homeNodes = 3
+
+func newHomestead(t *testing.T) *homestead {
+	t.Helper()
+	h := &homestead{cluster: newCluster(t, homeNodes)}
+	h.runScheduler("")
+	h.yaml = schedulerYAML{profiles: []profileYAML{{name: schedulerName}}}.render(h.Server.Endpoint())
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.Ctx))
+	var running sync.WaitGroup
+	factory := informers.NewSharedInformerFactory(h.Client, 0)
+	core, apps := factory.Core().V1(), factory.Apps().V1()
+	sets := statefulset.NewStatefulSetController(ctx, core.Pods(), apps.StatefulSets(), core.PersistentVolumeClaims(), apps.ControllerRevisions(), h.Client)
+	discovery := cacheddiscovery.NewMemCacheClient(h.Client.Discovery())
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(discovery)
+	scales, err := scale.NewForConfig(h.Config, mapper, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(discovery))
+	h.Must(err)
+	budgets := disruption.NewDisruptionController(ctx, core.Pods(), factory.Policy().V1().PodDisruptionBudgets(), core.ReplicationControllers(),
+		apps.ReplicaSets(), apps.Deployments(), apps.StatefulSets(), h.Client, mapper, scales, discovery)
+	factory.Start(ctx.Done())
+	running.Go(func() { sets.Run(ctx, 2) })
+	running.Go(func() { budgets.Run(ctx) })
+	var nodes []fakenodes.Node
+	for i := range homeNodes {
+		nodes = append(nodes, fakenodes.Node{Name: fmt.Sprintf("n%d", i+1), StorageID: "some", IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})})
+	}
+	running.Go(func() { _ = fakenodes.Run(ctx, h.Client, nodes) })
+	t.Cleanup(func() {
+		for _, set := range h.sets() {
+			h.Must(h.Client.AppsV1().StatefulSets(h.Namespace).Delete(ctx, set, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)}))
+		}
+		stop()
+		factory.Shutdown()
+		running.Wait()
+	})
+	_, err = h.Client.CoreV1().ConfigMaps(h.Namespace).Create(h.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	h.Must(err)
+	_, err = h.Client.AppsV1().Deployments(h.Namespace).Create(h.Ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "rebalancer"}},
+			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "rebalancer"}}, Spec: kit.Pod("", "", "").Container("pause").Obj().Spec},
+		},
+	}, metav1.CreateOptions{})
+	h.Must(err)
+	return h
+}
+
+func (h *homestead) sets() (names []string) {
+	list, err := h.Client.AppsV1().StatefulSets(h.Namespace).List(context.WithoutCancel(h.Ctx), metav1.ListOptions{})
+	h.Must(err)
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names
+}
+
+// database makes a StatefulSet of one pod with a volume on n1.
+func (h *homestead) database(name string, annotations map[string]string, scheduler string) {
+	h.Helper()
+	h.Volume(name, "n1")
+	pod := kit.Pod(h.Namespace, name, scheduler, name).Req(kit.CPU("1")).Label("app", "db").Label("set", name).Annotations(annotations).Obj()
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
+	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Create(h.Ctx, &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: appsv1.StatefulSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"set": name}},
+			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels, Annotations: pod.Annotations}, Spec: pod.Spec},
+		},
+	}, metav1.CreateOptions{})
+	h.Must(err)
+	h.isReady(name)
+}
+
+var optIn = map[string]string{rebalance.ReturnHome: "true"}
+
+func (h *homestead) isReady(set string) {
+	h.Helper()
+	h.Eventually("pod of "+set+" is ready", func() error {
+		pod, err := h.Client.CoreV1().Pods(h.Namespace).Get(h.Ctx, set+"-0", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if !ready(pod) {
+			return errors.New(kit.Unplaced(pod))
+		}
+		return nil
+	})
+}
+
+func ready(pod *v1.Pod) bool {
+	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c v1.PodCondition) bool { return c.Type == v1.PodReady && c.Status == v1.ConditionTrue })
+}
+
+func (h *homestead) cordon(node string, closed bool) {
+	h.Helper()
+	_, err := h.Client.CoreV1().Nodes().Patch(h.Ctx, node, types.StrategicMergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, closed), metav1.PatchOptions{})
+	h.Must(err)
+}
+
+// budget lets so many of all databases be away.
+func (h *homestead) budget(away int) {
+	h.Helper()
+	_, err := h.Client.PolicyV1().PodDisruptionBudgets(h.Namespace).Create(h.Ctx, &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "db"},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, MinAvailable: ptr.To(intstr.FromInt(len(h.sets()) - away)),
+		},
+	}, metav1.CreateOptions{})
+	h.Must(err)
+	h.Eventually("the budget is counted", func() error {
+		pdb, err := h.Client.PolicyV1().PodDisruptionBudgets(h.Namespace).Get(h.Ctx, "db", metav1.GetOptions{})
+		if err != nil || int(pdb.Status.DisruptionsAllowed) != away || pdb.Status.CurrentHealthy == 0 {
+			return fmt.Errorf("%+v %w", pdb.Status, err)
+		}
+		return nil
+	})
+}
+
+// RoundTrip lets the test know of evictions.
+func (h *homestead) roundTrip(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		if request.Method != http.MethodPost || !strings.HasSuffix(request.URL.Path, "/eviction") {
+			return next.RoundTrip(request)
+		}
+		h.evictions.Add(1)
+		if h.onEviction != nil {
+			if err := h.onEviction(); err != nil {
+				return nil, err
+			}
+		}
+		response, err := next.RoundTrip(request)
+		if h.after != nil && err == nil {
+			if err := h.after(); err != nil {
+				_ = response.Body.Close()
+				return nil, err
+			}
+		}
+		return response, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// rebalancer is a controller whose looks the test takes.
+func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+	h.Helper()
+	configuration, err := debug.DecodeConfiguration([]byte(h.yaml))
+	h.Must(err)
+	replicas := &simulation.Asked{Settings: settingsOf(configuration), Patience: kit.Soon}
+	engine, err := simulation.New(h.Ctx, simulation.EngineOptions{RESTConfig: h.Config, Configuration: configuration, Replicas: replicas, Follow: rebalancer.Follow})
+	h.Must(err)
+	h.Cleanup(engine.Close)
+	connection := rest.CopyConfig(h.Config)
+	connection.Wrap(h.roundTrip)
+	client, err := kubernetes.NewForConfig(connection)
+	h.Must(err)
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: h.Client.EventsV1()})
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.Ctx))
+	h.Must(broadcaster.StartRecordingToSinkWithContext(ctx))
+	h.Cleanup(func() { stop(); broadcaster.Shutdown() })
+	settings := rebalance.Default()
+	settings.DryRun, settings.MinAge, settings.Interval = false, metav1.Duration{}, metav1.Duration{Duration: time.Millisecond}
+	settings.Budgets.MaxConcurrent = 3
+	for _, change := range changes {
+		change(settings)
+	}
+	return rebalancer.NewController(&rebalancer.Options{
+		Configuration: settings, Client: client, Events: broadcaster.NewRecorder(nil, rebalancer.Name),
+		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name,
+		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: func() (reasons []string) {
+			for _, c := range engine.Conditions() {
+				reasons = append(reasons, c.Reason)
+			}
+			return reasons
+		}},
+	})
+}
+
+func settingsOf(configuration *schedulerapi.KubeSchedulerConfiguration) config.OpenStorage {
+	for _, plugin := range configuration.Profiles[0].PluginConfig {
+		if args, ours := plugin.Args.(*config.HyperconvergeArgs); ours {
+			return args.OpenStorage
+		}
+	}
+	return config.OpenStorage{}
+}
+
+func (h *homestead) journal() *rebalance.Journal {
+	h.Helper()
+	j, err := rebalancer.ReadJournal(h.Ctx, h.Client, h.Namespace, rebalancer.Name)
+	h.Must(err)
+	return j
+}
+
+// until takes looks until the condition holds.
+func (h *homestead) until(c *rebalancer.Controller, what string, condition func() error) {
+	h.Helper()
+	h.Eventually(what, func() error {
+		if err := c.Look(h.Ctx); err != nil {
+			return err
+		}
+		return condition()
+	})
+}
+
+// metric is the value of a series of a controller.
+func (h *homestead) metric(c *rebalancer.Controller, name, label string) float64 {
+	h.Helper()
+	families, err := c.Metrics().Gather()
+	h.Must(err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "hyperconverge_rebalancer_"+name && (label == "" || len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label) {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return -1
+}
+
+func (h *homestead) reasonIs(c *rebalancer.Controller, reason rebalance.StayReason, n float64) func() error {
+	return func() error {
+		if got := h.metric(c, "candidates", string(reason)); got != n {
+			return fmt.Errorf("%v candidates stay for %s, want %v", got, reason, n)
+		}
+		return nil
+	}
+}
+
+func (h *homestead) allHome() error {
+	for _, set := range h.sets() {
+		pod, err := h.Client.CoreV1().Pods(h.Namespace).Get(h.Ctx, set+"-0", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if pod.Spec.NodeName != "n1" || !ready(pod) {
+			return fmt.Errorf("pod %s is on %q", pod.Name, pod.Spec.NodeName)
+		}
+	}
+	if j := h.journal(); len(j.Evictions) > 0 {
+		return fmt.Errorf("%d are on their way", len(j.Evictions))
+	}
+	return nil
+}
+
+func TestPodsReturnAfterADrainOneByOne(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	for _, name := range []string{"a", "b", "c"} {
+		h.database(name, optIn, schedulerName)
+	}
+	h.budget(1)
+	c := h.rebalancer()
+	h.until(c, "nobody goes while the node is closed", h.reasonIs(c, rebalance.NotNearer, 3))
+	if n := h.evictions.Load(); n != 0 {
+		t.Fatalf("%d evictions to a node that is closed", n)
+	}
+	h.onEviction = func() error { // the budget holds by the API server; it was not asked in vain
+		pods, err := h.Client.CoreV1().Pods(h.Namespace).List(h.Ctx, metav1.ListOptions{LabelSelector: "app=db"})
+		if err != nil {
+			return err
+		}
+		if away := 3 - len(slices.DeleteFunc(pods.Items, func(p v1.Pod) bool { return !ready(&p) })); away > 0 {
+			t.Errorf("an eviction while %d pods are away", away)
+		}
+		return nil
+	}
+	h.cordon("n1", false)
+	h.until(c, "all are home", h.allHome)
+	if n := h.evictions.Load(); n != 3 {
+		t.Errorf("%d evictions, want 3", n)
+	}
+	if n := h.metric(c, "evictions_total", string(rebalance.Home)); n != 3 {
+		t.Errorf("%v are counted as home", n)
+	}
+	for _, object := range []string{"a", "a-0"} {
+		h.expectEvent(object, rebalancer.EventReturning, "volume "+h.Namespace+"/a", "node n1", "100 instead of 0")
+		h.expectEvent(object, rebalancer.EventReturned, "runs on node n1")
+	}
+	h.Must(c.Look(h.Ctx))
+	if n := h.evictions.Load(); n != 3 {
+		t.Error("pods that are home are evicted")
+	}
+}
+
+func TestADryRunEvictsNothing(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.cordon("n1", false)
+	c := h.rebalancer(func(c *rebalance.Configuration) { c.DryRun = true })
+	h.until(c, "it would go", func() error {
+		if n := h.metric(c, "moves", ""); n != 1 {
+			return fmt.Errorf("%v moves", n)
+		}
+		return nil
+	})
+	if n := h.evictions.Load(); n != 0 || len(h.journal().Evictions) != 0 {
+		t.Errorf("%d evictions in a dry run", n)
+	}
+}
+
+func TestRoomThatIsTakenInBetweenCoolsDown(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.cordon("n1", false)
+	h.onEviction = func() error {
+		return h.fill("n1")
+	}
+	c := h.rebalancer()
+	h.until(c, "its owner cools down", func() error {
+		if len(h.journal().Cooldowns) == 0 {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	h.expectEvent("a", rebalancer.EventNotReturned, "is left alone until")
+	h.Delete("filler")
+	h.until(c, "the cool-down is told", h.reasonIs(c, rebalance.CoolingDown, 1))
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+// fill takes the room of a node.
+func (h *homestead) fill(node string) error {
+	_, err := h.Client.CoreV1().Pods(h.Namespace).Create(h.Ctx, kit.Pod(h.Namespace, "filler", "none").Req(kit.CPU("3500m")).Node(node).Obj(), metav1.CreateOptions{})
+	return err
+}
+
+func TestAPodThatFindsNoRoomStays(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.Must(h.fill("n1"))
+	h.cordon("n1", false)
+	c := h.rebalancer()
+	h.until(c, "it stays", h.reasonIs(c, rebalance.NotNearer, 1))
+	if n := h.evictions.Load(); n != 0 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+var errKilled = errors.New("killed")
+
+func TestKilledAfterTheEviction(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.cordon("n1", false)
+	h.after = func() error { return errKilled }
+	killed := h.rebalancer()
+	h.Eventually("the controller is killed", func() error {
+		if err := killed.Look(h.Ctx); !errors.Is(err, errKilled) {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	if j := h.journal(); len(j.Evictions) != 1 || j.Evictions[0].Accepted {
+		t.Fatalf("the note is %+v", j.Evictions)
+	}
+	c := h.rebalancer()
+	h.until(c, "the next one sees it home", h.allHome)
+	if n := h.evictions.Load(); n != 1 || h.metric(c, "evictions_total", string(rebalance.Home)) != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestKilledBeforeTheEviction(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.cordon("n1", false)
+	h.onEviction = func() error { return errKilled }
+	killed := h.rebalancer()
+	h.Eventually("the controller is killed", func() error {
+		if err := killed.Look(h.Ctx); !errors.Is(err, errKilled) {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	h.onEviction = nil
+	c := h.rebalancer()
+	h.Must(c.Look(h.Ctx))
+	if n := h.evictions.Load(); n != 1 {
+		t.Fatalf("%d evictions while one may be on its way", n)
+	}
+	j := h.journal() // as it is a while later
+	j.Evictions[0].At = j.Evictions[0].At.Add(-time.Hour)
+	h.rewrite(j)
+	h.until(c, "it comes home after all", h.allHome)
+	if n := h.evictions.Load(); n != 2 || h.metric(c, "evictions_total", string(rebalance.NotBegun)) != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func (h *homestead) rewrite(j *rebalance.Journal) {
+	h.Helper()
+	object, err := h.Client.CoreV1().ConfigMaps(h.Namespace).Get(h.Ctx, rebalancer.Name, metav1.GetOptions{})
+	h.Must(err)
+	data, err := j.Encode()
+	h.Must(err)
+	for key := range maps.Keys(object.Data) {
+		object.Data[key] = string(data)
+	}
+	_, err = h.Client.CoreV1().ConfigMaps(h.Namespace).Update(h.Ctx, object, metav1.UpdateOptions{})
+	h.Must(err)
+}
+
+func TestStorageIsLostInTheMiddle(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.database("b", optIn, schedulerName)
+	h.cordon("n1", false)
+	h.after = func() error { h.Server.Stop(); return nil }
+	c := h.rebalancer(func(c *rebalance.Configuration) { c.Budgets.MaxConcurrent = 1 })
+	h.until(c, "everything is held", func() error {
+		if h.metric(c, "held", string(rebalance.StorageProblem)) != 1 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	for range 3 {
+		h.Must(c.Look(h.Ctx))
+	}
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestASuccessorOfAnotherSchedulerIsLeftAlone(t *testing.T) {
+	h := newHomestead(t)
+	h.runProfiles(profileYAML{name: "other", without: true})
+	h.cordon("n1", true)
+	h.database("a", optIn, "other")
+	h.database("b", map[string]string{rebalance.ReturnHome: "yes, please"}, schedulerName)
+	h.cordon("n1", false)
+	c := h.rebalancer()
+	h.until(c, "it is left", h.reasonIs(c, rebalance.OtherScheduler, 1))
+	h.until(c, "and so is who says neither yes nor no", h.reasonIs(c, rebalance.OptInInvalid, 1))
+	h.expectEvent("a-0", rebalancer.EventKept, "another scheduler")
+	h.expectEvent("b-0", rebalancer.EventKept, "neither true nor false")
+}
+
+func TestALateSuccessorHaltsUntilSomebodyResumes(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.database("b", optIn, schedulerName)
+	h.cordon("n1", false)
+	h.onEviction = func() error { // nobody takes the successor
+		for i := range homeNodes {
+			h.cordon(fmt.Sprintf("n%d", i+1), true)
+		}
+		return nil
+	}
+	c := h.rebalancer(func(c *rebalance.Configuration) {
+		c.Budgets.MaxConcurrent, c.ReadyTimeout = 1, metav1.Duration{Duration: time.Second}
+	})
+	h.until(c, "it halts", func() error {
+		if h.journal().Halt == nil {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	h.expectEvent(rebalancer.Name, rebalancer.EventHalted, rebalance.ResumeAnnotation+"="+h.journal().Halt.ID)
+	h.onEviction = nil
+	for i := range homeNodes {
+		h.cordon(fmt.Sprintf("n%d", i+1), false)
+	}
+	h.until(c, "the other one is held", h.reasonIs(c, rebalance.Halted, 1))
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions", n)
+	}
+	annotate := func(key, value string) {
+		_, err := h.Client.AppsV1().Deployments(h.Namespace).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
+			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value), metav1.PatchOptions{})
+		h.Must(err)
+	}
+	annotate(rebalance.PauseAnnotation, "true")
+	annotate(rebalance.ResumeAnnotation, h.journal().Halt.ID)
+	h.until(c, "it is paused instead", h.reasonIs(c, rebalance.Paused, 1))
+	annotate(rebalance.PauseAnnotation, "false")
+	h.until(c, "all are home", h.allHome)
+}
