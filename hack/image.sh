@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 
-# Builds the container images of the scheduler and the webhook into dist/, as OCI
+# Builds the container images of scheduler, webhook and rebalancer into dist/, as OCI
 # archives, each for all architectures, with bills of materials. Neither a Docker daemon
 # nor a registry is needed. Two builds of the same commit have the same digest.
 #
-#   hack/image.sh                  both
+#   hack/image.sh                  all
 #   hack/image.sh scheduler        one of them
 #
 # ARCH has the architectures, "amd64 arm64" unless it is set. VERSION and REVISION are
@@ -26,7 +26,7 @@ mkdir -p dist
 go -C hack build -o "$work/release" ./release
 
 if (($# == 0)); then
-  set -- scheduler webhook
+  set -- scheduler webhook rebalancer
 fi
 for command; do
   name=hyperconverge-$command

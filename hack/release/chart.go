@@ -33,7 +33,7 @@ func (r release) chart() error {
 			}
 		case "values.yaml":
 			f.Content, err = substitute(f.Content, `  registry: ""`, fmt.Sprintf("  registry: %q", r.registry))
-		case "templates/scheduler.deployment.yaml", "templates/webhook.deployment.yaml":
+		case "templates/scheduler.deployment.yaml", "templates/webhook.deployment.yaml", "templates/rebalancer.deployment.yaml":
 			f.Content, err = r.onlyArch(f.Content)
 		}
 		if err != nil {

@@ -26,7 +26,7 @@ func (r release) install() error {
 		choices["install-"+overlay.Name()] = "resources: [PATH/overlays/" + overlay.Name() + "]\n"
 	}
 	images := "images:\n"
-	for _, name := range []string{"hyperconverge-scheduler", "hyperconverge-webhook"} {
+	for _, name := range []string{"hyperconverge-scheduler", "hyperconverge-webhook", "hyperconverge-rebalancer"} {
 		image := name
 		if r.registry != "" {
 			image = r.registry + "/" + name
