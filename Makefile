@@ -54,7 +54,7 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 	fi
 
 .PHONY: test-integration
-test-integration: $(CONTROLPLANE) bin/scheduler bin/webhook bin/sandbox bin/kubectl-hyperconverge ## Run scheduler, webhook, manifests and the documents' commands against a real kube-apiserver and etcd
+test-integration: build $(CONTROLPLANE) ## Run scheduler, webhook, manifests and the documents' commands against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
 	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/... ./test/pages/...
 

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,19 +29,33 @@ const patience = 2 * time.Minute
 func TestCommandsOfThePages(t *testing.T) {
 	pages := readPages(t)
 	dependOn(t, "bin", "examples", "manifests")
-	r := &reader{used: map[string]bool{}}
+	used := map[*elsewhereEntry]bool{}
+	for _, p := range pages {
+		for _, c := range p.commands {
+			used[elsewhereOf(c)] = true
+		}
+	}
+	for i := range elsewhere {
+		if !used[&elsewhere[i]] {
+			t.Errorf("no page has a command any more that begins with %q: take it out of the table", elsewhere[i].begins)
+		}
+	}
 	inSandbox(t, func(ctx context.Context, s *sandbox.Sandbox, tmp string) {
-		r.sandbox, r.tmp = s, tmp
-		r.project = absolute(t, root)
+		r := &reader{sandbox: s, tmp: tmp, project: absolute(t, root)}
 		for _, p := range pages {
 			t.Run(p.path, func(t *testing.T) { r.follow(ctx, t, p) })
 		}
 	})
-	for _, e := range elsewhere {
-		if !r.used[e.begins] {
-			t.Errorf("no page has a command any more that begins with %q: take it out of the table", e.begins)
+}
+
+// elsewhereOf returns why a command does not run here, nil if it does.
+func elsewhereOf(c command) *elsewhereEntry {
+	for i := range elsewhere {
+		if strings.HasPrefix(c.text, elsewhere[i].begins) {
+			return &elsewhere[i]
 		}
 	}
+	return nil
 }
 
 // dependOn looks at what commands use, so that go test runs them anew when it has changed.
@@ -104,7 +117,6 @@ type reader struct {
 	sandbox *sandbox.Sandbox
 	tmp     string // where other programs find the sandbox
 	project string
-	used    map[string]bool // of the table elsewhere
 }
 
 // follow goes through a page in a folder of its own, that looks like the project, with the
@@ -121,16 +133,9 @@ func (r *reader) follow(ctx context.Context, t *testing.T, p page) {
 		}
 	}
 	r.write(t, folder, p)
-	prepare := func() {
-		if said, err := r.shell(ctx, folder, setup); err != nil {
-			t.Fatalf("preparing the sandbox: %v\n%s", err, said)
-		}
-	}
-	prepare()
+	prepared := false
 	for _, c := range p.commands {
-		if reason := slices.IndexFunc(elsewhere, func(e elsewhereEntry) bool { return strings.HasPrefix(c.text, e.begins) }); reason >= 0 {
-			entry := elsewhere[reason]
-			r.used[entry.begins] = true
+		if entry := elsewhereOf(c); entry != nil {
 			t.Logf("%s:%d: does not run here, %s: %s", c.page, c.line, entry.why, c.text)
 			if entry.check != nil {
 				if err := entry.check(c.text); err != nil {
@@ -139,6 +144,13 @@ func (r *reader) follow(ctx context.Context, t *testing.T, p page) {
 			}
 			continue
 		}
+		if !prepared {
+			if said, err := r.shell(ctx, folder, setup); err != nil {
+				t.Fatalf("preparing the sandbox: %v\n%s", err, said)
+			}
+		}
+		// What comes behind a deletion on a page is about a cluster that still has it.
+		prepared = !strings.HasPrefix(c.text, "kubectl delete ")
 		text := r.complete(c.text)
 		said, err := r.shell(ctx, folder, text)
 		var exit *exec.ExitError
@@ -148,9 +160,6 @@ func (r *reader) follow(ctx context.Context, t *testing.T, p page) {
 		if err != nil {
 			t.Errorf("%s:%d: %v\n%s\nran as\n%s\n%s\nMend the page, or, if it cannot run in a sandbox, add it to the tables of test/pages/tables_test.go.",
 				c.page, c.line, err, c.text, text, said)
-		}
-		if strings.HasPrefix(c.text, "kubectl delete ") {
-			prepare() // what comes behind it on the page is about a cluster that still has it
 		}
 	}
 }
