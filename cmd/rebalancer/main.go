@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // of maintenance windows, where the image has none
@@ -35,7 +36,16 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/simulation"
 )
 
-func main() { os.Exit(cli.Run(newCommand())) }
+// gcPercent has the collector run more often than Go does by itself: what this process keeps
+// is large, and looks at it are rare.
+const gcPercent = 50
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	os.Exit(cli.Run(newCommand()))
+}
 
 func newCommand() *cobra.Command {
 	o := newOptions()

@@ -31,6 +31,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/disruption"
 	"k8s.io/kubernetes/pkg/controller/statefulset"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/rebalancer"
@@ -201,8 +202,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// rebalancer is a controller whose looks the test takes.
-func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+// engine simulates the scheduler.
+func (h *homestead) engine() (*simulation.Engine, *simulation.Asked) {
 	h.Helper()
 	configuration, err := debug.DecodeConfiguration([]byte(h.yaml))
 	h.Must(err)
@@ -210,6 +211,13 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	engine, err := simulation.New(h.Ctx, simulation.EngineOptions{RESTConfig: h.Config, Configuration: configuration, Replicas: replicas, Follow: rebalancer.Follow})
 	h.Must(err)
 	h.Cleanup(engine.Close)
+	return engine, replicas
+}
+
+// rebalancer is a controller whose looks the test takes.
+func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+	h.Helper()
+	engine, replicas := h.engine()
 	connection := rest.CopyConfig(h.Config)
 	connection.Wrap(h.roundTrip)
 	client, err := kubernetes.NewForConfig(connection)
@@ -340,6 +348,48 @@ func TestPodsReturnAfterADrainOneByOne(t *testing.T) {
 	h.Must(c.Look(h.Ctx))
 	if n := h.evictions.Load(); n != 3 {
 		t.Error("pods that are home are evicted")
+	}
+}
+
+// A landing is what the full placement says, and a picture in which pods have come and gone is
+// what one that is made anew is: for pods with affinities, and with claims that one pod only
+// may use, the picture keeps lists.
+func TestALandingIsWhatThePlacementSays(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("shared", "n1", "n2")
+	claim := kit.Claim(h.Namespace, "single", ptr.To(""))
+	claim.Spec.AccessModes = []v1.PersistentVolumeAccessMode{v1.ReadWriteOncePod}
+	claim = h.Claim(claim)
+	h.PersistentVolume(h.PVName("single"), claim, kit.CSI(kit.Driver, h.Stored("single", nil, "n2")))
+	h.Complete(claim, h.PVName("single"))
+	for _, pod := range []*st.PodWrapper{
+		h.pod("plain", "shared"),
+		h.pod("apart-1", "shared").Label("app", "apart").PodAntiAffinityExists("app", v1.LabelHostname, st.PodAntiAffinityWithRequiredReq),
+		h.pod("apart-2", "shared").Label("app", "apart").PodAntiAffinityExists("app", v1.LabelHostname, st.PodAntiAffinityWithRequiredReq),
+		h.pod("beside", "shared").PodAffinityExists("app", v1.LabelHostname, st.PodAffinityWithPreferredReq),
+		h.pod("alone", "single"),
+	} {
+		h.Create(pod)
+		h.ExpectBound(pod.Obj().Name)
+	}
+	engine, _ := h.engine()
+	used, err := engine.Cluster()
+	h.Must(err)
+	for range 2 {
+		for _, pod := range slices.Clone(used.Pods()) {
+			landing, err := used.Land(h.Ctx, pod)
+			h.Must(err)
+			fresh, err := engine.Cluster()
+			h.Must(err)
+			placed, err := fresh.Place(h.Ctx, pod)
+			h.Must(err)
+			want := append([]string{placed.Node}, placed.Equals...)
+			slices.Sort(want)
+			if placed.Node == "" || !slices.Equal(landing.Nodes, want) {
+				t.Errorf("%s would land on %v (%s), and be placed on %v (%s)", pod.Name, landing.Nodes, landing.Message, want, placed.Message)
+			}
+			used.Add(pod, pod.Spec.NodeName)
+		}
 	}
 }
 
