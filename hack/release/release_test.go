@@ -192,7 +192,7 @@ func TestManifestsHaveTheImagesOfTheRelease(t *testing.T) {
 	for _, overlay := range overlays {
 		want["install-"+filepath.Base(overlay)+".yaml"] = 2
 	}
-	want["install-no-webhook.yaml"] = 1
+	want["install-no-webhook.yaml"], want["install-rebalancer.yaml"] = 1, 3
 
 	for name, row := range map[string]struct {
 		registry string
