@@ -132,7 +132,7 @@ func TestResourceThatIsRemovedIsNobodysMistake(t *testing.T) {
 	client.PrependReactor("list", Resource.Resource, func(clienttesting.Action) (bool, runtime.Object, error) {
 		return gone.Load(), nil, missing
 	})
-	client.PrependWatchReactor(Resource.Resource, func(action clienttesting.Action) (bool, watch.Interface, error) {
+	client.PrependWatchReactor(Resource.Resource, func(clienttesting.Action) (bool, watch.Interface, error) {
 		if gone.Load() {
 			return true, nil, missing
 		}
