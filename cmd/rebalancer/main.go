@@ -62,7 +62,7 @@ scheduler's own configuration. /livez, /readyz and /metrics are served over plai
 HTTP.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true, // a mistake in a flag is one line, not a page of flags
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			verflag.PrintAndExitIfRequested()
 			// HideBodies loses sight of buffers, whose end would never be written.
 			o.logging.Options.Text.InfoBufferSize, o.logging.Options.JSON.InfoBufferSize = resource.QuantityValue{}, resource.QuantityValue{}

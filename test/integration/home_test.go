@@ -54,6 +54,8 @@ type homestead struct {
 	// onEviction is called before one is sent; an error ends it there. After is called with
 	// the answer.
 	onEviction, after func() error
+	// conditions are what the last controller's engine has against storage.
+	conditions func() []string
 }
 
 const homeNodes = 3
@@ -232,15 +234,16 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	for _, change := range changes {
 		change(settings)
 	}
+	h.conditions = func() (reasons []string) {
+		for _, c := range engine.Conditions() {
+			reasons = append(reasons, c.Reason)
+		}
+		return reasons
+	}
 	return rebalancer.NewController(&rebalancer.Options{
 		Configuration: settings, Client: client, Events: broadcaster.NewRecorder(nil, rebalancer.Name),
 		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name,
-		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: func() (reasons []string) {
-			for _, c := range engine.Conditions() {
-				reasons = append(reasons, c.Reason)
-			}
-			return reasons
-		}},
+		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: h.conditions},
 	})
 }
 
@@ -524,7 +527,10 @@ func TestStorageIsLostInTheMiddle(t *testing.T) {
 	h.database("a", optIn, schedulerName)
 	h.database("b", optIn, schedulerName)
 	h.cordon("n1", false)
-	h.after = func() error { h.Server.Stop(); return nil }
+	h.after = func() error { // the next look may come at once, and has to know
+		h.Server.Stop()
+		return kit.Wait(h.Ctx, kit.Soon, "the loss is known", kit.Holds(func() bool { return len(h.conditions()) > 0 }))
+	}
 	c := h.rebalancer(func(c *rebalance.Configuration) { c.Budgets.MaxConcurrent = 1 })
 	h.until(c, "everything is held", func() error {
 		if h.metric(c, "held", string(rebalance.StorageProblem)) != 1 {
