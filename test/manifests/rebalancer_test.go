@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -129,7 +130,7 @@ configMapGenerator:
 					}
 					list, err := c.Client.EventsV1().Events(c.Namespace).List(c.Ctx, metav1.ListOptions{FieldSelector: "reason=ReturningHome"})
 					if err == nil && len(list.Items) == 0 {
-						err = fmt.Errorf("there is no event")
+						err = errors.New("there is no event")
 					}
 					return err
 				})

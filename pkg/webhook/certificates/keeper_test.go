@@ -312,7 +312,7 @@ func TestNewReplicaLeavesAnEmptySecretToTheOneThatServes(t *testing.T) {
 		quiet()
 		before := served(t, serving)
 		var refused atomic.Bool
-		c.PrependReactor("update", "secrets", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		c.PrependReactor("update", "secrets", func(k8stesting.Action) (bool, runtime.Object, error) {
 			if refused.Swap(true) {
 				return false, nil, nil
 			}
