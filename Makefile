@@ -3,7 +3,7 @@
 export CGO_ENABLED := 0
 
 KUBERNETES_VERSION := v1.35.4
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell hack/version.sh)
 VERSION_PKG := k8s.io/component-base/version
 # A semantic version whose build metadata names this project's own revision.
 LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VERSION) \
@@ -23,7 +23,7 @@ RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/p
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge bin/rebalancer ## Compile our own binaries into bin/
@@ -54,9 +54,9 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 	fi
 
 .PHONY: test-integration
-test-integration: $(CHAOS_BINARIES) ## Run scheduler, webhook and manifests against a real kube-apiserver and etcd
+test-integration: build $(CONTROLPLANE) ## Run scheduler, webhook, manifests and the documents' commands against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
-	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/...
+	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/... ./test/pages/...
 
 .PHONY: chaos
 chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, write docs/reliability.md; ROWS=regexp SOAK=10m SEED=n
@@ -84,12 +84,14 @@ verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-docs.sh
 	@hack/verify-krew.sh
 	@hack/verify-modules.sh
+	@hack/update-version.sh --check
 	@hack/verify-monitoring.sh
 	@go -C hack test ./...
 	@hack/verify-lint.sh
 
 .PHONY: generate
 generate: ## Generate code, the reference of the configuration, the chart and rules anew
+	@hack/update-version.sh
 	@hack/update-codegen.sh
 	@hack/update-chart.sh
 	@hack/update-docs.sh
@@ -128,8 +130,16 @@ bin/kube%: hack/controlplane/go.mod
 	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ k8s.io/kubernetes/cmd/$(@F)
 
 .PHONY: image
-image: ## Build reproducible OCI images into dist/, without a daemon
+image: ## Build reproducible OCI images into dist/, without a daemon; ARCH=arm64 for one architecture
 	@hack/image.sh
+
+.PHONY: release
+release: ## Make a release in dist/; REGISTRY=registry/folder ARCH='amd64 arm64' MINISIGN_KEY=file
+	@hack/release.sh
+
+.PHONY: verify-release
+verify-release: ## Make a release of two clones and compare them, which takes very long
+	@hack/verify-release.sh
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -3,9 +3,11 @@
 # Compiles a command as it is released: static, without paths of the machine, with
 # the version stamped in. The same sources and the same Go give the same file.
 #
-#   hack/release-binary.sh COMMAND FILE      COMMAND is a folder of cmd/
+#   hack/release-binary.sh COMMAND FILE [OS]     COMMAND is a folder of cmd/, OS linux
+#                                                unless it is darwin or windows
 #
-# VERSION and REVISION come from git unless they are set; ARCH is amd64 or arm64.
+# VERSION and REVISION are those of hack/version.sh unless they are set; ARCH is amd64 or
+# arm64.
 # The first time takes minutes: -trimpath compiles all of Kubernetes anew.
 
 set -o errexit -o nounset -o pipefail
@@ -16,13 +18,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 kubernetes=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
-version=${VERSION:-$(git describe --tags --always --dirty)}
-revision=${REVISION:-$(git rev-parse HEAD)}
+source hack/version.sh
 stamp=k8s.io/component-base/version
 
 # What the version control says is in the stamps; -buildvcs would make a difference
 # between a checkout and an archive of the same sources.
-CGO_ENABLED=0 GOOS=linux GOARCH=${ARCH:-amd64} GOAMD64=v1 GOFLAGS= go build \
+CGO_ENABLED=0 GOOS=${3:-linux} GOARCH=${ARCH:-amd64} GOAMD64=v1 GOFLAGS= go build \
   -trimpath -buildvcs=false \
-  -ldflags "-s -w -buildid= -X $stamp.gitVersion=$kubernetes+hyperconverge.$version -X $stamp.gitCommit=$revision -X $stamp.gitTreeState=" \
+  -ldflags "-s -w -buildid= -X $stamp.gitVersion=$kubernetes+hyperconverge.$VERSION -X $stamp.gitCommit=$REVISION -X $stamp.gitTreeState=" \
   -o "$file" "./cmd/$command"

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 	_ "time/tzdata" // of maintenance windows, where the image has none
@@ -35,7 +36,16 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/simulation"
 )
 
-func main() { os.Exit(cli.Run(newCommand())) }
+// gcPercent has the collector run more often than Go does by itself: what this process keeps
+// is large, and looks at it are rare.
+const gcPercent = 50
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	os.Exit(cli.Run(newCommand()))
+}
 
 func newCommand() *cobra.Command {
 	o := newOptions()
@@ -52,7 +62,7 @@ scheduler's own configuration. /livez, /readyz and /metrics are served over plai
 HTTP.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true, // a mistake in a flag is one line, not a page of flags
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			verflag.PrintAndExitIfRequested()
 			// HideBodies loses sight of buffers, whose end would never be written.
 			o.logging.Options.Text.InfoBufferSize, o.logging.Options.JSON.InfoBufferSize = resource.QuantityValue{}, resource.QuantityValue{}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"k8s.io/component-base/version"
 
 	"github.com/hyperconverge/scheduler/internal/sandbox/process"
 )
@@ -46,6 +47,7 @@ and nothing stays behind.`,
 		Example: `  sandbox demo                          watch databases land on their data
   sandbox up                            keep a cluster running, and use kubectl
   sandbox storage node node-3 offline   from another terminal: break something`,
+		Version:       version.Get().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"k8s.io/component-base/version"
+
 	"github.com/hyperconverge/scheduler/internal/console"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/sandbox"
@@ -39,6 +41,13 @@ func program(t *testing.T, tmp string, args ...string) *exec.Cmd {
 	command := exec.Command(os.Args[0], args...)
 	command.Env = append(os.Environ(), programVariable+"=1", "TMPDIR="+tmp)
 	return command
+}
+
+func TestVersionIsThatOfTheRelease(t *testing.T) {
+	output, err := program(t, temporary(t), "--version").Output()
+	if want := "sandbox version " + version.Get().String() + "\n"; err != nil || string(output) != want {
+		t.Errorf("it says %q, %v; want %q", output, err, want)
+	}
 }
 
 func TestWhatASIGKILLLeavesDoesNotHinderTheNextStart(t *testing.T) {

@@ -33,11 +33,12 @@ type options struct {
 	lookupQPS   float64
 	lookupBurst int
 
-	bindAddress   string
-	port          int
-	clientCAFile  string
-	opsAddress    string
-	shutdownDelay time.Duration
+	bindAddress     string
+	port            int
+	clientCAFile    string
+	opsAddress      string
+	shutdownDelay   time.Duration
+	shutdownTimeout time.Duration
 
 	certificates        string
 	certificateDir      string
@@ -65,6 +66,7 @@ func newOptions() *options {
 		port:                9443,
 		opsAddress:          ":8080",
 		shutdownDelay:       5 * time.Second,
+		shutdownTimeout:     95 * time.Second,
 		certificates:        selfManaged,
 		certificateDir:      "/etc/hyperconverge-webhook/certificates",
 		certificateSecret:   "hyperconverge-webhook-certificates",
@@ -96,6 +98,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.clientCAFile, "client-ca-file", o.clientCAFile, "PEM file of authorities: only clients with a certificate of one of them are answered at the admission endpoint. Empty answers everybody. It may change at any time.")
 	flags.StringVar(&o.opsAddress, "ops-address", o.opsAddress, "Address and port of /livez, /readyz and /metrics.")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", o.shutdownDelay, "How long to serve on after the signal to stop, until nobody sends requests any more.")
+	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", o.shutdownTimeout, "How long after the signal to stop API servers may keep connections: each is closed after an answer, and API servers close those that are idle for 90s. A webhook without connections stops before.")
 
 	flags.StringVar(&o.certificates, "certificates", o.certificates, "Where the serving certificate comes from: self-managed (made and renewed here), or files (mounted, as by cert-manager, which then keeps the CA bundle, too).")
 	flags.StringVar(&o.certificateDir, "certificate-dir", o.certificateDir, "files: directory of tls.crt and tls.key, which may change at any time.")
@@ -129,6 +132,7 @@ func (o *options) validate() error {
 	check(o.lookupQPS > 0 && o.lookupBurst > 0, "--lookup-qps and --lookup-burst have to be greater than 0")
 	check(o.port > 0 && o.port < 1<<16, "--port %d is not a port", o.port)
 	check(o.shutdownDelay >= 0, "--shutdown-delay %v is negative", o.shutdownDelay)
+	check(o.shutdownTimeout >= 0, "--shutdown-timeout %v is negative", o.shutdownTimeout)
 	switch o.certificates {
 	case fromFiles:
 		check(o.certificateDir != "", "--certificates=files needs --certificate-dir")

@@ -32,6 +32,7 @@ func TestFlags(t *testing.T) {
 		"a port is a port":                              {args: []string{"--port=70000"}, want: []string{"--port 70000"}},
 		"lookups have a rate":                           {args: []string{"--lookup-qps=0"}, want: []string{"--lookup-qps"}},
 		"no delay is negative":                          {args: []string{"--shutdown-delay=-1s"}, want: []string{"--shutdown-delay -1s"}},
+		"no timeout is negative":                        {args: []string{"--shutdown-timeout=-1s"}, want: []string{"--shutdown-timeout -1s"}},
 		"certificates come from somewhere":              {args: []string{"--certificates=heaven"}, want: []string{`--certificates "heaven"`}},
 		"files are in a directory":                      {args: []string{"--certificates=files", "--certificate-dir="}, want: []string{"--certificate-dir"}},
 		"self-managed certificates need the namespace":  {args: []string{"--namespace="}, want: []string{"POD_NAMESPACE"}},

@@ -90,8 +90,8 @@ var overrides = map[string]map[string]override{
 		"spec.template.spec.volumes[0].configMap.name": {text: `{{ include "hyperconverge.rebalancer.configMap" $ }}`},
 		"spec.template.spec.volumes[1].configMap.name": {text: `{{ include "hyperconverge.configMap" $ }}`},
 	}),
-	"NetworkPolicy/hyperconverge-scheduler":  storagePorts,
-	"NetworkPolicy/hyperconverge-rebalancer": storagePorts,
+	"NetworkPolicy/hyperconverge-scheduler":                storagePorts,
+	"NetworkPolicy/hyperconverge-rebalancer":               storagePorts,
 	"MutatingAdmissionPolicy/hyperconverge-claims":         policy,
 	"MutatingAdmissionPolicy/hyperconverge-volumes":        policy,
 	"MutatingAdmissionPolicyBinding/hyperconverge-claims":  {"apiVersion": policyVersion},
@@ -122,7 +122,7 @@ var storagePorts = map[string]override{
 var policyVersion = override{text: `{{ include "hyperconverge.policyVersion" $ }}`}
 
 var policy = map[string]override{
-	"apiVersion": policyVersion,
+	"apiVersion":                   policyVersion,
 	"spec.variables[1].expression": {text: `{{ printf "['%s']" (join "', '" $.Values.webhook.policy.storageClasses) | quote }}`},
 }
 

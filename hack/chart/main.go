@@ -13,9 +13,9 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/hyperconverge/scheduler/hack/kustomize"
 )
 
 // generated is the first line of files that this command writes, and may delete.
@@ -121,36 +121,16 @@ func templates(manifests string) (map[string]string, error) {
 
 // build returns the objects of a folder with components, by kind, name and namespace.
 func build(manifests, folder string, components []string) (map[string]any, error) {
-	fs := filesys.MakeFsOnDisk()
-	temporary, err := filesys.NewTmpConfirmedDir()
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(temporary.String())
-	absolute, err := filepath.Abs(manifests)
-	if err != nil {
-		return nil, err
-	}
-	path, err := filepath.Rel(temporary.String(), absolute)
-	if err != nil {
-		return nil, err
-	}
 	if len(components) == 1 && components[0] == withoutWebhook {
 		folder, components = folder+"/scheduler", nil
 	}
-	kustomization := "resources:\n- " + path + "/" + folder + "\n"
+	kustomization := "resources: [PATH/" + folder + "]\n"
 	if len(components) > 0 {
-		kustomization += "components:\n"
+		kustomization += "components: [PATH/" + strings.Join(components, ", PATH/") + "]\n"
 	}
-	for _, component := range components {
-		kustomization += "- " + path + "/" + component + "\n"
-	}
-	if err := fs.WriteFile(temporary.Join("kustomization.yaml"), []byte(kustomization)); err != nil {
-		return nil, err
-	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, temporary.String())
+	resources, err := kustomize.Build(manifests, kustomization)
 	if err != nil {
-		return nil, fmt.Errorf("%s with %v: %w", folder, components, err)
+		return nil, err
 	}
 	objects := map[string]any{}
 	for _, resource := range resources.Resources() {

@@ -1,4 +1,4 @@
-package main
+package image
 
 import (
 	"bytes"
@@ -63,25 +63,25 @@ const (
 	unknown    = "NOASSERTION"
 )
 
-// billOf lists what is compiled into the binary, as the binary itself says: every
-// module, and Go's own library.
-func billOf(r release, binary []byte) ([]byte, error) {
+// Bill lists what is compiled into the binary, as the binary itself says: every
+// module, and Go's own library. It is an SPDX document.
+func Bill(r Release, binary []byte) ([]byte, error) {
 	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
-		return nil, fmt.Errorf("%s does not say what it was built from: %w", r.name, err)
+		return nil, fmt.Errorf("%s does not say what it was built from: %w", r.Name, err)
 	}
 	sum := sha256.Sum256(binary)
 	hash := hex.EncodeToString(sum[:])
 	bill := document{
 		Version: "SPDX-2.3", License: "CC0-1.0", ID: documentID,
-		Name:      r.name + "-" + r.version,
-		Namespace: "https://hyperconverge.dev/spdx/" + r.name + "-" + hash,
-		Creation:  creation{Created: r.created.Format(time.RFC3339), Creators: []string{"Tool: hack/image"}},
+		Name:      r.Name + "-" + r.Version,
+		Namespace: "https://hyperconverge.dev/spdx/" + r.Name + "-" + hash,
+		Creation:  creation{Created: r.Created.Format(time.RFC3339), Creators: []string{"Tool: hack/image"}},
 		Packages: []spdxPackage{{
-			ID: programID, Name: r.name, Version: r.version, Location: unknown, Purpose: "APPLICATION",
+			ID: programID, Name: r.Name, Version: r.Version, Location: unknown, Purpose: "APPLICATION",
 			Concluded: "Apache-2.0", Declared: "Apache-2.0", Copyright: unknown,
 			Checksums: []checksum{{Algorithm: "SHA256", Value: hash}},
-			Refs:      []reference{purl(info.Main.Path, r.version)},
+			Refs:      []reference{purl(info.Main.Path, r.Version)},
 		}},
 		Relationships: []relationship{{Element: documentID, Type: "DESCRIBES", Related: programID}},
 	}

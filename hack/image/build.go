@@ -1,14 +1,19 @@
-package main
+// Package image puts static binaries into a container image of several architectures, as
+// an OCI archive, and writes bills of materials. It needs neither a daemon nor a
+// registry, and makes the same bytes from the same binaries.
+//
+// The image is made from nothing: the binary, an account nonroot, and the
+// certificates of the authorities that Mozilla trusts, at a version that go.mod
+// pins. These of the machine would make every machine's image another one.
+package image
 
 import (
-	"archive/tar"
 	"bytes"
 	"encoding/pem"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -22,33 +27,47 @@ import (
 // account is the user and the group of the process, the one of distroless images.
 const account = "65532"
 
-// file is one entry of a layer; without content it is a directory.
-type file struct {
-	path    string
-	mode    int64
-	content []byte
+// operatorPath is where OpenShift's Secondary Scheduler Operator looks for the program of
+// the scheduler's image.
+const operatorPath = "bin/kube-scheduler"
+
+// Release is what an image or a bill is told about its content.
+type Release struct {
+	// Name is that of the binary in the image, and of the image.
+	Name, Version, Revision string
+	// Created is the time of the commit.
+	Created time.Time
+}
+
+// Program is a binary for Linux.
+type Program struct {
+	Arch   string // amd64 or arm64
+	Binary []byte
 }
 
 // imageOf puts the binary on top of what every program expects to find.
-func imageOf(r release, binary []byte) (v1.Image, error) {
-	base := []file{
-		{path: "etc/", mode: 0o755},
-		{path: "etc/group", mode: 0o644, content: []byte("root:x:0:\nnonroot:x:" + account + ":\n")},
-		{path: "etc/nsswitch.conf", mode: 0o644, content: []byte("hosts: files dns\n")},
-		{path: "etc/passwd", mode: 0o644, content: []byte("root:x:0:0:root:/root:/sbin/nologin\n" +
+func imageOf(r Release, program Program) (v1.Image, error) {
+	base := []File{
+		{Path: "etc/", Mode: 0o755},
+		{Path: "etc/group", Mode: 0o644, Content: []byte("root:x:0:\nnonroot:x:" + account + ":\n")},
+		{Path: "etc/nsswitch.conf", Mode: 0o644, Content: []byte("hosts: files dns\n")},
+		{Path: "etc/passwd", Mode: 0o644, Content: []byte("root:x:0:0:root:/root:/sbin/nologin\n" +
 			"nonroot:x:" + account + ":" + account + ":nonroot:/nonexistent:/sbin/nologin\n")},
-		{path: "etc/ssl/", mode: 0o755},
-		{path: "etc/ssl/certs/", mode: 0o755},
-		{path: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: authorities()},
+		{Path: "etc/ssl/", Mode: 0o755},
+		{Path: "etc/ssl/certs/", Mode: 0o755},
+		{Path: "etc/ssl/certs/ca-certificates.crt", Mode: 0o644, Content: authorities()},
 	}
-	program := []file{
-		{path: "usr/", mode: 0o755},
-		{path: "usr/local/", mode: 0o755},
-		{path: "usr/local/bin/", mode: 0o755},
-		{path: "usr/local/bin/" + r.name, mode: 0o755, content: binary},
+	own := []File{
+		{Path: "usr/", Mode: 0o755},
+		{Path: "usr/local/", Mode: 0o755},
+		{Path: "usr/local/bin/", Mode: 0o755},
+		{Path: "usr/local/bin/" + r.Name, Mode: 0o755, Content: program.Binary},
+	}
+	if r.Name == "hyperconverge-scheduler" {
+		own = append(own, File{Path: "bin/", Mode: 0o755}, File{Path: operatorPath, Mode: 0o777, Link: "/usr/local/bin/" + r.Name})
 	}
 	var layers []v1.Layer
-	for _, files := range [][]file{base, program} {
+	for _, files := range [][]File{base, own} {
 		layer, err := layerOf(files)
 		if err != nil {
 			return nil, err
@@ -65,20 +84,20 @@ func imageOf(r release, binary []byte) (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", r.arch
-	config.Created = v1.Time{Time: r.created}
+	config.OS, config.Architecture = "linux", program.Arch
+	config.Created = v1.Time{Time: r.Created}
 	for i := range config.History {
-		config.History[i].Created = v1.Time{Time: r.created}
+		config.History[i].Created = v1.Time{Time: r.Created}
 	}
 	config.Config = v1.Config{
 		User:       account + ":" + account,
 		Env:        []string{"PATH=/usr/local/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"},
-		Entrypoint: []string{"/usr/local/bin/" + r.name},
+		Entrypoint: []string{"/usr/local/bin/" + r.Name},
 		WorkingDir: "/",
 		Labels: map[string]string{
-			"org.opencontainers.image.title":    r.name,
-			"org.opencontainers.image.version":  r.version,
-			"org.opencontainers.image.revision": r.revision,
+			"org.opencontainers.image.title":    r.Name,
+			"org.opencontainers.image.version":  r.Version,
+			"org.opencontainers.image.revision": r.Revision,
 			"org.opencontainers.image.licenses": "Apache-2.0",
 		},
 	}
@@ -97,20 +116,9 @@ func authorities() []byte {
 	return text.Bytes()
 }
 
-// layerOf packs files, all owned by root and of the same age.
-func layerOf(files []file) (v1.Layer, error) {
+func layerOf(files []File) (v1.Layer, error) {
 	var packed bytes.Buffer
-	w := tar.NewWriter(&packed)
-	for _, f := range files {
-		header := &tar.Header{Name: f.path, Mode: f.mode, Size: int64(len(f.content)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}
-		if f.content == nil {
-			header.Typeflag = tar.TypeDir
-		}
-		if err := errors.Join(w.WriteHeader(header), writeAll(w, f.content)); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
+	if err := Pack(&packed, time.Time{}, files); err != nil {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
@@ -118,52 +126,43 @@ func layerOf(files []file) (v1.Layer, error) {
 	}, tarball.WithMediaType(types.OCILayer))
 }
 
-func writeAll(w io.Writer, content []byte) error {
-	_, err := w.Write(content)
-	return err
-}
-
-// writeArchive writes an OCI layout with the image as one tar file.
-func writeArchive(path string, r release, image v1.Image) error {
+// Write writes an OCI layout as one tar file: its index has one entry, which is the index
+// of the image with a manifest for each program. It returns the digest of that.
+func Write(path string, r Release, programs []Program) (v1.Hash, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, program := range programs {
+		image, err := imageOf(r, program)
+		if err != nil {
+			return v1.Hash{}, err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{
+			Platform: &v1.Platform{OS: "linux", Architecture: program.Arch},
+		}})
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return v1.Hash{}, err
+	}
 	folder, err := os.MkdirTemp("", "image-")
 	if err != nil {
-		return err
+		return v1.Hash{}, err
 	}
 	defer os.RemoveAll(folder)
-	index, err := layout.Write(folder, empty.Index)
+	archive, err := layout.Write(folder, empty.Index)
 	if err != nil {
-		return err
+		return v1.Hash{}, err
 	}
-	err = index.AppendImage(image,
-		layout.WithPlatform(v1.Platform{OS: "linux", Architecture: r.arch}),
-		layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": r.version}))
+	err = archive.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": r.Version}))
 	if err != nil {
-		return err
+		return v1.Hash{}, err
 	}
-	archive, err := os.Create(path)
+	files, err := Folder(folder)
 	if err != nil {
-		return err
+		return v1.Hash{}, err
 	}
-	return errors.Join(pack(folder, archive), archive.Close())
-}
-
-// pack writes the files below a folder in the order of their names.
-func pack(folder string, archive io.Writer) error {
-	w := tar.NewWriter(archive)
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(folder, path)
-		if err != nil {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		header := &tar.Header{Name: filepath.ToSlash(name), Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}
-		return errors.Join(w.WriteHeader(header), writeAll(w, content))
-	})
-	return errors.Join(err, w.Close())
+	target, err := os.Create(path)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return digest, errors.Join(Pack(target, time.Time{}, files), target.Close())
 }

@@ -1,4 +1,4 @@
-package main
+package image
 
 import (
 	"archive/tar"
@@ -7,40 +7,33 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-var example = release{name: "hyperconverge-example", version: "v1.2.3", revision: "abc", arch: "amd64", created: time.Unix(1700000000, 0).UTC()}
-
-// ownBinary is a Go binary that is at hand.
-func ownBinary(t *testing.T) []byte {
-	t.Helper()
-	path, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
-}
+var (
+	example  = Release{Name: "hyperconverge-example", Version: "v1.2.3", Revision: "abc", Created: time.Unix(1700000000, 0).UTC()}
+	programs = []Program{{"amd64", []byte("binary")}, {"arm64", []byte("the same for others")}}
+)
 
 func TestArchivesOfTheSameBinaryAreTheSame(t *testing.T) {
 	var archives [2][]byte
 	for i := range archives {
-		image, err := imageOf(example, []byte("binary"))
-		if err != nil {
-			t.Fatal(err)
-		}
 		path := filepath.Join(t.TempDir(), "image.tar")
-		if err := writeArchive(path, example, image); err != nil {
+		_, err := Write(path, example, programs)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if archives[i], err = os.ReadFile(path); err != nil {
@@ -52,46 +45,74 @@ func TestArchivesOfTheSameBinaryAreTheSame(t *testing.T) {
 	}
 }
 
-func TestImageHoldsTheProgramAndLittleElse(t *testing.T) {
-	image, err := imageOf(example, []byte("binary"))
-	if err != nil {
-		t.Fatal(err)
-	}
+// index returns the index of the image in an archive.
+func index(t *testing.T, r Release, programs []Program) v1.ImageIndex {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
-	if err := writeArchive(path, example, image); err != nil {
-		t.Fatal(err)
-	}
-	index, err := layout.ImageIndexFromPath(unpack(t, path))
+	digest, err := Write(path, r, programs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest, err := index.IndexManifest()
+	archive, err := layout.ImageIndexFromPath(unpack(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Index(archive); err != nil {
+		t.Error(err)
+	}
+	manifest, err := archive.IndexManifest()
 	if err != nil || len(manifest.Manifests) != 1 {
 		t.Fatalf("the archive holds %v, %v", manifest, err)
 	}
-	read, err := index.Image(manifest.Manifests[0].Digest)
+	entry := manifest.Manifests[0]
+	if entry.Digest != digest || entry.MediaType != types.OCIImageIndex || entry.Annotations["org.opencontainers.image.ref.name"] != "v1.2.3" {
+		t.Errorf("the archive holds %+v, want the index %s of v1.2.3", entry, digest)
+	}
+	nested, err := archive.ImageIndex(digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := read.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if config.Config.User != "65532:65532" || config.Architecture != "amd64" || config.OS != "linux" {
-		t.Errorf("the configuration is %+v", config)
-	}
-	if got := config.Config.Labels["org.opencontainers.image.version"]; got != "v1.2.3" {
-		t.Errorf("the version is %q", got)
-	}
+	return nested
+}
 
-	files := map[string]int64{}
-	reader := mutate.Extract(read)
+func TestIndexHasEveryArchitecture(t *testing.T) {
+	for _, programs := range [][]Program{programs, programs[1:]} {
+		index := index(t, example, programs)
+		manifest, err := index.IndexManifest()
+		if err != nil || len(manifest.Manifests) != len(programs) {
+			t.Fatalf("the image has %v, %v", manifest, err)
+		}
+		for i, program := range programs {
+			entry := manifest.Manifests[i]
+			if entry.Platform == nil || entry.Platform.String() != "linux/"+program.Arch {
+				t.Errorf("manifest %d is for %v, want %s", i, entry.Platform, program.Arch)
+			}
+			image, err := index.Image(entry.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config, err := image.ConfigFile()
+			if err != nil || config.Architecture != program.Arch || config.OS != "linux" {
+				t.Errorf("the configuration is %+v, %v", config, err)
+			}
+			if found := entries(t, image)["usr/local/bin/hyperconverge-example"]; string(found.Content) != string(program.Binary) {
+				t.Errorf("the program for %s is %q", program.Arch, found.Content)
+			}
+		}
+	}
+}
+
+// entries returns what the files of an image come to, by their paths.
+func entries(t *testing.T, image v1.Image) map[string]File {
+	t.Helper()
+	found := map[string]File{}
+	reader := mutate.Extract(image)
 	defer reader.Close()
-	content := tar.NewReader(reader)
+	archive := tar.NewReader(reader)
 	for {
-		header, err := content.Next()
+		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return found
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -99,26 +120,48 @@ func TestImageHoldsTheProgramAndLittleElse(t *testing.T) {
 		if header.Uid != 0 || header.ModTime.Unix() != 0 {
 			t.Errorf("%s belongs to %d and is of %v", header.Name, header.Uid, header.ModTime)
 		}
-		if header.Typeflag == tar.TypeReg {
-			files[header.Name] = header.Mode
+		content, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if header.Name == "etc/ssl/certs/ca-certificates.crt" {
-			text, err := io.ReadAll(content)
-			if err != nil || !x509.NewCertPool().AppendCertsFromPEM(text) {
-				t.Errorf("there are no certificates: %v", err)
-			}
+		if header.Typeflag != tar.TypeDir {
+			found[header.Name] = File{Mode: header.Mode, Content: content, Link: header.Linkname}
+		}
+		if isLink := header.Typeflag == tar.TypeSymlink; isLink != (header.Linkname != "") {
+			t.Errorf("%s is of type %c and leads to %q", header.Name, header.Typeflag, header.Linkname)
 		}
 	}
-	want := map[string]int64{
-		"etc/group": 0o644, "etc/nsswitch.conf": 0o644, "etc/passwd": 0o644, "etc/ssl/certs/ca-certificates.crt": 0o644,
-		"usr/local/bin/hyperconverge-example": 0o755,
-	}
-	if len(files) != len(want) {
-		t.Errorf("it holds %v", files)
-	}
-	for name, mode := range want {
-		if files[name] != mode {
-			t.Errorf("%s has the mode %o, want %o", name, files[name], mode)
+}
+
+func TestImageHoldsTheProgramAndLittleElse(t *testing.T) {
+	for name, more := range map[string]map[string]File{
+		"hyperconverge-example":   nil,
+		"hyperconverge-scheduler": {"bin/kube-scheduler": {Mode: 0o777, Link: "/usr/local/bin/hyperconverge-scheduler"}},
+	} {
+		r := example
+		r.Name = name
+		image, err := imageOf(r, programs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config.Config.User != "65532:65532" || config.Config.Labels["org.opencontainers.image.version"] != "v1.2.3" {
+			t.Errorf("the configuration is %+v", config)
+		}
+		found := entries(t, image)
+		if !x509.NewCertPool().AppendCertsFromPEM(found["etc/ssl/certs/ca-certificates.crt"].Content) {
+			t.Error("there are no certificates")
+		}
+		want := map[string]File{
+			"etc/group": {Mode: 0o644}, "etc/nsswitch.conf": {Mode: 0o644}, "etc/passwd": {Mode: 0o644},
+			"etc/ssl/certs/ca-certificates.crt": {Mode: 0o644}, "usr/local/bin/" + name: {Mode: 0o755},
+		}
+		maps.Copy(want, more)
+		if diff := cmp.Diff(want, found, cmpopts.IgnoreFields(File{}, "Content")); diff != "" {
+			t.Errorf("%s holds (-want +got)\n%s", name, diff)
 		}
 	}
 }
@@ -153,7 +196,16 @@ func unpack(t *testing.T, path string) string {
 }
 
 func TestBillListsModulesAndGo(t *testing.T) {
-	content, err := billOf(example, ownBinary(t))
+	path := filepath.Join(t.TempDir(), "binary")
+	// A command of this module. Of a test, Go does not say what it was built from.
+	if output, err := exec.Command("go", "build", "-o", path, "../chart").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := Bill(example, binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +217,7 @@ func TestBillListsModulesAndGo(t *testing.T) {
 	for _, p := range bill.Packages {
 		names[p.Name] = p.Version
 	}
-	for _, name := range []string{example.name, "stdlib", "github.com/google/go-containerregistry"} {
+	for _, name := range []string{example.Name, "stdlib", "sigs.k8s.io/kustomize/api"} {
 		if names[name] == "" {
 			t.Errorf("%s is missing in %v", name, names)
 		}
@@ -176,7 +228,7 @@ func TestBillListsModulesAndGo(t *testing.T) {
 }
 
 func TestBillWantsGoBinary(t *testing.T) {
-	if _, err := billOf(example, []byte("#!/bin/sh")); err == nil {
+	if _, err := Bill(example, []byte("#!/bin/sh")); err == nil {
 		t.Error("a script has a bill")
 	}
 }

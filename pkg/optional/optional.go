@@ -19,8 +19,12 @@ import (
 // Informer follows a resource. It has synced only where the resource exists.
 type Informer struct {
 	cache.SharedIndexInformer
-	failed atomic.Bool
+	failed, gone atomic.Bool
 }
+
+// Gone reports whether the resource does not exist, as far as is known: it was looked for,
+// and no object of it has come since.
+func (i *Informer) Gone() bool { return i.gone.Load() }
 
 // Tried reports whether the resource has been read, or cannot be now.
 func (i *Informer) Tried() bool { return i.HasSynced() || i.failed.Load() }
@@ -32,12 +36,18 @@ func (i *Informer) Tried() bool { return i.HasSynced() || i.failed.Load() }
 func NewInformer(client dynamic.Interface, resource schema.GroupVersionResource, transform cache.TransformFunc,
 	indexers cache.Indexers, without string) (*Informer, error) {
 	informer := &Informer{SharedIndexInformer: dynamicinformer.NewFilteredDynamicInformer(client, resource, metav1.NamespaceAll, 0, indexers, nil).Informer()}
-	if err := informer.SetTransform(transform); err != nil {
+	if err := informer.SetTransform(func(object any) (any, error) {
+		informer.gone.Store(false)
+		return transform(object)
+	}); err != nil {
 		return nil, fmt.Errorf("following %s: %w", resource.GroupResource(), err)
 	}
 	tell := tellOfWatchError(resource, without)
 	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
 		informer.failed.Store(true)
+		if apierrors.IsNotFound(err) {
+			informer.gone.Store(true)
+		}
 		tell(ctx, r, err)
 	}); err != nil {
 		return nil, fmt.Errorf("following %s: %w", resource.GroupResource(), err)

@@ -3,6 +3,7 @@ package placement
 import (
 	"cmp"
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -112,7 +113,7 @@ func (e *Expected) Outlook(n *Node, booked int64) (Outlook, float64) {
 		}
 	}
 	heaviest := e.Rules.heaviest()
-	if !n.hasRoom(e.Size + booked) {
+	if !n.hasRoom(AddBytes(e.Size, booked)) {
 		return Full, 0
 	}
 	switch {
@@ -128,6 +129,15 @@ func (e *Expected) Outlook(n *Node, booked int64) (Outlook, float64) {
 // takesReplicas reports whether new replicas are put on the node today.
 func (n *Node) takesReplicas() bool {
 	return n.State == Online && (n.Disks == nil || len(n.Disks.Pools) > 0)
+}
+
+// AddBytes adds two sizes in bytes, neither of which is negative; math.MaxInt64 is the most
+// that comes of it. Whoever makes claims writes sizes as they like.
+func AddBytes(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // hasRoom reports whether some pool has as many bytes free, or does not say.
@@ -253,7 +263,7 @@ func (e *Expected) even(booked map[string]int64) bool {
 	for _, bytes := range booked {
 		most = max(most, bytes)
 	}
-	return e.Candidates.room < 0 || e.Size+most <= e.Candidates.room
+	return e.Candidates.room < 0 || AddBytes(e.Size, most) <= e.Candidates.room
 }
 
 // likely visits the nodes where the new volumes may lie, best first: those of sources and
@@ -297,7 +307,7 @@ func (p *Plan) expect(pod *Pod) {
 		if k := slices.IndexFunc(p.expected, e.alike); k >= 0 {
 			merged := *p.expected[k]
 			merged.Weight += e.Weight
-			merged.Size += e.Size
+			merged.Size = AddBytes(merged.Size, e.Size)
 			p.expected[k] = &merged
 		} else if len(p.expected) < MaxExpected {
 			p.expected = append(p.expected, e)

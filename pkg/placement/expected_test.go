@@ -3,6 +3,7 @@ package placement_test
 import (
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,6 +249,8 @@ func TestPodsWithNewVolumes(t *testing.T) {
 		return placement.Volume{Name: "bound", Policy: placement.Policy{Kind: placement.Near, Weight: 1}, Sets: holds(numbers...)}
 	}
 	ssd := func() placement.Expected { e := expected(affinity("disk In ssd"), nodes); e.Size = 10; return e }
+	huge := ssd()
+	huge.Size = math.MaxInt64
 	clone := placement.Expected{Name: "clone", Policy: placement.Policy{Kind: placement.Near, Weight: 1}, Source: &placement.Volume{Sets: holds(2, 5)}}
 	for _, row := range []struct {
 		name   string
@@ -264,6 +267,10 @@ func TestPodsWithNewVolumes(t *testing.T) {
 			e.Size = 3
 			return e
 		}()}, Booked: map[string]int64{"n3": 3}}, scores: "62 0 34 0 0", offer: []string{"n1", "n3"}},
+		{name: "sizes that no number holds the sum of are larger than any room", pod: placement.Pod{Expected: []placement.Expected{huge, huge}},
+			scores: "62 0 34 0 0", offer: []string{"n1", "n3"}},
+		{name: "so are they with what is booked", pod: placement.Pod{Expected: []placement.Expected{huge}, Booked: map[string]int64{"n3": math.MaxInt64}},
+			scores: "62 0 34 0 0", offer: []string{"n1", "n3"}},
 		{name: "a strict pod is turned down where a required rule keeps its new volume off", rejected: "n2 n4 n5",
 			pod:    placement.Pod{PodPolicy: placement.PodPolicy{Strict: true}, Expected: []placement.Expected{ssd()}},
 			scores: "62 0 34 0 0", offer: []string{"n1", "n3"}},

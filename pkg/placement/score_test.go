@@ -366,3 +366,30 @@ func TestUnknownVolumes(t *testing.T) {
 		},
 	})
 }
+
+func TestNearerByOneTier(t *testing.T) {
+	odd := placement.Tiers{Local: 80, Rack: 40, Zone: 40, Region: 20, Remote: 10}
+	for _, tc := range []struct {
+		name  string
+		tiers placement.Tiers
+		score int64
+		want  int64
+	}{
+		{"from nowhere to the region", placement.DefaultTiers, 0, 10},
+		{"from the region to the zone", placement.DefaultTiers, 10, 25},
+		{"from the zone to the rack", placement.DefaultTiers, 25, 50},
+		{"from the rack to the replica", placement.DefaultTiers, 50, 100},
+		{"from the mean of two volumes", placement.DefaultTiers, 30, 55},
+		{"from one that has most of it, to all", placement.DefaultTiers, 62, 100},
+		{"from the replica to nowhere", placement.DefaultTiers, 100, 101},
+		{"from between two tiers that are equal", odd, 20, 40},
+		{"from a rack that is worth as much as its zone", odd, 40, 80},
+		{"from below the lowest tier", odd, 0, 10},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := tc.tiers.NearerThan(tc.score); got != tc.want {
+				t.Errorf("more than %d begins at %d, want %d", tc.score, got, tc.want)
+			}
+		})
+	}
+}

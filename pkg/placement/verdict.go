@@ -18,7 +18,7 @@ const (
 	// ReasonRemoteOnly is F7.
 	ReasonRemoteOnly = "node(s) hold a replica of a volume with preferRemoteNodeOnly"
 	// ReasonNoNewReplica is F15.
-	ReasonNoNewReplica = "node(s) can hold no replica of a new volume of a pod with preferLocalNodeOnly, by its placement strategy or class"
+	ReasonNoNewReplica = "node(s) can hold no replica of a new volume of a pod with preferLocalNodeOnly, or of one with fastpath, by its placement strategy or class"
 	// ReasonNotLocalYet is F16.
 	ReasonNotLocalYet = "node(s) hold no replica, and the pod waits for one that does (wait-for-local)"
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -405,7 +406,7 @@ func TestModel(t *testing.T) {
 	seeds, results := 120, map[EvictionResult]int{}
 	evictions := 0
 	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
 			m := newModel(t, uint64(seed)) //nolint:gosec // counts from 0
 			for range 1500 {
 				m.tick(time.Minute)

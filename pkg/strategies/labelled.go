@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -22,22 +23,25 @@ const (
 // labelled finds claims by the labels that strategies look for, and by no others.
 type labelled struct {
 	mu sync.RWMutex
-	// keys are label key -> value -> namespace/name of the claims that have it.
-	keys map[string]map[string]map[string]struct{}
+	// keys are label key → value → the claims that have it.
+	keys map[string]map[string]claimSet
 }
+
+// claimSet is a set of claims: namespace, as rules see it → namespace/name.
+type claimSet map[string]sets.Set[string]
 
 // follow makes these the keys by which claims are found.
 func (l *labelled) follow(keys map[string]struct{}, claims func() []any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.keys, func(key string, _ map[string]map[string]struct{}) bool { _, wanted := keys[key]; return !wanted })
+	maps.DeleteFunc(l.keys, func(key string, _ map[string]claimSet) bool { _, wanted := keys[key]; return !wanted })
 	if l.keys == nil {
-		l.keys = map[string]map[string]map[string]struct{}{}
+		l.keys = map[string]map[string]claimSet{}
 	}
 	var added []string
 	for key := range keys {
 		if _, found := l.keys[key]; !found {
-			l.keys[key] = map[string]map[string]struct{}{}
+			l.keys[key] = map[string]claimSet{}
 			added = append(added, key)
 		}
 	}
@@ -86,7 +90,7 @@ func (l *labelled) set(old, claim *v1.PersistentVolumeClaim, keys ...string) {
 		values := l.keys[key]
 		if old != nil {
 			if value, found := old.Labels[key]; found {
-				delete(values[value], old.Namespace+"/"+old.Name)
+				values[value].delete(old)
 				if len(values[value]) == 0 {
 					delete(values, value)
 				}
@@ -97,11 +101,36 @@ func (l *labelled) set(old, claim *v1.PersistentVolumeClaim, keys ...string) {
 		}
 		if value, found := claim.Labels[key]; found {
 			if values[value] == nil {
-				values[value] = map[string]struct{}{}
+				values[value] = claimSet{}
 			}
-			values[value][claim.Namespace+"/"+claim.Name] = struct{}{}
+			values[value].insert(claim)
 		}
 	}
+}
+
+func (s claimSet) insert(claim *v1.PersistentVolumeClaim) {
+	namespace := namespaceOf(claim)
+	if s[namespace] == nil {
+		s[namespace] = sets.New[string]()
+	}
+	s[namespace].Insert(claim.Namespace + "/" + claim.Name)
+}
+
+func (s claimSet) delete(claim *v1.PersistentVolumeClaim) {
+	namespace := namespaceOf(claim)
+	s[namespace].Delete(claim.Namespace + "/" + claim.Name)
+	if len(s[namespace]) == 0 {
+		delete(s, namespace)
+	}
+}
+
+// namespaceOf is the namespace of a claim as rules see it: they take a label of that name
+// for it.
+func namespaceOf(claim *v1.PersistentVolumeClaim) string {
+	if namespace, found := claim.Labels[LabelNamespace]; found {
+		return namespace
+	}
+	return claim.Namespace
 }
 
 // LabelNamespace and LabelPVC are labels that every volume has in the storage system: those
@@ -127,47 +156,98 @@ func (s *Store) Matches(rule *placement.StrategyRule) (claims []*v1.PersistentVo
 	return claims, len(claims) <= matchesLimit
 }
 
-// candidates are the claims that meet one condition of a rule, which is one that says what
-// there is: a label before the namespace, which has more of them.
+// candidates are the claims that meet the condition of a rule that the fewest meet, and its
+// namespaces, if it names some: no tenant has a say in how many there are in another's
+// namespace. It is a condition that says what there is, and a label before the namespace,
+// which has more of them.
 func (s *Store) candidates(rule *placement.StrategyRule) (keys []string, findable bool) {
+	namespaces := namespacesOf(rule)
 	for i := range rule.Match {
 		m := &rule.Match[i]
-		if m.Key != LabelNamespace && m.Key != LabelPVC && m.Operator != placement.NotIn && m.Operator != placement.DoesNotExist {
-			return s.labelled.find(m), true
+		if m.Key == LabelNamespace || m.Key == LabelPVC || m.Operator == placement.NotIn || m.Operator == placement.DoesNotExist {
+			continue
+		}
+		if found, few := s.labelled.find(m, namespaces); few && (!findable || len(found) < len(keys)) {
+			keys, findable = found, true
 		}
 	}
-	for i := range rule.Match {
-		m := &rule.Match[i]
-		if m.Key == LabelNamespace && m.Operator == placement.In {
-			for _, namespace := range m.Values {
-				found, err := s.pvcs.GetIndexer().IndexKeys(cache.NamespaceIndex, namespace)
-				if err != nil {
-					return nil, false
-				}
-				keys = append(keys, found...)
-			}
-			return keys, true
-		}
+	if findable || namespaces == nil {
+		return keys, findable
 	}
-	return nil, false
+	for namespace := range namespaces {
+		found, err := s.pvcs.GetIndexer().IndexKeys(cache.NamespaceIndex, namespace)
+		if err != nil {
+			return nil, false
+		}
+		keys = append(keys, found...)
+	}
+	return keys, true
 }
 
-// find returns the claims of which a label meets a condition, a few more than may be
-// looked at at most.
-func (l *labelled) find(m *placement.Requirement) (keys []string) {
+// namespacesOf are the namespaces that a rule names; nil for all.
+func namespacesOf(rule *placement.StrategyRule) sets.Set[string] {
+	for i := range rule.Match {
+		if m := &rule.Match[i]; m.Key == LabelNamespace && m.Operator == placement.In {
+			return sets.New(m.Values...)
+		}
+	}
+	return nil
+}
+
+// find returns the claims of which a label meets a condition, in some namespaces or, if
+// nil, all; false if more would have to be looked at than may be.
+func (l *labelled) find(m *placement.Requirement, namespaces sets.Set[string]) (keys []string, few bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for value, claims := range l.keys[m.Key] {
+	values := l.keys[m.Key]
+	if m.Operator == placement.In {
+		for value := range sets.New(m.Values...) {
+			if keys, few = values[value].appendTo(keys, namespaces); !few {
+				return nil, false
+			}
+		}
+		return keys, true
+	}
+	looks := 0
+	for value, claims := range values {
+		if looks++; looks > looksLimit {
+			return nil, false
+		}
 		if !m.Matches(value, true) {
 			continue
 		}
-		for key := range claims {
-			if keys = append(keys, key); len(keys) > looksLimit {
-				return keys
-			}
+		if keys, few = claims.appendTo(keys, namespaces); !few {
+			return nil, false
 		}
 	}
-	return keys
+	return keys, true
+}
+
+// appendTo adds the claims of some namespaces or, if nil, all; false if they are too many.
+func (s claimSet) appendTo(keys []string, namespaces sets.Set[string]) (all []string, few bool) {
+	add := func(claims sets.Set[string]) bool {
+		for key := range claims {
+			if len(keys) == looksLimit {
+				return false
+			}
+			keys = append(keys, key)
+		}
+		return true
+	}
+	if namespaces == nil {
+		for _, claims := range s {
+			if !add(claims) {
+				return nil, false
+			}
+		}
+		return keys, true
+	}
+	for namespace := range namespaces {
+		if !add(s[namespace]) {
+			return nil, false
+		}
+	}
+	return keys, true
 }
 
 // Matches reports whether a rule about other volumes speaks of that of a claim.

@@ -202,8 +202,8 @@ func TestClaimsChangeWhileTheyAreFound(t *testing.T) {
 				want++
 			}
 		}
-		if got, _ := w.matches(require("app", placement.In, strconv.Itoa(value))); got != want || len(w.labelled.keys["app"][strconv.Itoa(value)]) != want {
-			t.Errorf("value %d: %d claims are found, and %d are kept, of %d", value, got, len(w.labelled.keys["app"][strconv.Itoa(value)]), want)
+		if got, _ := w.matches(require("app", placement.In, strconv.Itoa(value))); got != want || len(w.labelled.keys["app"][strconv.Itoa(value)]["a"]) != want {
+			t.Errorf("value %d: %d claims are found, and %d are kept, of %d", value, got, len(w.labelled.keys["app"][strconv.Itoa(value)]["a"]), want)
 		}
 	}
 }
@@ -225,5 +225,38 @@ func TestCopiesAreKnown(t *testing.T) {
 		if got := IsCopy(c); got != row.want {
 			t.Errorf("%s: %t, want %t", name, got, row.want)
 		}
+	}
+}
+
+// TestRulesOfOneNamespaceAreTheirOwn: however many claims another tenant makes with the
+// same labels, and whatever their values are, a rule about a namespace or another label
+// finds its own.
+func TestRulesOfOneNamespaceAreTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	w.follow("app", "size", "team")
+	w.set(nil, claim("mine", "data", map[string]string{"app": "db", "size": "7", "team": "me"}))
+	for i := range looksLimit + 10 {
+		w.set(nil, claim("theirs", fmt.Sprint("c", i), map[string]string{"app": "db", "size": strconv.Itoa(-i), "team": fmt.Sprint("team-", i)}))
+	}
+	mine := require(LabelNamespace, placement.In, "mine", "mine")
+	for _, row := range []struct {
+		name  string
+		match []placement.Requirement
+	}{
+		{"a label that others have as well", []placement.Requirement{require("app", placement.In, "db", "db"), mine}},
+		{"a key that others have as well", []placement.Requirement{require("app", placement.Exists), mine}},
+		{"a number among many", []placement.Requirement{require("size", placement.Gt, "0"), mine}},
+		{"a key with many values", []placement.Requirement{require("team", placement.Exists), mine}},
+		{"a second label that is rarer", []placement.Requirement{require("app", placement.In, "db"), require("team", placement.In, "me")}},
+		{"the rarer label first", []placement.Requirement{require("team", placement.In, "me"), require("app", placement.Exists)}},
+	} {
+		if got, all := w.matches(row.match...); got != 1 || !all {
+			t.Errorf("%s: %d, %t, want the one", row.name, got, all)
+		}
+	}
+	// Storage takes a label of that name for the namespace.
+	w.set(nil, claim("else", "data", map[string]string{"app": "db", LabelNamespace: "mine"}))
+	if got, all := w.matches(require("app", placement.In, "db"), mine); got != 2 || !all {
+		t.Errorf("with a claim that says that it is of another namespace: %d, %t, want 2", got, all)
 	}
 }

@@ -1,17 +1,19 @@
 package strategies
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
@@ -63,6 +65,7 @@ func parse(object any) (any, error) {
 	var spec strategySpec
 	text, err := json.Marshal(u.Object["spec"])
 	if err == nil {
+		// Unlike that of encoding/json, it tells upper and lower case apart, as storage does.
 		err = json.Unmarshal(text, &spec)
 	}
 	if err == nil {
@@ -76,6 +79,7 @@ func parse(object any) (any, error) {
 
 func (s *strategySpec) strategy(p *parsed) (*placement.Strategy, error) {
 	strategy := &placement.Strategy{Name: p.name}
+	templates, labels := sets.New[string](), sets.New[string]()
 	for _, list := range []struct {
 		name string
 		from []ruleSpec
@@ -93,9 +97,10 @@ func (s *strategySpec) strategy(p *parsed) (*placement.Strategy, error) {
 				return nil, fmt.Errorf("spec.%s[%d]%w", list.name, i, err)
 			}
 			*list.to = append(*list.to, rule)
-			p.note(&rule, ofVolumes)
+			note(&rule, templates, labels, ofVolumes)
 		}
 	}
+	p.templates, p.labels = sets.List(templates), sets.List(labels)
 	return strategy, nil
 }
 
@@ -159,19 +164,16 @@ func validate(r *placement.Requirement) error {
 	return nil
 }
 
-// note keeps what a rule needs of claims.
-func (p *parsed) note(rule *placement.StrategyRule, ofVolumes bool) {
+// note adds the templates of a rule and, of one about other volumes, the labels that it
+// looks for.
+func note(rule *placement.StrategyRule, templates, labels sets.Set[string], ofVolumes bool) {
 	for i := range rule.Match {
 		m := &rule.Match[i]
-		if ofVolumes && !slices.Contains(p.labels, m.Key) {
-			p.labels = append(p.labels, m.Key)
+		if ofVolumes {
+			labels.Insert(m.Key)
 		}
 		for _, value := range m.Values {
-			for _, found := range template.FindAllString(value, -1) {
-				if !slices.Contains(p.templates, found) {
-					p.templates = append(p.templates, found)
-				}
-			}
+			templates.Insert(template.FindAllString(value, -1)...)
 		}
 	}
 }
@@ -201,26 +203,41 @@ func fill(found string, claim *v1.PersistentVolumeClaim, pod *v1.Pod) string {
 	}
 }
 
-// resolve returns the strategy with what the templates stand for. Rules without any are
-// shared with the original.
-func (p *parsed) resolve(values map[string]string) placement.Strategy {
-	s := *p.strategy
+// resolve returns the strategy with what the templates stand for, and about how many bytes
+// that takes. Rules without any are shared with the original.
+func (p *parsed) resolve(values map[string]string) (s placement.Strategy, bytes int64) {
+	s = *p.strategy
 	if len(values) == 0 {
-		return s
+		return s, 0
 	}
 	for _, list := range []*[]placement.StrategyRule{&s.ReplicaAffinity, &s.ReplicaAntiAffinity, &s.VolumeAffinity, &s.VolumeAntiAffinity} {
 		rules := slices.Clone(*list)
+		bytes += int64(len(rules)) * int64(unsafe.Sizeof(placement.StrategyRule{}))
 		for i := range rules {
-			rules[i].Match = slices.Clone(rules[i].Match)
-			for k := range rules[i].Match {
-				m := &rules[i].Match[k]
-				m.Values = slices.Clone(m.Values)
-				for j := range m.Values {
-					m.Values[j] = template.ReplaceAllStringFunc(m.Values[j], func(found string) string { return values[found] })
-				}
+			if slices.ContainsFunc(rules[i].Match, hasTemplate) {
+				bytes += fillIn(&rules[i], values)
 			}
 		}
 		*list = rules
 	}
-	return s
+	return s, bytes
+}
+
+func hasTemplate(m placement.Requirement) bool {
+	return slices.ContainsFunc(m.Values, template.MatchString)
+}
+
+// fillIn gives a rule conditions of its own, and returns about how many bytes these take.
+func fillIn(rule *placement.StrategyRule, values map[string]string) (bytes int64) {
+	rule.Match = slices.Clone(rule.Match)
+	for i := range rule.Match {
+		m := &rule.Match[i]
+		m.Values = slices.Clone(m.Values)
+		bytes += int64(unsafe.Sizeof(*m))
+		for j := range m.Values {
+			m.Values[j] = template.ReplaceAllStringFunc(m.Values[j], func(found string) string { return values[found] })
+			bytes += int64(unsafe.Sizeof(m.Values[j])) + int64(len(m.Values[j]))
+		}
+	}
+	return bytes
 }

@@ -35,16 +35,26 @@ const (
 	BestEffort = "best_effort_location_provisioning"
 )
 
-// rulesKept bounds the rules that are shared by the pods that have the same.
-const rulesKept = 4096
+const (
+	// rulesKept bounds the rules that are shared by the pods that have the same, and
+	// rulesBytes what they take: tenants label claims, and each label that a template stands
+	// for makes rules of its own.
+	rulesKept  = 4096
+	rulesBytes = 64 << 20
+)
 
 // Store is all that is known.
 type Store struct {
 	pvcs                           cache.SharedIndexInformer
 	strategies, snapshots, content *optional.Informer // nil without a client
 	labelled                       labelled
-	// rules are shared, so that what is found out about nodes can be kept by them.
+	// rules are shared, so that what is found out about nodes can be kept by them. The values
+	// are keptRules.
 	rules *lru.Cache
+
+	keeping sync.Mutex // held while rules are added
+	// kept is how many bytes they take, about.
+	kept int64
 
 	mu sync.Mutex
 	// changed are called when a strategy has changed.
@@ -55,7 +65,12 @@ type Store struct {
 // New returns a store that follows nothing yet. A nil client leaves strategies and
 // snapshots unknown.
 func New(client dynamic.Interface, pvcs cache.SharedIndexInformer) (*Store, error) {
-	s := &Store{pvcs: pvcs, rules: lru.New(rulesKept), changed: map[int]func(){}}
+	s := &Store{pvcs: pvcs, changed: map[int]func(){}}
+	s.rules = lru.NewWithEvictionFunc(rulesKept, func(_ lru.Key, value any) {
+		if kept, ok := value.(keptRules); ok {
+			s.kept -= kept.bytes // keep holds the lock
+		}
+	})
 	if client == nil {
 		return s, nil
 	}
@@ -169,8 +184,8 @@ func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]str
 		key.parameters = parameters[Nodes] + "\x00" + parameters[Zones] + "\x00" + parameters[Racks] + "\x00" + parameters[Replicas] + "\x00" + strconv.FormatBool(bestEffort)
 	}
 	if kept, found := s.rules.Get(key); found {
-		if rules, ok := kept.(*placement.StrategyRules); ok {
-			return rules, nil
+		if kept, ok := kept.(keptRules); ok {
+			return kept.rules, nil
 		}
 	}
 	rules := &placement.StrategyRules{
@@ -180,11 +195,41 @@ func (s *Store) Rules(claim *v1.PersistentVolumeClaim, parameters map[string]str
 	if n, err := strconv.Atoi(parameters[Replicas]); err == nil && n > 0 {
 		rules.Replicas = n
 	}
+	bytes := rulesOverhead + int64(len(key.values)+2*len(key.parameters))
 	if key.strategy != nil {
-		rules.Strategy = key.strategy.resolve(values)
+		var more int64
+		rules.Strategy, more = key.strategy.resolve(values)
+		bytes += more
 	}
+	return s.keep(key, keptRules{rules, bytes}), nil
+}
+
+// keptRules are rules, and how many bytes they take beside the strategy that they are made
+// of, about.
+type keptRules struct {
+	rules *placement.StrategyRules
+	bytes int64
+}
+
+// rulesOverhead is what rules take that hold nothing.
+const rulesOverhead = 512
+
+// keep keeps rules, and forgets others for that. It returns those of another pod if that
+// was faster.
+func (s *Store) keep(key rulesKey, rules keptRules) *placement.StrategyRules {
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	if before, found := s.rules.Get(key); found {
+		if before, ok := before.(keptRules); ok {
+			return before.rules
+		}
+	}
+	s.kept += rules.bytes
 	s.rules.Add(key, rules)
-	return rules, nil
+	for s.kept > rulesBytes && s.rules.Len() > 0 {
+		s.rules.RemoveOldest()
+	}
+	return rules.rules
 }
 
 // SameWishes reports whether strategies read the same of two versions of a claim.
@@ -205,7 +250,7 @@ func strategyOf(claim *v1.PersistentVolumeClaim, parameters map[string]string) s
 // strategy looks a strategy up. That it is not there is a problem only where strategies
 // can be.
 func (s *Store) strategy(name string) (*parsed, *placement.Problem) {
-	if s.strategies == nil || !s.strategies.HasSynced() {
+	if s.strategies == nil || !s.strategies.HasSynced() || s.strategies.Gone() {
 		return nil, nil
 	}
 	problem := func(detail string) *placement.Problem {

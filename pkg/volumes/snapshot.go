@@ -292,8 +292,5 @@ func (ix *Index) restore(s *VolumeSnapshot, taken time.Time) error {
 	r.verified = ix.ago(taken, s.Verified)
 	r.suspect = s.Freshness == Suspect.String()
 	r.overdue = s.Freshness == Stale.String()
-	if s.Dirty {
-		r.dirtySince = now
-	}
 	return nil
 }

@@ -25,7 +25,7 @@ func teach(ix *Index) {
 	}
 	ix.Request("unclaimed")
 	mustResolve(ix, "1", &Observation{ID: "1", Name: "pvc-1", ReplicaSets: [][]string{{"s1", "s3"}}, Attached: "s1", Labels: map[string]string{placement.VolumeWeight: "3"}})
-	mustResolve(ix, "2", &Observation{ID: "2", ReplicaSets: [][]string{{"s1", "s2"}, {"s2", "s1", "s3"}}, Service: true})
+	mustResolve(ix, "2", &Observation{ID: "2", ReplicaSets: [][]string{{"s1", "s2"}, {"s2", "s1", "s3"}}, Service: true, Resyncing: true})
 	mustResolve(ix, "3", &Observation{ID: "3", Direct: true})
 	mustResolve(ix, "named", &Observation{ID: "77", Name: "named", ReplicaSets: [][]string{{"s2"}}, Winshare: true})
 	mustResolve(ix, "4", observe("4", "s1"))
@@ -50,7 +50,7 @@ func TestSnapshotTellsAllThatAnIndexHolds(t *testing.T) {
 	want := []VolumeSnapshot{
 		{Handle: "1", ID: "1", Freshness: "fresh", Claimed: true, Attached: "s1", Labels: map[string]string{placement.VolumeWeight: "3"},
 			ReplicaSets: [][]ReplicaSnapshot{{replica("s1", "n1", "Online"), replica("s3", "", "Offline")}}},
-		{Handle: "2", ID: "2", Freshness: "fresh", Claimed: true, Service: true, ReplicaSets: [][]ReplicaSnapshot{
+		{Handle: "2", ID: "2", Freshness: "fresh", Claimed: true, Service: true, Resyncing: true, ReplicaSets: [][]ReplicaSnapshot{
 			{replica("s1", "n1", "Online"), replica("s2", "n2", "StorageDown")},
 			{replica("s2", "n2", "StorageDown"), replica("s1", "n1", "Online"), replica("s3", "", "Offline")},
 		}},

@@ -87,6 +87,13 @@ func (l *boundedListener) add(c *boundedConn) (added bool, retry time.Duration) 
 	return true, 0
 }
 
+// count is how many connections are open.
+func (l *boundedListener) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
+}
+
 // inState returns the place of the oldest connection in that state, or -1.
 func (l *boundedListener) inState(state http.ConnState) int {
 	return slices.IndexFunc(l.open, func(c *boundedConn) bool { return c.state == state })

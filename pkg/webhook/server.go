@@ -60,6 +60,10 @@ type ServerOptions struct {
 	// it says at /readyz that it is not ready: the time that Kubernetes needs to
 	// send no more requests.
 	ShutdownDelay time.Duration
+	// ShutdownTimeout is how long after it was told to stop a server serves those who
+	// keep a connection. API servers close one that has been idle for 90 s; whoever closes
+	// it here may have a request on the way, which is lost.
+	ShutdownTimeout time.Duration
 }
 
 const (
@@ -84,8 +88,10 @@ const (
 	// maxHeader is the most bytes of a request before its body; API servers send a
 	// few hundred.
 	maxHeader = 8 << 10
-	// shutdownTimeout is how long the last answers may take.
-	shutdownTimeout = longestWait
+	// drainPoll is how often a server that is to stop looks for connections.
+	drainPoll = 100 * time.Millisecond
+	// lastAnswers is how long they may take when nobody is served any more.
+	lastAnswers = longestWait
 )
 
 // Server is one replica of the webhook.
@@ -112,8 +118,8 @@ func NewServer(options ServerOptions) *Server {
 	return s
 }
 
-// Run serves until the context ends, and then for the shutdown delay and until
-// the last answer is given. Everything it starts has ended when it returns.
+// Run serves until the context ends, and then for the shutdown delay, while there are
+// connections and the shutdown timeout is not over, and until the last answer is given. Everything it starts has ended when it returns.
 func (s *Server) Run(ctx context.Context) error {
 	config, err := s.tlsConfig()
 	if err != nil {
@@ -127,14 +133,15 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening for admission reviews: %w", err), ops.Close())
 	}
-	admission = tls.NewListener(newBoundedListener(admission, maxConnections, handshakeGrace), config)
+	connections := newBoundedListener(admission, maxConnections, handshakeGrace)
+	admission = tls.NewListener(connections, config)
 	// All connections are as good as silent there: one that is not read is active, too.
 	ops = newBoundedListener(ops, maxOpsConnections, opsGrace)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
 	group.Go(func() error {
-		s.drain(ctx, serving)
+		s.drain(ctx, serving, connections)
 		stop()
 		return nil
 	})
@@ -150,7 +157,7 @@ func (s *Server) Run(ctx context.Context) error {
 			Handler:           s.reviews,
 			ReadHeaderTimeout: 10 * time.Second,
 			WriteTimeout:      longestWait + 10*time.Second,
-			IdleTimeout:       90 * time.Second, // as long as an API server keeps a connection
+			IdleTimeout:       2 * time.Minute, // an API server closes it first, after 90 s
 			ConnState:         tellListener,
 		})
 	})
@@ -189,7 +196,7 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 }
 
 // drain returns when the server may stop serving.
-func (s *Server) drain(ctx, serving context.Context) {
+func (s *Server) drain(ctx, serving context.Context, connections *boundedListener) {
 	select {
 	case <-ctx.Done():
 	case <-serving.Done():
@@ -197,9 +204,21 @@ func (s *Server) drain(ctx, serving context.Context) {
 	}
 	s.draining.Store(true)
 	klog.FromContext(ctx).Info("Stopping, requests are still answered for a while", "delay", s.options.ShutdownDelay)
-	select {
-	case <-time.After(s.options.ShutdownDelay):
-	case <-serving.Done():
+	timeout := time.After(s.options.ShutdownTimeout)
+	for pause := s.options.ShutdownDelay; ; pause = drainPoll {
+		select {
+		case <-time.After(pause):
+		case <-serving.Done():
+			return
+		}
+		if connections.count() == 0 {
+			return
+		}
+		select {
+		case <-timeout:
+			return
+		default:
+		}
 	}
 }
 
@@ -282,7 +301,7 @@ func serve(ctx context.Context, listener net.Listener, server *http.Server) erro
 		return fmt.Errorf("serving at %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 	defer cancel()
 	if err := server.Shutdown(last); err != nil {
 		klog.FromContext(ctx).Error(err, "Connections are closed before their last answer", "address", listener.Addr())

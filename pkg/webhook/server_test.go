@@ -276,6 +276,31 @@ func TestStoppingServerStillAnswers(t *testing.T) {
 	certificates.broken <- r.want // nobody waits an hour for a server that has lost a part
 }
 
+// An API server that keeps a connection may send a request on it in the moment in which
+// the server closes it: the server waits until there is none.
+func TestStoppingServerWaitsForKeptConnections(t *testing.T) {
+	pem, key := newCertificate(t)
+	pair, err := tls.X509KeyPair(pem, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificates := &certificate{broken: make(chan error)}
+	certificates.Store(&pair)
+	r := startReplica(t, certificates, 0, func(o *ServerOptions) { o.ShutdownTimeout = time.Hour })
+	r.expectReady("ok")
+	client := r.client(pem)
+	client.Transport.(*http.Transport).DisableKeepAlives = false
+	if err := r.admitted(client); err != nil {
+		t.Fatal(err)
+	}
+	r.cancel()
+	r.expectReady("stopping")
+	if err := r.admitted(client); err != nil {
+		t.Errorf("on the connection that was kept: %v", err)
+	}
+	// It ends when that was the last one, not after an hour.
+}
+
 func TestPortInUse(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -513,7 +513,7 @@ func (w *world) beginWebhook(name string, flags ...string) (*component, int, err
 		Args: append([]string{
 			"--kubeconfig=" + w.dir.Join(webhookName+".kubeconfig"), "--namespace=" + systemNamespace,
 			"--scheduler-name=" + schedulerName, "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port),
-			"--ops-address=127.0.0.1:" + strconv.Itoa(ops), "--shutdown-delay=100ms", "--certificate-settle=1s",
+			"--ops-address=127.0.0.1:" + strconv.Itoa(ops), "--shutdown-delay=100ms", "--shutdown-timeout=0s", "--certificate-settle=1s",
 		}, flags...),
 	}, "http://127.0.0.1:"+strconv.Itoa(ops))
 	return c, port, err

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestLogsNamesEveryMessage holds docs/logs.md against what scheduler and webhook log, both
+// TestLogsNamesEveryMessage holds docs/logs.md against what scheduler, webhook and rebalancer log, both
 // ways, level included.
 func TestLogsNamesEveryMessage(t *testing.T) {
 	logged := map[string]string{}
@@ -38,9 +38,9 @@ func TestLogsNamesEveryMessage(t *testing.T) {
 	}
 }
 
-// speaks reports whether what stands in a file is logged by scheduler or webhook.
+// speaks reports whether what stands in a file is logged by one of them.
 func speaks(file string) bool {
-	for _, folder := range []string{"pkg/", "cmd/scheduler/", "cmd/webhook/"} {
+	for _, folder := range []string{"pkg/", "cmd/scheduler/", "cmd/webhook/", "cmd/rebalancer/", "internal/rebalancer/"} {
 		if strings.HasPrefix(filepath.ToSlash(file), folder) {
 			return !strings.HasPrefix(filepath.ToSlash(file), "pkg/simulation/")
 		}

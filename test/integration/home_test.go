@@ -31,6 +31,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/disruption"
 	"k8s.io/kubernetes/pkg/controller/statefulset"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/internal/rebalancer"
@@ -53,6 +54,8 @@ type homestead struct {
 	// onEviction is called before one is sent; an error ends it there. After is called with
 	// the answer.
 	onEviction, after func() error
+	// conditions are what the last controller's engine has against storage.
+	conditions func() []string
 }
 
 const homeNodes = 3
@@ -201,8 +204,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// rebalancer is a controller whose looks the test takes.
-func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+// engine simulates the scheduler.
+func (h *homestead) engine() (*simulation.Engine, *simulation.Asked) {
 	h.Helper()
 	configuration, err := debug.DecodeConfiguration([]byte(h.yaml))
 	h.Must(err)
@@ -210,6 +213,13 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	engine, err := simulation.New(h.Ctx, simulation.EngineOptions{RESTConfig: h.Config, Configuration: configuration, Replicas: replicas, Follow: rebalancer.Follow})
 	h.Must(err)
 	h.Cleanup(engine.Close)
+	return engine, replicas
+}
+
+// rebalancer is a controller whose looks the test takes.
+func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+	h.Helper()
+	engine, replicas := h.engine()
 	connection := rest.CopyConfig(h.Config)
 	connection.Wrap(h.roundTrip)
 	client, err := kubernetes.NewForConfig(connection)
@@ -224,15 +234,16 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	for _, change := range changes {
 		change(settings)
 	}
+	h.conditions = func() (reasons []string) {
+		for _, c := range engine.Conditions() {
+			reasons = append(reasons, c.Reason)
+		}
+		return reasons
+	}
 	return rebalancer.NewController(&rebalancer.Options{
 		Configuration: settings, Client: client, Events: broadcaster.NewRecorder(nil, rebalancer.Name),
 		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name,
-		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: func() (reasons []string) {
-			for _, c := range engine.Conditions() {
-				reasons = append(reasons, c.Reason)
-			}
-			return reasons
-		}},
+		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: h.conditions},
 	})
 }
 
@@ -340,6 +351,48 @@ func TestPodsReturnAfterADrainOneByOne(t *testing.T) {
 	h.Must(c.Look(h.Ctx))
 	if n := h.evictions.Load(); n != 3 {
 		t.Error("pods that are home are evicted")
+	}
+}
+
+// A landing is what the full placement says, and a picture in which pods have come and gone is
+// what one that is made anew is: for pods with affinities, and with claims that one pod only
+// may use, the picture keeps lists.
+func TestALandingIsWhatThePlacementSays(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("shared", "n1", "n2")
+	claim := kit.Claim(h.Namespace, "single", ptr.To(""))
+	claim.Spec.AccessModes = []v1.PersistentVolumeAccessMode{v1.ReadWriteOncePod}
+	claim = h.Claim(claim)
+	h.PersistentVolume(h.PVName("single"), claim, kit.CSI(kit.Driver, h.Stored("single", nil, "n2")))
+	h.Complete(claim, h.PVName("single"))
+	for _, pod := range []*st.PodWrapper{
+		h.pod("plain", "shared"),
+		h.pod("apart-1", "shared").Label("app", "apart").PodAntiAffinityExists("app", v1.LabelHostname, st.PodAntiAffinityWithRequiredReq),
+		h.pod("apart-2", "shared").Label("app", "apart").PodAntiAffinityExists("app", v1.LabelHostname, st.PodAntiAffinityWithRequiredReq),
+		h.pod("beside", "shared").PodAffinityExists("app", v1.LabelHostname, st.PodAffinityWithPreferredReq),
+		h.pod("alone", "single"),
+	} {
+		h.Create(pod)
+		h.ExpectBound(pod.Obj().Name)
+	}
+	engine, _ := h.engine()
+	used, err := engine.Cluster()
+	h.Must(err)
+	for range 2 {
+		for _, pod := range slices.Clone(used.Pods()) {
+			landing, err := used.Land(h.Ctx, pod)
+			h.Must(err)
+			fresh, err := engine.Cluster()
+			h.Must(err)
+			placed, err := fresh.Place(h.Ctx, pod)
+			h.Must(err)
+			want := append([]string{placed.Node}, placed.Equals...)
+			slices.Sort(want)
+			if placed.Node == "" || !slices.Equal(landing.Nodes, want) {
+				t.Errorf("%s would land on %v (%s), and be placed on %v (%s)", pod.Name, landing.Nodes, landing.Message, want, placed.Message)
+			}
+			used.Add(pod, pod.Spec.NodeName)
+		}
 	}
 }
 
@@ -474,7 +527,10 @@ func TestStorageIsLostInTheMiddle(t *testing.T) {
 	h.database("a", optIn, schedulerName)
 	h.database("b", optIn, schedulerName)
 	h.cordon("n1", false)
-	h.after = func() error { h.Server.Stop(); return nil }
+	h.after = func() error { // the next look may come at once, and has to know
+		h.Server.Stop()
+		return kit.Wait(h.Ctx, kit.Soon, "the loss is known", kit.Holds(func() bool { return len(h.conditions()) > 0 }))
+	}
 	c := h.rebalancer(func(c *rebalance.Configuration) { c.Budgets.MaxConcurrent = 1 })
 	h.until(c, "everything is held", func() error {
 		if h.metric(c, "held", string(rebalance.StorageProblem)) != 1 {

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -130,7 +131,7 @@ configMapGenerator:
 					}
 					list, err := c.Client.EventsV1().Events(c.Namespace).List(c.Ctx, metav1.ListOptions{FieldSelector: "reason=ReturningHome"})
 					if err == nil && len(list.Items) == 0 {
-						err = fmt.Errorf("there is no event")
+						err = errors.New("there is no event")
 					}
 					return err
 				})

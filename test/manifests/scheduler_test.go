@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -40,6 +41,8 @@ type replica struct {
 // podOptions are what a real pod finds in its surroundings.
 type podOptions struct {
 	name string
+	// pod is the name of the pod, if there is one.
+	pod string
 	// endpoint replaces the address of the storage API.
 	endpoint string
 	// change alters the configuration after that, as its administrator would.
@@ -85,8 +88,29 @@ func (p *controlPlane) startReplica(t *testing.T, objects []*unstructured.Unstru
 		t.Fatal(err)
 	}
 	return &replica{token: user.BearerToken, Process: child.Run(t, process.Command{
-		Name: o.name, Path: schedulerBinary(t), Args: args, Env: []string{"HOME=/nonexistent"},
+		Name: o.name, Path: schedulerBinary(t), Args: args, Env: append(o.environment(t, container.Env), "HOME=/nonexistent"),
 	}, "https://"+address)}
+}
+
+// environment fills in the variables of a container as the kubelet does.
+func (o *podOptions) environment(t *testing.T, variables []v1.EnvVar) []string {
+	t.Helper()
+	var filled []string
+	for _, variable := range variables {
+		value := variable.Value
+		if variable.ValueFrom != nil {
+			switch path := variable.ValueFrom.FieldRef.FieldPath; path {
+			case "metadata.namespace":
+				value = systemNamespace
+			case "metadata.name":
+				value = o.pod
+			default:
+				t.Fatalf("the test does not know %s of a pod", path)
+			}
+		}
+		filled = append(filled, variable.Name+"="+value)
+	}
+	return filled
 }
 
 // stop ends the process as the kubelet does.

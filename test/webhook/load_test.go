@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+	ratelimit "golang.org/x/time/rate"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -51,6 +53,41 @@ func startLoad(c *cluster, pod *v1.Pod) *load {
 		})
 	}
 	return l
+}
+
+// podsPerSecond is the rate of a stream.
+const podsPerSecond = 100
+
+// startStream is a load by the clock: pods are created at a rate, whether those before
+// them are answered or not, and stored.
+func startStream(c *cluster, pod *v1.Pod) *load {
+	ctx, cancel := context.WithCancel(c.Ctx)
+	l := &load{cancel: cancel}
+	l.workers.Go(func() {
+		var running errgroup.Group
+		running.SetLimit(5 * podsPerSecond) // a machine that is overrun gets fewer
+		clock := ratelimit.NewLimiter(podsPerSecond, 1)
+		for clock.Wait(ctx) == nil {
+			running.Go(func() error {
+				// Each has its own: the client writes into what it sends.
+				created, err := c.Client.CoreV1().Pods(pod.Namespace).Create(c.Ctx, pod.DeepCopy(), metav1.CreateOptions{})
+				if err == nil {
+					err = isOurs(created)
+				}
+				l.count(err)
+				return nil
+			})
+		}
+		_ = running.Wait() // errors are counted
+	})
+	return l
+}
+
+// pods is how many there are so far.
+func (l *load) pods() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.result.pods
 }
 
 func (l *load) count(err error) {

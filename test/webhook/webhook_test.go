@@ -335,10 +335,19 @@ func testRollout(t *testing.T, outer *cluster, old []*replica, flags []string) [
 			addresses = append(addresses, replica.address)
 		}
 		c.proxy.route(addresses...)
-		<-leaving.Done()
+		// The old one closes each connection after an answer, and others take over.
+		c.Eventually("the new replica is called", func() error {
+			if requests([]*replica{joining}) == 0 {
+				return errors.New("it is not")
+			}
+			return nil
+		})
 	}
 	if result := load.stop(); result.failed > 0 || result.pods == 0 {
 		t.Errorf("of %d pods %d were not mutated; the first: %v", result.pods, result.failed, result.first)
+	}
+	for _, leaving := range old {
+		leaving.Kill() // it would wait until the API server closes what it does not use
 	}
 	return added
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"os"
 	"reflect"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // the profiles inside of the pass.
 func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Map)) (*schedulerconfig.CompletedConfig, *scheduler.Scheduler, error) {
 	factory := hyperconverge.NewFactory(hyperconverge.NewOpenStorageSource)
+	factory.RunsAs(os.Getenv("POD_NAMESPACE"), os.Getenv("POD_NAME"))
 	config, sched, err := kubescheduler.Setup(ctx, opts, func(registry runtime.Registry) error {
 		return registry.Merge(plugins.Registry(factory))
 	})

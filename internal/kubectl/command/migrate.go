@@ -56,18 +56,20 @@ docs/migrate-from-stork.md has the steps.`,
 	flags.BoolVar(&m.TakeOver, "take-over", false, "serve the name of Stork's scheduler, and have the webhook give it")
 	flags.StringVar(&m.manifests, "manifests", "", "folder manifests of the project, or its git URL (https://HOST/REPOSITORY//manifests?ref=VERSION), for kustomize")
 	flags.StringVar(&m.Registry, "registry", "", "registry and folder of the images (default customImageRegistry of the StorageCluster)")
-	flags.StringVar(&m.Tag, "tag", releaseTag(), "tag of the images")
+	flags.StringVar(&m.Tag, "tag", releaseTag(version.Get().GitVersion), "tag of the images")
 	formats := []string{migrate.Kustomize, migrate.Helm}
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return cmd
 }
 
-// releaseTag is the tag of the images of this release, if it is one.
-func releaseTag() string {
-	if v := version.Get().GitVersion; !strings.ContainsAny(v, "+$") {
-		return v
+// releaseTag is the tag of the images of the release that a program of this version is
+// part of, v1.35.4+hyperconverge.v1.2.3 for example, if it is one.
+func releaseTag(version string) string {
+	_, tag, found := strings.Cut(version, "+hyperconverge.")
+	if !found || strings.Contains(tag, "-dev-") {
+		return "VERSION"
 	}
-	return "VERSION"
+	return tag
 }
 
 func (t *tool) runMigration(ctx context.Context, m *migration) error {

@@ -102,3 +102,17 @@ func TestMigrateRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestTagIsThatOfTheRelease(t *testing.T) {
+	for version, want := range map[string]string{
+		"v1.35.4+hyperconverge.v1.2.3":                        "v1.2.3",
+		"v1.35.4+hyperconverge.v1.2.3-rc.1":                   "v1.2.3-rc.1",
+		"v1.35.4+hyperconverge.v1.2.3-dev-0123456789ab":       "VERSION", // which no registry has
+		"v1.35.4+hyperconverge.v1.2.3-dev-0123456789ab-dirty": "VERSION",
+		"v0.0.0-master+$Format:%H$":                           "VERSION",
+	} {
+		if got := releaseTag(version); got != want {
+			t.Errorf("%s: got %s, want %s", version, got, want)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 	"github.com/hyperconverge/scheduler/pkg/spelling"
+	"github.com/hyperconverge/scheduler/pkg/volumes/openstorage"
 )
 
 // Names of what the manifests deploy.
@@ -171,13 +172,13 @@ func checkBatching(f *Facts) []Finding {
 func checkStorage(f *Facts) []Finding {
 	var found []Finding
 	for _, c := range f.State.Conditions {
-		found = append(found, Finding{Level: Fail, Message: c.Reason + ": " + c.Message, Advice: "docs/operate.md has a line for each of these"})
+		found = append(found, Finding{Level: Fail, Message: c.Reason + ": " + c.Message, Advice: cmp.Or(c.Advice, "docs/operate.md has a line for each of these")})
 	}
 	index := f.State.Index
 	switch silent := f.Now.Sub(index.LastContact); {
 	case len(found) > 0:
 	case index.LastContact.IsZero():
-		found = append(found, Finding{Level: Fail, Message: "storage has not answered since the scheduler started", Advice: "compare openStorage.endpoint with kubectl get svc -A | grep portworx-api"})
+		found = append(found, Finding{Level: Fail, Message: "storage has not answered since the scheduler started", Advice: openstorage.AdviceService})
 	case silent > contactAge:
 		found = append(found, Finding{Level: Fail, Message: fmt.Sprintf("storage has not answered for %s", silent.Round(time.Second)), Advice: "kubectl get pods -A -l name=portworx"})
 	}

@@ -179,3 +179,18 @@ func TestWriteJUnit(t *testing.T) {
 		t.Errorf("the failure is not in\n%s", written.String())
 	}
 }
+
+func TestConditionsComeWithTheirAdvice(t *testing.T) {
+	for _, tc := range []struct{ name, advice, want string }{
+		{"the scheduler's own", "Give it the group.", "Give it the group."},
+		{"that of a scheduler that gives none", "", "docs/operate.md has a line for each of these"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := healthy(t)
+			f.State.Conditions = []openstorage.Condition{{Reason: openstorage.ReasonTokenBlind, Message: "nothing is shown", Advice: tc.advice}}
+			if found := checkStorage(f); len(found) != 1 || found[0].Advice != tc.want {
+				t.Errorf("found %+v, want the advice %q", found, tc.want)
+			}
+		})
+	}
+}

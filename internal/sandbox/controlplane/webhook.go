@@ -44,6 +44,7 @@ func (cp *ControlPlane) webhook() component {
 			"--port=" + strconv.Itoa(cp.ports[webhookBinary].Port()),
 			"--ops-address=" + cp.ports[webhookOps].Address(),
 			"--shutdown-delay=0s",
+			"--shutdown-timeout=0s",
 		},
 		ready:  client(&http.Transport{}),
 		health: "http://" + cp.ports[webhookOps].Address() + "/readyz",

@@ -44,7 +44,7 @@ func (d *demo) backHome(ctx context.Context) error {
 		return err
 	}
 	home := seen.Pod(archivePod).Node
-	d.expect(allOnData(seen, fmt.Sprintf("all are on their data, on %s", home)))
+	d.expect(allOnData(seen, "all are on their data, on "+home))
 
 	d.out.Printf("")
 	d.say("%s is drained. Meanwhile a newcomer takes the room of the archive there.", home)

@@ -204,7 +204,7 @@ func newBookings(linger time.Duration) *bookings {
 func (b *bookings) book(pod *v1.Pod, node string, expected []placement.Expected) {
 	var bytes int64
 	for i := range expected {
-		bytes += expected[i].Size
+		bytes = placement.AddBytes(bytes, expected[i].Size)
 	}
 	if bytes == 0 {
 		return
@@ -242,7 +242,7 @@ func (b *bookings) onNodes(uid types.UID, now time.Time) (bytes map[string]int64
 		if bytes == nil {
 			bytes = make(map[string]int64, len(b.byPod))
 		}
-		bytes[booked.node] += booked.bytes
+		bytes[booked.node] = placement.AddBytes(bytes[booked.node], booked.bytes)
 	}
 	return bytes
 }

@@ -2,6 +2,7 @@ package hyperconverge
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2"
@@ -377,5 +379,16 @@ func TestWhatUsersAreToldOfNewVolumes(t *testing.T) {
 				same(s, "events", row.want, s.events.taken())
 			})
 		})
+	}
+}
+
+// TestBookingsOfAnySize: whoever makes claims writes sizes as they like.
+func TestBookingsOfAnySize(t *testing.T) {
+	b := newBookings(time.Minute)
+	for _, uid := range []types.UID{"a", "b"} {
+		b.book(&v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid}}, "n1", []placement.Expected{{Size: math.MaxInt64}, {Size: math.MaxInt64}})
+	}
+	if got := b.onNodes("c", time.Now())["n1"]; got != math.MaxInt64 {
+		t.Errorf("%d bytes are booked", got)
 	}
 }

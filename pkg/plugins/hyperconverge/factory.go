@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
@@ -29,6 +30,8 @@ import (
 type Factory struct {
 	newSource NewSource
 	newClient func(*rest.Config) (dynamic.Interface, error)
+	// pod is that of this process; empty if it has none.
+	pod types.NamespacedName
 
 	mu     sync.Mutex
 	shared *shared
@@ -40,6 +43,12 @@ type Factory struct {
 // replicas from the source; NewOpenStorageSource makes that of a scheduler.
 func NewFactory(newSource NewSource) *Factory {
 	return &Factory{newSource: newSource, newClient: newDynamicClient}
+}
+
+// RunsAs names the pod of this process, on whose Deployment events tell what is wrong with
+// the storage API. Without a name there are none. It is called before New.
+func (f *Factory) RunsAs(namespace, pod string) {
+	f.pod = types.NamespacedName{Namespace: namespace, Name: pod}
 }
 
 // New makes the plugin of one profile. It fails on arguments that are wrong, or
@@ -57,7 +66,7 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 		if err != nil {
 			return nil, fmt.Errorf("client for virtual machines: %w", err)
 		}
-		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), client, f.newSource); err != nil {
+		if f.shared, err = newShared(ctx, settings, handle.SharedInformerFactory(), client, f.newSource, f.storageEvents(handle)); err != nil {
 			return nil, err
 		}
 	} else if path := f.shared.settings.FirstDifference(&settings); path != nil {
@@ -81,6 +90,14 @@ func (f *Factory) New(ctx context.Context, object runtime.Object, handle fwk.Han
 		return err
 	})
 	return pl, nil
+}
+
+// storageEvents are those of this process, not started yet; nil if it is no pod.
+func (f *Factory) storageEvents(handle fwk.Handle) *storageEvents {
+	if f.pod.Namespace == "" || f.pod.Name == "" {
+		return nil
+	}
+	return &storageEvents{recorder: handle.EventRecorder(), client: handle.ClientSet(), pod: f.pod}
 }
 
 // closeUnused stops the shared parts when no plugin uses them. The caller holds
@@ -157,11 +174,7 @@ func (f *Factory) Conditions() []openstorage.Condition {
 	if f.shared == nil {
 		return nil
 	}
-	source, has := f.shared.source.(*openstorage.Source)
-	if !has {
-		return nil // a source of replicas that were learned elsewhere
-	}
-	return source.Conditions()
+	return f.shared.conditions()
 }
 
 // Waiting lists the pods that have been through PreFilter and have no node yet.

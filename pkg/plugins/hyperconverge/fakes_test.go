@@ -143,7 +143,7 @@ func (l *eventList) Eventf(regarding, _ runtime.Object, eventType, reason, actio
 	if err != nil {
 		panic(err)
 	}
-	if (eventType == v1.EventTypeWarning) == (reason == EventReplicaExpected) || action == "" {
+	if (eventType == v1.EventTypeWarning) == (reason == EventReplicaExpected || reason == EventStorageRecovered) || action == "" {
 		panic(fmt.Sprintf("event %s of type %q with action %q", reason, eventType, action))
 	}
 	l.mu.Lock()

@@ -279,3 +279,34 @@ func TestAttachmentPods(t *testing.T) {
 		same(s, "F5, F6: verdicts on a strict one", []string{"left out", "ok", "left out"}, s.verdicts(strict(attachment("data"))))
 	})
 }
+
+func TestMachinesThatMigrateWhenTheyAreEvicted(t *testing.T) {
+	for _, tc := range []struct {
+		name, strategy, migratable string
+		want                       bool
+	}{
+		{"it can, and wants to", "LiveMigrate", "True", true},
+		{"it can, and wants to if it can", "LiveMigrateIfPossible", "True", true},
+		{"it cannot", "LiveMigrate", "False", false},
+		{"nobody knows yet whether it can", "LiveMigrate", "", false},
+		{"it leaves that to the cluster", "", "True", false},
+		{"it is shut down", "None", "True", false},
+		{"somebody else moves it", "External", "True", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			instance := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{}, "status": map[string]any{}}}
+			if tc.strategy != "" {
+				instance.Object["spec"] = map[string]any{"evictionStrategy": tc.strategy}
+			}
+			if tc.migratable != "" {
+				instance.Object["status"] = map[string]any{"conditions": []any{
+					map[string]any{"type": "Ready", "status": "True"}, map[string]any{"type": "LiveMigratable", "status": tc.migratable}, "nonsense",
+				}}
+			}
+			kept, err := disksOf(instance)
+			if d, is := kept.(*machineDisks); err != nil || !is || d.migrates != tc.want {
+				t.Errorf("%+v, %v, want %t", kept, err, tc.want)
+			}
+		})
+	}
+}

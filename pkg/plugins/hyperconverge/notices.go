@@ -20,7 +20,8 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/volumes"
 )
 
-// Reasons of the events that users see. All but the last are warnings.
+// Reasons of the events that users see, besides those of openstorage's conditions. All but
+// the last two are warnings.
 const (
 	// EventNonOptimumScheduling: the pod runs on no replica node of its near
 	// volumes although there is one. The message says for each node why.
@@ -35,6 +36,9 @@ const (
 	// EventReplicaExpected: the pod runs where replicas of volumes are expected that do
 	// not exist yet.
 	EventReplicaExpected = "ReplicaExpected"
+	// EventStorageRecovered: something is over that was wrong with the storage API, and
+	// that an event on the scheduler's Deployment has told.
+	EventStorageRecovered = "StorageRecovered"
 )
 
 // noticesKept bounds what is remembered of the notices given. A notice that is
@@ -149,12 +153,15 @@ func (n *notices) tell(object runtime.Object, eventType, field, reason, action, 
 const noteLimit = 1024
 
 // cut makes a text fit into a note, and keeps its letters whole.
-func cut(text string) string {
-	if len(text) <= noteLimit {
+func cut(text string) string { return cutTo(text, noteLimit) }
+
+// cutTo makes a text fit into so many bytes, which are more than a few.
+func cutTo(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
 	const more = " ..."
-	end := noteLimit - len(more)
+	end := limit - len(more)
 	for !utf8.RuneStart(text[end]) {
 		end--
 	}

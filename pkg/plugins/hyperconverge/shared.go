@@ -59,9 +59,21 @@ func NewOpenStorageSource(o config.OpenStorage, index *volumes.Index) (ReplicaSo
 	}, index)
 }
 
+// conditions are what is wrong with the storage API as a whole.
+func (s *shared) conditions() []openstorage.Condition {
+	source, has := s.source.(interface {
+		Conditions() []openstorage.Condition
+	})
+	if !has {
+		return nil // a source of replicas that were learned elsewhere
+	}
+	return source.Conditions()
+}
+
 // newShared makes the index, feeds it from the informers, and starts it and the
-// source of replicas. Nothing here waits for the storage API.
-func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, client dynamic.Interface, newSource NewSource) (*shared, error) {
+// source of replicas. Nothing here waits for the storage API. Told has events tell of it,
+// unless it is nil.
+func newShared(ctx context.Context, settings config.StorageSettings, factory informers.SharedInformerFactory, client dynamic.Interface, newSource NewSource, told *storageEvents) (*shared, error) {
 	metrics.RegisterScheduling()
 	machines, err := newMachines(factory, client)
 	if err != nil {
@@ -110,5 +122,9 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	s.done.Go(func() { source.Run(ctx) })
 	s.done.Go(func() { machines.run(ctx) })
 	s.done.Go(func() { store.Run(ctx) })
+	if told != nil {
+		told.conditions, told.leads = s.conditions, s.running.leads
+		s.done.Go(func() { told.run(ctx) })
+	}
 	return s, nil
 }

@@ -38,7 +38,7 @@ func (s *Source) accessLoop(ctx context.Context) {
 // Without rights, it gets an empty list and no error.
 func (s *Source) checkTokenAccess(ctx context.Context) {
 	c, compared := s.compareAccess(ctx)
-	if reason, _ := c.condition(""); compared && reason != "" && !s.health.accessMissing() {
+	if compared && c.condition("").Reason != "" && !s.health.accessMissing() {
 		sleep(ctx, s.timing.accessRecheck)
 		c, compared = s.compareAccess(ctx)
 	}

@@ -41,6 +41,7 @@ const (
 
 // client is the connection and the services of it that are used.
 type client struct {
+	config  *Config
 	conn    *connection
 	volumes api.OpenStorageVolumeClient
 	nodes   api.OpenStorageNodeClient
@@ -98,6 +99,7 @@ func dial(config *Config, token *tokenFile, invalidText func(where, text string)
 		return nil, fmt.Errorf("endpoint %q: %w", config.Endpoint, err)
 	}
 	return &client{
+		config:  config,
 		conn:    conn,
 		volumes: api.NewOpenStorageVolumeClient(conn),
 		nodes:   api.NewOpenStorageNodeClient(conn),
@@ -126,13 +128,13 @@ func tlsConfigOf(ctx context.Context, t *TLSOptions) (*tls.Config, error) {
 	}
 	pem, err := startRead(t.CAFile).await(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the certificate authority %s: %w", t.CAFile, err)
+		return nil, fmt.Errorf("read the %w %s: %w", errCAFile, t.CAFile, err)
 	}
 	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
 		config.RootCAs = x509.NewCertPool()
 	}
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", t.CAFile)
+		return nil, fmt.Errorf("%w: %s holds no certificate in PEM form", errCAFile, t.CAFile)
 	}
 	return config, nil
 }

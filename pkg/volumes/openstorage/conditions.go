@@ -37,13 +37,20 @@ const (
 // Condition is something that is wrong with the storage API as a whole.
 type Condition struct {
 	Reason string `json:"reason"`
-	// Message says what is wrong and what to do about it.
+	// Message says what is wrong, and what follows from that.
 	Message string `json:"message"`
+	// Advice says what to do about it, in a sentence or two.
+	Advice string `json:"advice,omitempty"`
 }
 
-// repeatAfter is how long a condition that is met again is not logged again: a log that
-// is cut or rotated still tells of it.
-const repeatAfter = 10 * time.Minute
+const (
+	// RepeatAfter is how long a condition that lasts is not told again: a log that is cut
+	// or rotated still tells of it.
+	RepeatAfter = 10 * time.Minute
+	// adviceAfter is that of a condition with another advice than was told last. Of two
+	// that alternate, one is told in this time.
+	adviceAfter = time.Minute
+)
 
 // conditions holds what is wrong at the moment, and reports every change once, in the
 // log and in a metric.
@@ -52,11 +59,17 @@ type conditions struct {
 	now    func() time.Time
 	logger klog.Logger
 	active map[string]Condition // reason -> condition
-	logged map[string]time.Time // reason -> last log line
+	logged map[string]logLine   // reason -> last log line
+}
+
+// logLine is what is remembered of one.
+type logLine struct {
+	at     time.Time
+	advice string
 }
 
 func newConditions() *conditions {
-	return &conditions{now: time.Now, logger: klog.Background(), active: map[string]Condition{}, logged: map[string]time.Time{}}
+	return &conditions{now: time.Now, logger: klog.Background(), active: map[string]Condition{}, logged: map[string]logLine{}}
 }
 
 // logTo has conditions logged there from now on.
@@ -66,22 +79,22 @@ func (c *conditions) logTo(logger klog.Logger) {
 	c.logger = logger
 }
 
-// set notes a condition. One that goes on is logged once per repeatAfter.
-func (c *conditions) set(reason, message string) {
+// set notes a condition. One that goes on is logged once per RepeatAfter.
+func (c *conditions) set(reason, message, advice string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, known := c.active[reason]
-	c.active[reason] = Condition{Reason: reason, Message: message}
-	now := c.now()
-	if known && now.Sub(c.logged[reason]) < repeatAfter {
+	c.active[reason] = Condition{Reason: reason, Message: message, Advice: advice}
+	now, last := c.now(), c.logged[reason]
+	if silent := now.Sub(last.at); known && silent < RepeatAfter && (advice == last.advice || silent < adviceAfter) {
 		return
 	}
-	c.logged[reason] = now
+	c.logged[reason] = logLine{now, advice}
 	if known {
-		c.logger.Error(nil, "Storage API condition lasts", "reason", reason, "detail", message)
+		c.logger.Error(nil, "Storage API condition lasts", "reason", reason, "detail", message, "advice", advice)
 		return
 	}
-	c.logger.Error(nil, "Storage API condition raised", "reason", reason, "detail", message)
+	c.logger.Error(nil, "Storage API condition raised", "reason", reason, "detail", message, "advice", advice)
 	metrics.StorageProblems.WithLabelValues(reason).Set(1)
 }
 

@@ -44,6 +44,12 @@ func TestVolumeOfTheSDKIsUnderstood(t *testing.T) {
 			of(volumes.Observation{}), false},
 		{"where it is attached", &api.Volume{Id: "1", AttachedOn: "a"}, of(volumes.Observation{Attached: "a"}), false},
 		{"a Windows volume", &api.Volume{Id: "1", Spec: &api.VolumeSpec{Winshare: true}}, of(volumes.Observation{Winshare: true}), false},
+		{"a volume that lacks a replica", &api.Volume{Id: "1", Status: api.VolumeStatus_VOLUME_STATUS_DEGRADED}, of(volumes.Observation{Resyncing: true}), false},
+		{"a volume one of whose sets is synchronized", &api.Volume{Id: "1", Status: api.VolumeStatus_VOLUME_STATUS_UP, RuntimeState: []*api.RuntimeStateMap{
+			{RuntimeState: map[string]string{"RuntimeState": "clean"}}, {RuntimeState: map[string]string{"RuntimeState": "resync"}},
+		}}, of(volumes.Observation{Resyncing: true}), false},
+		{"a volume that is clean", &api.Volume{Id: "1", Status: api.VolumeStatus_VOLUME_STATUS_UP, RuntimeState: []*api.RuntimeStateMap{nil, {RuntimeState: map[string]string{"RuntimeState": "clean"}}}},
+			of(volumes.Observation{}), false},
 		{"a plain sharedv4 volume", &api.Volume{Id: "1", Spec: &api.VolumeSpec{Sharedv4: true}}, of(volumes.Observation{}), false},
 		{"a service volume", &api.Volume{Id: "1", Spec: service(true, api.Sharedv4ServiceSpec_CLUSTERIP)}, of(volumes.Observation{Service: true}), false},
 		{"a service of an unspecified type", &api.Volume{Id: "1", Spec: service(true, api.Sharedv4ServiceSpec_UNSPECIFIED)}, of(volumes.Observation{Service: true}), false},

@@ -67,7 +67,7 @@ func (s *Source) LogSummary(logger klog.Logger) {
 	logger.Info("Storage API", "endpoint", s.config.Endpoint,
 		"watching", s.watchIs(watchOpen), "inspectQueue", s.queue.len())
 	for _, condition := range s.Conditions() {
-		logger.Info("Storage API condition lasts", "reason", condition.Reason, "detail", condition.Message)
+		logger.Info("Storage API condition of this moment", "reason", condition.Reason, "detail", condition.Message, "advice", condition.Advice)
 	}
 	current, last := s.audit.passes()
 	if !last.Begun.IsZero() {

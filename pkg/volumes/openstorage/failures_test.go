@@ -203,7 +203,7 @@ func TestWatchCountsAsGoodWhenItHasLasted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s, _ := bare(nil)
-		s.health.set(ReasonNoWatch, "cut again and again")
+		s.health.set(ReasonNoWatch, "cut again and again", adviceWatch)
 		var awaiting sync.WaitGroup
 		awaiting.Go(func() { s.awaitInitialList(ctx, newInitialList(), time.Now()) })
 		time.Sleep(provenAfter*defaultWatchBackoff - time.Second)

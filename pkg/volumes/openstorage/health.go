@@ -17,9 +17,7 @@ type health struct {
 	*conditions
 	breaker *breaker
 
-	endpoint string
-	// tokenFile is empty without one.
-	tokenFile string
+	config *Config
 	// rests is how long storage must send no invalid text until that is taken to be
 	// over.
 	rests time.Duration
@@ -38,8 +36,9 @@ type health struct {
 	// nodesRefused and volumesRefused are true while the token is refused for the list
 	// of nodes, and of volumes.
 	nodesRefused, volumesRefused bool
-	// answered is when storage last answered any call; zero if never.
-	answered time.Time
+	// answered is when storage last answered any call, and listed when it last listed its
+	// nodes; zero if never.
+	answered, listed time.Time
 	// invalidText is when storage last sent text that is not UTF-8; zero if never.
 	invalidText time.Time
 }
@@ -47,7 +46,7 @@ type health struct {
 func newHealth(config *Config) *health {
 	return &health{
 		conditions: newConditions(), breaker: newBreaker(),
-		endpoint: config.Endpoint, tokenFile: config.TokenFile, rests: config.ResyncInterval,
+		config: config, rests: config.ResyncInterval,
 		patience:  2 * config.NodePollInterval,
 		connected: func() bool { return true }, recovered: func() {}, rightsGained: func() {},
 	}
@@ -98,14 +97,31 @@ func (h *health) tokenRefused() bool {
 // storage does as a whole.
 func (h *health) observeNodes(k kind, err error) {
 	if k != answered && k != refused {
-		h.set(ReasonUnreachable, fmt.Sprintf("%s does not list its nodes: %s. What was known last is used for now.",
-			h.endpoint, status.Convert(err).Message()))
+		h.set(ReasonUnreachable, h.silence(err), advise(h.config, err))
 		return
+	}
+	if k == answered {
+		h.mu.Lock()
+		h.listed = time.Now()
+		h.mu.Unlock()
 	}
 	if h.clear(ReasonUnreachable) {
 		h.recovered()
 	}
 	h.observeToken(&h.nodesRefused, k, err)
+}
+
+// silence says that storage does not list its nodes, and whether it ever did: what was
+// never reached is looked for in the configuration, what was lost in the storage system.
+func (h *health) silence(err error) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.listed.IsZero() {
+		return fmt.Sprintf("Not reached yet: %s has listed no nodes since the scheduler started: %s. Until it does, no replica is known.",
+			h.config.Endpoint, status.Convert(err).Message())
+	}
+	return fmt.Sprintf("Lost: %s has listed its nodes at %s for the last time: %s. What was known then is used for now.",
+		h.config.Endpoint, h.listed.UTC().Format(time.RFC3339), status.Convert(err).Message())
 }
 
 // observeVolumes takes the outcome of the list of volumes.
@@ -129,24 +145,23 @@ func (h *health) noteToken(field *bool, k kind, err error) bool {
 	defer h.mu.Unlock()
 	*field = k == refused
 	if *field {
-		h.set(ReasonTokenRefused, h.refusal(err))
+		h.set(ReasonTokenRefused, h.refusal(err), advise(h.config, err))
 	}
 	return !h.nodesRefused && !h.volumesRefused && h.clear(ReasonTokenRefused)
 }
 
 func (h *health) refusal(err error) string {
-	remedy := "no tokenFile is configured"
-	if h.tokenFile != "" {
-		remedy = fmt.Sprintf("the token in %s must be valid, and have role system.view or system.admin and group *", h.tokenFile)
+	with := "without a token"
+	if h.config.TokenFile != "" {
+		with = "with the token in " + h.config.TokenFile
 	}
-	return fmt.Sprintf("%s refuses the scheduler: %s; %s.", h.endpoint, status.Convert(err).Message(), remedy)
+	return fmt.Sprintf("%s refuses the scheduler %s: %s.", h.config.Endpoint, with, status.Convert(err).Message())
 }
 
 // observeNodeCount takes the length of the node list. An empty one is not believed.
 func (h *health) observeNodeCount(n int) {
 	if n == 0 {
-		h.set(ReasonNoNodes, "The storage API answers with an empty node list. It is not believed; "+
-			"give the scheduler's token the role system.view and the group *.")
+		h.set(ReasonNoNodes, h.config.Endpoint+" answers with an empty node list. It is not believed.", adviceRights)
 		return
 	}
 	if h.clear(ReasonNoNodes) {
@@ -160,7 +175,7 @@ func (h *health) observeTokenFile(err error) {
 		h.clear(ReasonTokenUnreadable)
 		return
 	}
-	h.set(ReasonTokenUnreadable, err.Error()+". The token read last is used, if there is one.")
+	h.set(ReasonTokenUnreadable, err.Error()+". The token read last is used, if there is one.", adviceTokenFile)
 }
 
 // observeInvalidText takes one text that storage sent and that is not UTF-8, as it
@@ -170,7 +185,7 @@ func (h *health) observeInvalidText(field, text string) {
 	defer h.mu.Unlock()
 	h.invalidText = time.Now()
 	h.set(ReasonInvalidText, fmt.Sprintf("%s sends text that is not UTF-8, in %s: %.64q. "+
-		"It is taken as it stands here, and matches nothing else; correct it in the storage system.", h.endpoint, field, text))
+		"It is taken as it stands here, and matches nothing else.", h.config.Endpoint, field, text), adviceText)
 }
 
 // expire ends the condition of invalid text when every volume and node has been sent
@@ -197,12 +212,12 @@ func (h *health) accessMissing() bool {
 
 // observeAccess takes the result of an access check.
 func (h *health) observeAccess(c *accessCheck) {
-	reason, message := c.condition(h.endpoint)
-	if reason != "" {
-		h.set(reason, message)
+	found := c.condition(h.config.Endpoint)
+	if found.Reason != "" {
+		h.set(found.Reason, found.Message, found.Advice)
 	}
 	for _, other := range accessReasons {
-		if other != reason && h.clear(other) {
+		if other != found.Reason && h.clear(other) {
 			h.rightsGained()
 		}
 	}
@@ -223,23 +238,21 @@ type accessCheck struct {
 	shown     int // that storage shows at all
 }
 
-// condition returns what is wrong, and an empty reason if nothing is.
-func (c *accessCheck) condition(endpoint string) (reason, message string) {
+// condition returns what is wrong; without a reason if nothing is.
+func (c *accessCheck) condition(endpoint string) Condition {
 	switch {
 	case c.checkable == 0:
-		return "", ""
+		return Condition{}
 	case c.shown == 0:
-		return ReasonTokenBlind, fmt.Sprintf("%s shows no volume at all, but Kubernetes has %d PersistentVolumes of it: "+
-			"give the scheduler's token the role system.view and the group *. The last known replicas are used.", endpoint, c.followed)
+		return Condition{ReasonTokenBlind, fmt.Sprintf("%s shows no volume at all, but Kubernetes has %d PersistentVolumes of it. "+
+			"The last known replicas are used.", endpoint, c.followed), adviceRights}
 	case c.visible == 0:
-		return ReasonForeignCluster, fmt.Sprintf("%s shows %d volumes, but none of the %d PersistentVolumes that Kubernetes has of it: "+
-			"check that the endpoint belongs to this cluster, and that the scheduler's token has the group *. The last known replicas are used.",
-			endpoint, c.shown, c.followed)
+		return Condition{ReasonForeignCluster, fmt.Sprintf("%s shows %d volumes, but none of the %d PersistentVolumes that Kubernetes has of it. "+
+			"The last known replicas are used.", endpoint, c.shown, c.followed), adviceForeign}
 	case c.checkable >= visibleFew && 100*c.visible < visiblePercent*c.checkable:
-		return ReasonShowsTooFew, fmt.Sprintf("%s shows only %d of %d PersistentVolumes that Kubernetes has of it: "+
-			"check that the scheduler's token has the group *, and look for PersistentVolumes whose volume is gone. "+
-			"The last known replicas of the others are used.", endpoint, c.visible, c.checkable)
+		return Condition{ReasonShowsTooFew, fmt.Sprintf("%s shows only %d of %d PersistentVolumes that Kubernetes has of it. "+
+			"The last known replicas of the others are used.", endpoint, c.visible, c.checkable), adviceTooFew}
 	default:
-		return "", ""
+		return Condition{}
 	}
 }

@@ -123,8 +123,8 @@ func TestConditionIsLoggedOnceWhenItBeginsAndOnceWhenItEnds(t *testing.T) {
 	var log lockedBuffer
 	p := newConditions()
 	p.logTo(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log))))
-	p.set(ReasonNoNodes, "no nodes")
-	p.set(ReasonNoNodes, "still no nodes")
+	p.set(ReasonNoNodes, "no nodes", "look")
+	p.set(ReasonNoNodes, "still no nodes", "look")
 	p.clear(ReasonNoNodes)
 	p.clear(ReasonNoNodes)
 	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), `"Storage API condition raised"`) ||

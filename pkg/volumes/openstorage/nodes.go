@@ -27,7 +27,11 @@ func (s *Source) pollNodes(ctx context.Context) {
 		return
 	}
 	k := s.health.observe(err)
-	s.health.observeNodes(k, err)
+	cause := s.client.cause(ctx, err)
+	if ctx.Err() != nil {
+		return
+	}
+	s.health.observeNodes(k, cause)
 	if k != answered {
 		return
 	}

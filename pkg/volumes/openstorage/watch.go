@@ -46,7 +46,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 		pause, persistent := history.note(end)
 		if persistent {
 			s.health.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
-				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()))
+				s.config.Endpoint, status.Convert(err).Message(), s.resyncInterval()), adviceWatch)
 		}
 		// What the initial list would have shown needs an inspect.
 		s.verify.fire()

@@ -32,8 +32,13 @@ const (
 	keyNextPrivateKey  = "next.key"
 )
 
-// retryAfter is how long after a failure the next attempt is, if nothing happens.
-const retryAfter = 5 * time.Second
+const (
+	// retryAfter is how long after a failure the next attempt is, if nothing happens.
+	retryAfter = 5 * time.Second
+	// ownerPatience is how long a secret without a certificate is left to the replica that
+	// may serve one: that writes it back as soon as it sees the change.
+	ownerPatience = 5 * time.Second
+)
 
 // errNoCertificate is what TLS handshakes and readiness get before the first
 // certificate is there.
@@ -60,6 +65,8 @@ type Keeper struct {
 	// when it has been there as far as this process knows.
 	published      []byte
 	publishedSince time.Time
+	// emptySince is since when the secret has no certificate, and none is served here.
+	emptySince time.Time
 	// told is set while it is known, and said, that there is no configuration.
 	told bool
 
@@ -167,6 +174,9 @@ func (k *Keeper) pass(ctx context.Context) error {
 		missing := fmt.Errorf("secret %s is missing; apply the manifests again, which bring it empty: a right to create secrets would be one to create tokens of any account of the namespace", k.secret)
 		return errors.Join(missing, k.carryOn(ctx, base, now))
 	}
+	if k.leavesToOwner(base, now) {
+		return fmt.Errorf("secret %s has no certificate, but webhook configuration %q has an authority: waiting %v for the replica that may serve its certificate", k.secret, k.configuration, ownerPatience)
+	}
 	wanted, err := k.requirements.Renew(base, now, k.hasSettled(found, now), lost)
 	if err != nil {
 		return err
@@ -207,6 +217,40 @@ func (k *Keeper) restore(found Set, now time.Time) (base Set, lost bool) {
 		return found, false
 	}
 	return Set{Current: k.last.Current, Trust: k.last.Trust}, true
+}
+
+// leavesToOwner reports whether another replica may serve a certificate that API servers
+// trust, and has not had time yet to write it back into a secret that was emptied. A new
+// one would be served before anybody trusts it.
+func (k *Keeper) leavesToOwner(base Set, now time.Time) bool {
+	if k.requirements.check(base.Current, now) != nil || k.requirements.check(base.Next, now) != nil || !k.trusted(now) {
+		k.emptySince = time.Time{}
+		return false
+	}
+	if k.emptySince.IsZero() {
+		k.emptySince = now
+	}
+	return now.Sub(k.emptySince) < ownerPatience
+}
+
+// trusted reports whether API servers trust an authority of ours that is valid.
+func (k *Keeper) trusted(now time.Time) bool {
+	configuration := k.cachedConfiguration()
+	if configuration == nil {
+		return false
+	}
+	for i := range configuration.Webhooks {
+		client := &configuration.Webhooks[i].ClientConfig
+		if k.calls(client) && len(trustOf(Set{Trust: client.CABundle}, now)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// calls reports whether API servers call the service by that.
+func (k *Keeper) calls(client *admissionv1.WebhookClientConfig) bool {
+	return client.Service != nil && client.Service.Name == k.service.Name && client.Service.Namespace == k.service.Namespace
 }
 
 // hasSettled reports whether API servers have had time to trust all of the set.
@@ -253,7 +297,7 @@ func (k *Keeper) publish(ctx context.Context, trust []byte, now time.Time) error
 		return nil
 	}
 	k.told = false
-	updated, outdated := withTrust(configuration, k.service, trust)
+	updated, outdated := k.withTrust(configuration, trust)
 	if !outdated {
 		if !bytes.Equal(k.published, trust) {
 			k.published, k.publishedSince = trust, now
@@ -274,15 +318,12 @@ func (k *Keeper) publish(ctx context.Context, trust []byte, now time.Time) error
 
 // withTrust returns a configuration whose webhooks at the service have the CA
 // bundle, and whether that is a change.
-func withTrust(configuration *admissionv1.MutatingWebhookConfiguration, service types.NamespacedName, trust []byte,
+func (k *Keeper) withTrust(configuration *admissionv1.MutatingWebhookConfiguration, trust []byte,
 ) (updated *admissionv1.MutatingWebhookConfiguration, changed bool) {
 	updated = configuration.DeepCopy()
 	for i := range updated.Webhooks {
 		client := &updated.Webhooks[i].ClientConfig
-		if client.Service == nil || client.Service.Name != service.Name || client.Service.Namespace != service.Namespace {
-			continue
-		}
-		if !bytes.Equal(client.CABundle, trust) {
+		if k.calls(client) && !bytes.Equal(client.CABundle, trust) {
 			client.CABundle, changed = trust, true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,6 +298,55 @@ func TestDeletedSecretMeansANewKeyWithoutAGap(t *testing.T) {
 		if bytes.Equal(before, served(t, keeper)) {
 			t.Error("the certificate did not change")
 		}
+		c.expectTrusted(keeper)
+	})
+}
+
+// A replica that starts while the secret is empty has nothing that anybody trusts: the one
+// that serves writes back what it serves, even if that takes a second attempt.
+func TestNewReplicaLeavesAnEmptySecretToTheOneThatServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		serving, stopServing := c.start(hours)
+		defer stopServing()
+		quiet()
+		before := served(t, serving)
+		var refused atomic.Bool
+		c.PrependReactor("update", "secrets", func(k8stesting.Action) (bool, runtime.Object, error) {
+			if refused.Swap(true) {
+				return false, nil, nil
+			}
+			return true, nil, apierrors.NewServiceUnavailable("busy")
+		})
+		c.empty(0)
+		synctest.Wait() // the first attempt has failed
+		young, stopYoung := c.start(hours)
+		defer stopYoung()
+		for range 10 {
+			quiet()
+			if err := handshake(young, c.bundle()); err != nil && !errors.Is(err, errNoCertificate) {
+				t.Fatalf("the new replica serves what nobody trusts: %v", err)
+			}
+		}
+		if !refused.Load() || !bytes.Equal(before, served(t, young)) {
+			t.Error("the new replica does not serve what the other does")
+		}
+		c.expectTrusted(serving)
+	})
+}
+
+// With nobody left who serves, a secret that is empty is not waited for.
+func TestEmptySecretHealsOnStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		_, stop := c.start(hours)
+		quiet()
+		stop()
+		c.empty(0)
+		keeper, stop := c.start(hours)
+		defer stop()
+		time.Sleep(ownerPatience + retryAfter)
+		quiet()
 		c.expectTrusted(keeper)
 	})
 }

@@ -45,6 +45,15 @@ func Target(endpoint string) (string, error) {
 	}
 }
 
+// Address returns the network and the address of an endpoint for which Target returns no
+// error, as package net wants them.
+func Address(endpoint string) (network, address string) {
+	if path, unix := strings.CutPrefix(endpoint, "unix://"); unix {
+		return "unix", path
+	}
+	return "tcp", strings.TrimPrefix(endpoint, "dns:///")
+}
+
 func checkAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

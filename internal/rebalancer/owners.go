@@ -1,0 +1,123 @@
+package rebalancer
+
+import (
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+
+	"github.com/hyperconverge/scheduler/pkg/rebalance"
+)
+
+// owners finds the controllers of pods.
+type owners struct {
+	factory informers.SharedInformerFactory
+	// known: UID → owner, of those that have pods or were looked up.
+	known map[types.UID]*rebalance.Owner
+	// above: UID of a ReplicaSet → its Deployment.
+	above map[types.UID]*rebalance.Owner
+}
+
+func newOwners(factory informers.SharedInformerFactory) (*owners, error) {
+	o := &owners{factory: factory, known: map[types.UID]*rebalance.Owner{}, above: map[types.UID]*rebalance.Owner{}}
+	sets, err := factory.Apps().V1().ReplicaSets().Lister().List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		owner := o.add(set, "ReplicaSet.apps", set.Spec.Replicas)
+		if above := metav1.GetControllerOf(set); above != nil {
+			deployment := o.known[above.UID]
+			if deployment == nil {
+				deployment = &rebalance.Owner{UID: above.UID, Kind: kindOf(above), Namespace: set.Namespace, Name: above.Name, Known: true}
+				o.known[above.UID] = deployment
+			}
+			deployment.Wanted += owner.Wanted
+			o.above[set.UID] = deployment
+		}
+	}
+	stateful, err := factory.Apps().V1().StatefulSets().Lister().List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range stateful {
+		o.add(set, "StatefulSet.apps", set.Spec.Replicas)
+	}
+	controllers, err := factory.Core().V1().ReplicationControllers().Lister().List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	for _, controller := range controllers {
+		o.add(controller, "ReplicationController", controller.Spec.Replicas)
+	}
+	return o, nil
+}
+
+func (o *owners) add(object metav1.Object, kind string, replicas *int32) *rebalance.Owner {
+	owner := &rebalance.Owner{
+		UID: object.GetUID(), Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(),
+		Known: true, Gone: object.GetDeletionTimestamp() != nil, Wanted: 1,
+	}
+	if replicas != nil {
+		owner.Wanted = int(*replicas)
+	}
+	o.known[owner.UID] = owner
+	return owner
+}
+
+func kindOf(reference *metav1.OwnerReference) string {
+	return schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind).GroupKind().String()
+}
+
+// followed are the kinds whose objects are all known.
+var followed = map[string]bool{"ReplicaSet.apps": true, "StatefulSet.apps": true, "ReplicationController": true}
+
+// of is the owner of a pod, nil if it has none.
+func (o *owners) of(pod *v1.Pod) *rebalance.Owner {
+	reference := metav1.GetControllerOf(pod)
+	if reference == nil {
+		return nil
+	}
+	if above := o.above[reference.UID]; above != nil {
+		return above
+	}
+	owner := o.known[reference.UID]
+	if owner == nil {
+		kind := kindOf(reference)
+		owner = &rebalance.Owner{UID: reference.UID, Kind: kind, Namespace: pod.Namespace, Name: reference.Name, Known: followed[kind], Gone: followed[kind]}
+		o.known[reference.UID] = owner
+	}
+	return owner
+}
+
+// budget is a PodDisruptionBudget.
+type budget struct {
+	name     string
+	selector labels.Selector
+}
+
+// budgetsOf are all budgets by namespace, and how many disruptions each allows: none while
+// it has not been counted since it was changed.
+func budgetsOf(factory informers.SharedInformerFactory) (map[string][]budget, map[string]int, error) {
+	list, err := factory.Policy().V1().PodDisruptionBudgets().Lister().List(labels.Everything())
+	if err != nil {
+		return nil, nil, err
+	}
+	budgets, allowed := map[string][]budget{}, map[string]int{}
+	for _, pdb := range list {
+		selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+		if err != nil {
+			return nil, nil, fmt.Errorf("selector of PodDisruptionBudget %s/%s: %w", pdb.Namespace, pdb.Name, err)
+		}
+		name := pdb.Namespace + "/" + pdb.Name
+		budgets[pdb.Namespace] = append(budgets[pdb.Namespace], budget{name: name, selector: selector})
+		if pdb.Status.ObservedGeneration >= pdb.Generation {
+			allowed[name] = int(pdb.Status.DisruptionsAllowed)
+		}
+	}
+	return budgets, allowed, nil
+}
