@@ -144,12 +144,17 @@ func TestComponentsKeepWhatOthersAdd(t *testing.T) {
 // documents, because applying does not take it away.
 func TestWhatStaysBehindIsDocumented(t *testing.T) {
 	document := read(t, "docs", "install.md")
-	if !strings.Contains(document, "kubectl delete -k PATH/manifests/webhook") {
-		t.Error("docs/install.md does not say how to take the webhook away")
+	for _, folder := range []string{"webhook", "rebalancer"} {
+		if !strings.Contains(document, "kubectl delete -k PATH/manifests/"+folder+" ") {
+			t.Errorf("docs/install.md does not say how to take the %s away", folder)
+		}
 	}
-	withWebhook := map[string]bool{}
+	withWebhook, withRebalancer := map[string]bool{}, map[string]bool{}
 	for _, object := range build(t, "manifests/webhook") {
 		withWebhook[object.GetKind()+object.GetName()] = true
+	}
+	for _, object := range build(t, "manifests/rebalancer") {
+		withRebalancer[object.GetKind()+object.GetName()] = true
 	}
 	for name, change := range map[string]struct{ from, to string }{
 		"a webhook with certificates of its own, then cert-manager": {
@@ -185,6 +190,7 @@ func TestWhatStaysBehindIsDocumented(t *testing.T) {
 				kind, name := object.GetKind(), object.GetName()
 				switch {
 				case stays[kind+name] || kind == "ConfigMap":
+				case withRebalancer[kind+name] && !stays["Deployment"+rebalancerName]:
 				case withWebhook[kind+name] && !stays["Deployment"+webhookName]:
 				case !strings.Contains(document, name):
 					t.Errorf("%s %s is left, and docs/install.md does not mention it", kind, name)
@@ -210,7 +216,9 @@ func TestDocumentedFoldersAreBuilt(t *testing.T) {
 			built++
 			t.Run(filepath.Base(file), func(t *testing.T) {
 				config := read(t, "manifests", "overlays", "stork-replacement", "scheduler.yaml")
-				objects := compose(t, dedent(block), map[string]string{"scheduler.yaml": config + "# mine\n"})
+				objects := compose(t, dedent(block), map[string]string{
+					"scheduler.yaml": config + "# mine\n", "rebalancer.yaml": read(t, "manifests", "rebalancer", "rebalancer.yaml"),
+				})
 				if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetName() == webhookName }) {
 					if given, served := flagsOfWebhook(t, objects).schedulerName, profiles(t, objects); !slices.Contains(served, given) {
 						t.Errorf("in block %d pods get the name %q, and the profiles are %q", i, given, served)
