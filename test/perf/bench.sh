@@ -17,7 +17,7 @@ count=5
 few=3
 webhook=3
 docs=(-docs docs)
-minutes=38
+minutes=42
 if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
@@ -27,7 +27,7 @@ if [[ ${1:-} == -quick ]]; then
 	few=1
 	webhook=1
 	docs=()
-	minutes=9
+	minutes=13
 fi
 
 folder=$(mktemp -d)
@@ -69,8 +69,9 @@ gobench ./pkg/plugins/hyperconverge -count "$few" \
 "$folder/index" -json "${index[@]}" >>"$results"
 KUBE_CACHE_MUTATION_DETECTOR=false gobench ./test/webhook -bench . -benchtime 1x -count "$webhook" -timeout 30m
 run '^BenchmarkHeap$' "${heap[@]}"
-# It compiles the command, so that it has to run where the module is.
+# These compile a command, so that they have to run where the module is.
 gobench ./test/perf -bench '^BenchmarkKubectl$' -benchtime 1x -timeout 30m -args "${heap[@]}"
+gobench ./test/perf -bench '^Benchmark(Rebalancer|Homecoming)$' -benchtime 1x -timeout 30m
 run '^BenchmarkLocalFromBirth$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"

@@ -114,21 +114,8 @@ func give(picture *rebalancer.Picture) (remote []*rebalance.RunningPod) {
 
 // measureProgram runs the program as it is deployed, through its first look and ten more.
 func (c *cluster) measureProgram(b *testing.B, scheduler string) {
-	folder := b.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(folder, name)
-		c.Must(os.WriteFile(path, []byte(text), 0o600))
-		return path
-	}
-	_, err := c.Client.CoreV1().ConfigMaps(c.Namespace).Create(c.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
-	c.Must(err)
-	address := kit.FreeAddress(b)
 	const interval = time.Second
-	p := child.Run(b, process.Command{Name: "rebalancer", Path: child.Build(b, folder, "cmd/rebalancer"), Args: []string{
-		"--kubeconfig", controlplane.Kubeconfig(b, c.Config), "--namespace", c.Namespace,
-		"--deployment=", "--leader-elect=false", "--ops-address", address, "--scheduler-config", write("scheduler.yaml", scheduler),
-		"--config", write("rebalancer.yaml", "apiVersion: hyperconverge.dev/v1\nkind: RebalancerConfiguration\noptIn: all\ninterval: "+interval.String()+"\n"),
-	}}, "http://"+address)
+	p := c.startRebalancer(b, scheduler, "optIn: all\ninterval: "+interval.String()+"\n")
 	read := func(name string) float64 {
 		families, err := p.Metrics()
 		if err != nil {
@@ -149,4 +136,22 @@ func (c *cluster) measureProgram(b *testing.B, scheduler string) {
 	_, peak := p.Resident()
 	b.ReportMetric(float64(peak)/1e6, "rss-MB")
 	p.Kill()
+}
+
+// startRebalancer runs the program as it is deployed, with the fields of its configuration.
+func (c *cluster) startRebalancer(b *testing.B, scheduler, fields string) *child.Process {
+	folder := b.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(folder, name)
+		c.Must(os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	_, err := c.Client.CoreV1().ConfigMaps(c.Namespace).Create(c.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	c.Must(err)
+	address := kit.FreeAddress(b)
+	return child.Run(b, process.Command{Name: "rebalancer", Path: child.Build(b, folder, "cmd/rebalancer"), Args: []string{
+		"--kubeconfig", controlplane.Kubeconfig(b, c.Config), "--namespace", c.Namespace,
+		"--deployment=", "--leader-elect=false", "--ops-address", address, "--scheduler-config", write("scheduler.yaml", scheduler),
+		"--config", write("rebalancer.yaml", "apiVersion: hyperconverge.dev/v1\nkind: RebalancerConfiguration\n"+fields),
+	}}, "http://"+address)
 }

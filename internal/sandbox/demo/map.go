@@ -259,9 +259,12 @@ func (s Snapshot) contents(n Node, style Style) []string {
 		return contents
 	}
 	for _, pod := range on.Pods {
-		if s.OnData(pod) {
+		switch {
+		case len(pod.Volumes) == 0:
+			contents = append(contents, pod.Name)
+		case s.OnData(pod):
 			contents = append(contents, p.Good(pod.Name))
-		} else {
+		default:
 			contents = append(contents, markAway+pod.Name)
 		}
 	}

@@ -91,6 +91,7 @@ const (
 	webhookSection    = "The webhook"
 	indexSection      = "The volume index"
 	newVolumesSection = "Volumes that do not exist yet"
+	homeSection       = "The rebalancer, 1000 nodes, 10 000 pods and volumes"
 	kubectlSection    = "kubectl hyperconverge, 1000 nodes, 10 000 pods and volumes"
 )
 
@@ -98,6 +99,7 @@ const (
 const (
 	pluginPackage  = "hyperconverge"
 	webhookPackage = "webhook"
+	perfPackage    = "perf"
 )
 
 // figures are the promises of this project, in the order of the table.
@@ -197,6 +199,25 @@ func figures(r *results) []figure {
 	command("status", "status, resident memory", "rss-MB", 500, megabytes)
 	command("explain", "explain of a pod, from its start, all reading included", "s", 2, seconds)
 	command("simulate", "simulate of a pod, likewise", "s", 2, seconds)
+	home := func(what, benchmark, unit string, limit float64, atLeast bool, show func(float64) string, beside func(*results) string) {
+		all = append(all, figure{
+			section: homeSection, what: what, limit: limit, atLeast: atLeast, show: show,
+			measure: func(r *results) measured {
+				m := middle(r, perfPackage, benchmark, unit, show)
+				if beside != nil && m.found {
+					m.detail = beside(r)
+				}
+				return m
+			},
+		})
+	}
+	home("a full look, CPU", "Rebalancer/look", "cpu-s/look", 2, false, seconds, nil)
+	home("a simulated landing", "Rebalancer/landing", "ms/landing", 5, false, milliseconds, nil)
+	home("the program, resident memory", "Rebalancer/program", "rss-MB", 300, false, megabytes, nil)
+	home("databases at home after a rolling drain of 50 of 500 nodes", "Homecoming", "home-%", 99, true, percent, func(r *results) string {
+		of := func(unit string) float64 { value, _ := median(r.of(perfPackage, "Homecoming", unit)); return value }
+		return fmt.Sprintf("%s before; %.0f evictions in %.0f s", percent(of("before-home-%")), of("evictions"), of("s"))
+	})
 	for _, f := range r.index {
 		all = append(all, figure{
 			section: indexSection, what: f.What, limit: f.Limit, show: quantity(f.Unit),

@@ -35,6 +35,8 @@ func output() string {
 	text.WriteString("BenchmarkFilter/volumes=1-2\t1000\t65.5 ns/op\t0 B/op\t0 allocs/op\n")
 	text.WriteString("pkg: example.com/test/webhook\n")
 	text.WriteString("BenchmarkWebhook/admission/claims=100000-2\t1\t505 CPU-µs/admission\t39.4 MB-caches\t98.5 MB-resident\t59.1 MB-without-caches\t1.02 p50-ms\t3.7 p99-ms\t7.6 p99.9-ms\n")
+	text.WriteString("pkg: example.com/test/perf\n")
+	text.WriteString("BenchmarkHomecoming-2\t1\t90.2 before-home-%\t147 evictions\t99.9 home-%\t61.2 s\n")
 	text.WriteString(`{"What":"first sync","Unit":"s","Limit":20,"Measured":21.5,"Note":"by the dump"}` + "\n")
 	return text.String()
 }
@@ -54,6 +56,7 @@ func TestFigures(t *testing.T) {
 		"pods on their data, LocalFirst, 5000 nodes":                           {Measured: "100 %", Verdict: "kept"},
 		"throughput, replicated volumes, 5000 nodes, LocalFirst ÷ stock":       {Measured: "3 ×", Verdict: "kept"},
 		"Filter+Score p50, replicated volumes, 5000 nodes, stock ÷ LocalFirst": {Measured: "35 ×", Verdict: "kept"},
+		"databases at home after a rolling drain of 50 of 500 nodes":           {Measured: "99.9 %", Verdict: "kept", Detail: "90.2 % before; 147 evictions in 61 s"},
 		"Filter, per node":    {Measured: "66 ns", Verdict: "MISSED"},
 		"Filter, allocations": {Measured: "0", Verdict: "kept"},
 		"Score, per node":     {Measured: "–", Verdict: "not measured"},
