@@ -145,9 +145,7 @@ func (c *Controller) orders(ctx context.Context) (paused bool, resume string, er
 	if err != nil {
 		return false, "", fmt.Errorf("reading the annotations that pause and resume (Deployment %s/%s): %w", c.Namespace, c.Deployment, err)
 	}
-	value := deployment.Annotations[rebalance.PauseAnnotation]
-	// Who writes anything but a clear no wants a pause.
-	return value != "" && value != "false", deployment.Annotations[rebalance.ResumeAnnotation], nil
+	return rebalance.PausedBy(deployment.Annotations), deployment.Annotations[rebalance.ResumeAnnotation], nil
 }
 
 // count adds up the time that pods which were brought home run there.

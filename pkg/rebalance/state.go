@@ -19,6 +19,13 @@ const (
 	ResumeAnnotation = "hyperconverge.dev/resume"
 )
 
+// PausedBy reports whether the annotations of the Deployment pause: who writes anything but
+// a clear no wants that.
+func PausedBy(annotations map[string]string) bool {
+	value := annotations[PauseAnnotation]
+	return value != "" && value != "false"
+}
+
 // ClusterState is one picture of the cluster.
 type ClusterState struct {
 	Pods []RunningPod

@@ -79,9 +79,7 @@ func (o *Options) installed(ctx context.Context, s *Session, d *view.Decision) (
 	switch {
 	case err == nil:
 		d.Installed = true
-		// As the controller has it.
-		value := deployment.Annotations[rebalance.PauseAnnotation]
-		paused = value != "" && value != "false"
+		paused = rebalance.PausedBy(deployment.Annotations)
 		if d.Journal, err = rebalancer.ReadJournal(ctx, s.Client, o.SchedulerNamespace, rebalancer.Name); err != nil {
 			return false, err
 		}
