@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -28,16 +30,30 @@ func evict(ctx context.Context, client kubernetes.Interface, pod *rebalance.Runn
 	})
 }
 
+// turnedDownFor is how long a pod that could not be rescued leaves its place in the batches
+// to others.
+const turnedDownFor = 5 * time.Minute
+
 // rescue takes pods off nodes whose storage is gone.
 func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture, journal *rebalance.Journal) error {
 	c.losses.Observe(picture.Storage.NodeList, picture.Nodes)
-	s := c.losses.Salvage(now, c.Configuration, &picture.ClusterState, journal, picture.Nodes, picture.Stranded)
+	maps.DeleteFunc(c.turnedDown, func(_ types.UID, at time.Time) bool { return now.Sub(at) >= turnedDownFor })
+	stranded := slices.DeleteFunc(slices.Clone(picture.Stranded), func(p rebalance.Stranded) bool { return !c.turnedDown[p.Pod.UID].IsZero() })
+	s := c.losses.Salvage(now, c.Configuration, &picture.ClusterState, journal, picture.Nodes, stranded)
 	c.metrics.blind.Set(boolean(s.Blind))
 	if c.Configuration.DryRun {
 		for _, pod := range slices.Concat(s.Evict, s.Delete) {
 			klog.FromContext(ctx).V(2).Info("Would take a pod off a node whose storage is gone, but for the dry run", "pod", klog.KRef(pod.Namespace, pod.Name), "node", pod.Node)
 		}
 		return nil
+	}
+	if len(s.Evict)+len(s.Delete)+len(s.Detach) == 0 {
+		return nil
+	}
+	// The API server takes it of who has read the last version only: a leader that has lost
+	// its lease and does not know it rescues nobody.
+	if err := c.store.write(ctx, journal); err != nil {
+		return err
 	}
 	var errs []error
 	for _, pod := range s.Evict {
@@ -60,10 +76,12 @@ func (c *Controller) rescued(ctx context.Context, pod *rebalance.RunningPod, wha
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil // it has gone by itself
 	case answerOf(err, pod.Machine != rebalance.NoMachine) == refused:
+		c.turnedDown[pod.UID] = time.Now()
 		c.metrics.rescues.WithLabelValues(rescueRefused).Inc()
 		klog.FromContext(ctx).Info("A pod may not leave a node whose storage is gone", "pod", klog.KRef(pod.Namespace, pod.Name), "node", pod.Node, "answer", err)
 		return nil
 	case answerOf(err, pod.Machine != rebalance.NoMachine) != accepted:
+		c.turnedDown[pod.UID] = time.Now()
 		c.metrics.rescues.WithLabelValues(rescueFailed).Inc()
 		return fmt.Errorf("taking pod %s/%s off node %s, whose storage is gone: %w", pod.Namespace, pod.Name, pod.Node, err)
 	}

@@ -53,6 +53,10 @@ type Controller struct {
 	lastLook time.Time
 	// told are pods and owners about which something was said once.
 	told map[types.UID]rebalance.StayReason
+	// turnedDown are pods that could not be rescued, and when they were tried.
+	turnedDown map[types.UID]time.Time
+	// toldHalt is the halt that was told; a process that begins tells the one that it finds.
+	toldHalt string
 	// held is what the log has said last.
 	held rebalance.StayReason
 }
@@ -60,7 +64,7 @@ type Controller struct {
 // NewController returns a controller that does nothing before Run.
 func NewController(o *Options) *Controller {
 	c := &Controller{
-		Options: *o, metrics: newMetrics(), memory: rebalance.Memory{}, home: map[types.UID]bool{}, told: map[types.UID]rebalance.StayReason{},
+		Options: *o, metrics: newMetrics(), memory: rebalance.Memory{}, home: map[types.UID]bool{}, told: map[types.UID]rebalance.StayReason{}, turnedDown: map[types.UID]time.Time{},
 		store: store{client: o.Client, namespace: o.Namespace, name: o.Journal},
 	}
 	c.metrics.dryRun.Set(boolean(o.Configuration.DryRun))
@@ -123,8 +127,9 @@ func (c *Controller) Look(ctx context.Context) error {
 	for i := range ended {
 		c.conclude(ctx, &ended[i])
 	}
-	if journal.Halt != nil && before.Halt == nil {
+	if journal.Halt != nil && c.toldHalt != journal.Halt.ID {
 		c.tellHalt(ctx, journal.Halt)
+		c.toldHalt = journal.Halt.ID
 	}
 	plan := rebalance.Decide(now, c.Configuration, &picture.ClusterState, journal, picture, rebalance.Demand{Memory: c.memory})
 	c.metrics.show(plan, journal)

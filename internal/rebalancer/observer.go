@@ -4,6 +4,7 @@ package rebalancer
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -157,7 +158,8 @@ func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.RunningPod {
 		seen.Owner = owner.UID
 	}
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
-		seen.Grace = time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
+		// A tenant may write any number, and it counts in nanoseconds from here on.
+		seen.Grace = time.Duration(min(*pod.Spec.TerminationGracePeriodSeconds, math.MaxInt32)) * time.Second
 	}
 	for i := range pod.Status.Conditions {
 		if c := &pod.Status.Conditions[i]; c.Type == v1.PodReady && c.Status == v1.ConditionTrue {
@@ -202,7 +204,7 @@ func (o *Observer) consent(pod *v1.Pod) rebalance.Consent {
 	if !said {
 		namespace, err := o.Engine.Informers().Core().V1().Namespaces().Lister().Get(pod.Namespace)
 		if err != nil {
-			return rebalance.Unsaid
+			return rebalance.No // what it says is not known
 		}
 		if value, said = namespace.Labels[rebalance.ReturnHome]; !said {
 			return rebalance.Unsaid
@@ -241,16 +243,17 @@ func (o *Observer) localData(pod *v1.Pod) bool {
 func (p *Picture) nodes(view *volumes.View, withVolumes map[string]bool) error {
 	there := map[string]bool{} // by what storage has listed
 	for _, record := range volumes.StorageNodesOf(p.observer.Index) {
-		if record.Node != "" && record.Listed && record.State != placement.Offline.String() {
-			there[record.Node] = true
+		if !record.Listed || record.State == placement.Offline.String() {
+			continue
 		}
+		there[record.Node] = true // one of an unknown node, "", may be any
 	}
 	nodes, err := p.observer.Engine.Informers().Core().V1().Nodes().Lister().List(labels.Everything())
 	if err != nil {
 		return err
 	}
 	for _, node := range nodes {
-		n := rebalance.NodeState{Name: node.Name, HasVolumes: withVolumes[node.Name], Lost: !there[node.Name], Unreachable: unreachable(node)}
+		n := rebalance.NodeState{Name: node.Name, HasVolumes: withVolumes[node.Name], Lost: !there[node.Name] && !there[""], Unreachable: unreachable(node)}
 		if seen := view.Node(node.Name); seen != nil {
 			n.State = seen.State
 		}

@@ -1,8 +1,6 @@
 package rebalancer
 
 import (
-	"fmt"
-
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -73,23 +71,29 @@ func kindOf(reference *metav1.OwnerReference) string {
 	return schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind).GroupKind().String()
 }
 
-// followed are the kinds whose objects are all known.
-var followed = map[string]bool{"ReplicaSet.apps": true, "StatefulSet.apps": true, "ReplicationController": true}
+// maxUID and maxName are how long a UID and a name of Kubernetes are at the most; an API
+// server takes longer ones in a reference.
+const maxUID, maxName = 64, 253
 
-// of is the owner of a pod, nil if it has none.
+// of is the owner of a pod, nil if it has none. Who makes a pod may write any reference into
+// it, so that one that does not fit the object of its UID is none.
 func (o *owners) of(pod *v1.Pod) *rebalance.Owner {
 	reference := metav1.GetControllerOf(pod)
-	if reference == nil {
+	if reference == nil || len(reference.UID) > maxUID || len(reference.Name) > maxName {
+		return nil
+	}
+	kind := kindOf(reference)
+	owner := o.known[reference.UID]
+	if owner == nil {
+		listed := rebalance.Listed(kind)
+		owner = &rebalance.Owner{UID: reference.UID, Kind: kind, Namespace: pod.Namespace, Name: reference.Name, Known: listed, Gone: listed}
+		o.known[reference.UID] = owner
+	}
+	if owner.Namespace != pod.Namespace || owner.Name != reference.Name || owner.Kind != kind {
 		return nil
 	}
 	if above := o.above[reference.UID]; above != nil {
 		return above
-	}
-	owner := o.known[reference.UID]
-	if owner == nil {
-		kind := kindOf(reference)
-		owner = &rebalance.Owner{UID: reference.UID, Kind: kind, Namespace: pod.Namespace, Name: reference.Name, Known: followed[kind], Gone: followed[kind]}
-		o.known[reference.UID] = owner
 	}
 	return owner
 }
@@ -101,7 +105,8 @@ type budget struct {
 }
 
 // budgetsOf are all budgets by namespace, and how many disruptions each allows: none while
-// it has not been counted since it was changed.
+// it has not been counted since it was changed. One whose selector is none that is known here
+// allows nothing to any pod of its namespace.
 func budgetsOf(factory informers.SharedInformerFactory) (map[string][]budget, map[string]int, error) {
 	list, err := factory.Policy().V1().PodDisruptionBudgets().Lister().List(labels.Everything())
 	if err != nil {
@@ -111,11 +116,11 @@ func budgetsOf(factory informers.SharedInformerFactory) (map[string][]budget, ma
 	for _, pdb := range list {
 		selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
 		if err != nil {
-			return nil, nil, fmt.Errorf("selector of PodDisruptionBudget %s/%s: %w", pdb.Namespace, pdb.Name, err)
+			selector = labels.Everything()
 		}
 		name := pdb.Namespace + "/" + pdb.Name
 		budgets[pdb.Namespace] = append(budgets[pdb.Namespace], budget{name: name, selector: selector})
-		if pdb.Status.ObservedGeneration >= pdb.Generation {
+		if err == nil && pdb.Status.ObservedGeneration >= pdb.Generation {
 			allowed[name] = int(pdb.Status.DisruptionsAllowed)
 		}
 	}

@@ -59,6 +59,8 @@ const (
 	simulations = 100
 	// looksRemembered is for how many intervals a Finding counts.
 	looksRemembered = 10
+	// maxGrace bounds how long one pod keeps a place of MaxConcurrent.
+	maxGrace = time.Hour
 )
 
 // Demand says what Decide is asked for.
@@ -73,7 +75,7 @@ type Demand struct {
 // Decide decides about all pods. It asks the world about those that nothing cheaper speaks
 // against, in their order, and stops when the budgets are spent. The journal is read only.
 func Decide(now time.Time, c *Configuration, s *ClusterState, j *Journal, w World, demand Demand) *HomePlan {
-	d := &decision{Demand: demand, now: now, c: c, s: s, j: j, w: w, owners: census(s), chosen: map[types.UID]bool{}, disruptions: map[string]int{}, plan: &HomePlan{}}
+	d := &decision{Demand: demand, now: now, c: c, s: s, j: j, w: w, owners: countByOwner(s), chosen: map[types.UID]bool{}, disruptions: map[string]int{}, plan: &HomePlan{}}
 	maps.Copy(d.disruptions, s.Disruptions)
 	d.plan.Held, d.plan.Detail = held(now, c, s, j)
 	var eligible []*RunningPod
@@ -156,6 +158,12 @@ const (
 	kindMachine     = "VirtualMachineInstance.kubevirt.io"
 )
 
+// Listed reports whether all owners of a kind are among the owners of a State as long as
+// they are there: one that is not has been deleted.
+func Listed(kind string) bool {
+	return kind == kindReplicaSet || kind == kindDeployment || kind == kindStatefulSet || kind == kindController
+}
+
 // makesAnew reports whether an owner of the kind makes a pod anew, wherever there is room.
 func (c *Configuration) makesAnew(kind string) bool {
 	switch kind {
@@ -192,6 +200,8 @@ func (d *decision) cheap(p *RunningPod) (StayReason, string) {
 		return NotReady, ""
 	case d.now.Sub(p.ReadySince) < d.c.MinAge.Duration:
 		return TooYoung, "for " + d.now.Sub(p.ReadySince).Round(time.Second).String()
+	case p.Grace > maxGrace && p.Machine == NoMachine: // a machine migrates while it runs
+		return LongGrace, ""
 	}
 	if reason, volume := unquiet(p.Volumes); reason != "" {
 		return reason, volume
@@ -211,6 +221,9 @@ func (d *decision) cheap(p *RunningPod) (StayReason, string) {
 // spent is a PodDisruptionBudget that does not let the pod go, empty if there is none. KubeVirt
 // makes one for each machine that allows nothing, ever, and migrates the machine instead.
 func (d *decision) spent(p *RunningPod) string {
+	if p.Machine == NoMachine && len(p.Budgets) > 1 { // the eviction API answers for one budget at the most
+		return strings.Join(p.Budgets, ", ")
+	}
 	for _, budget := range p.Budgets {
 		if p.Machine == NoMachine && d.disruptions[budget] <= 0 {
 			return budget
@@ -241,7 +254,7 @@ type count struct {
 	newest time.Time
 }
 
-func census(s *ClusterState) map[types.UID]*count {
+func countByOwner(s *ClusterState) map[types.UID]*count {
 	owners := map[types.UID]*count{}
 	for i := range s.Pods {
 		p := &s.Pods[i]
@@ -323,9 +336,7 @@ func (d *decision) spend(eligible []*RunningPod) {
 
 // land simulates the successor of a pod, and compares.
 func (d *decision) land(p *RunningPod) (landing Landing, reason StayReason, detail string) {
-	if err := d.landPending(); err != nil {
-		return landing, Unsimulated, err.Error()
-	}
+	d.landPending()
 	landing, err := d.w.Land(p)
 	switch {
 	case err != nil:
@@ -348,21 +359,17 @@ func (d *decision) land(p *RunningPod) (landing Landing, reason StayReason, deta
 func (l *Landing) Nearer() bool { return l.After > l.Before && l.After >= l.Needed }
 
 // landPending finds where the most important pending pods would go, once.
-func (d *decision) landPending() error {
+func (d *decision) landPending() {
 	if d.contested != nil {
-		return nil
+		return
 	}
 	contested := map[string]int32{}
 	for i := range d.s.Pending {
 		p := &d.s.Pending[i]
-		node, err := d.w.LandPending(p)
-		if err != nil {
-			return err
-		}
-		if node != "" {
+		// One that cannot be simulated cannot be scheduled either.
+		if node, err := d.w.LandPending(p); err == nil && node != "" {
 			contested[node] = max(contested[node], p.Priority)
 		}
 	}
 	d.contested = contested
-	return nil
 }

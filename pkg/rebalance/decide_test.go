@@ -117,6 +117,9 @@ func TestEachReason(t *testing.T) {
 		{"another pod of the owner is leaving", func(s *scene) { s.s.Pods[1].Terminating = true }, OwnerBusy},
 		{"another pod of the owner has no node", func(s *scene) { s.owner.Unplaced = 1 }, OwnerBusy},
 		{"the owner lacks a pod", func(s *scene) { s.owner.Wanted = 3 }, OwnerBusy},
+		{"two PodDisruptionBudgets, of which the API takes none", func(s *scene) {
+			s.pod.Budgets, s.s.Disruptions = []string{"db", "all"}, map[string]int{"db": 1, "all": 1}
+		}, BudgetOfPods},
 		{"a PodDisruptionBudget allows nothing", func(s *scene) { s.pod.Budgets = []string{"db"} }, BudgetOfPods},
 		{"no node would take it", func(s *scene) { s.w.landings = map[string]Landing{"db-0": {Message: "0/9 nodes"}} }, NoRoom},
 		{"it would land as far", func(s *scene) { s.w.landings = map[string]Landing{"db-0": {Node: "n8", Needed: 10}} }, NotNearer},
@@ -133,6 +136,7 @@ func TestEachReason(t *testing.T) {
 			s.w.landings = map[string]Landing{"db-0": both}
 		}, PendingFirst},
 		{"a pending pod of the same priority is behind it", func(s *scene) { s.s.Pending, s.w.pending = []Pending{{Name: "web"}}, map[string]string{"web": "n1"} }, ""},
+		{"it may take a day to end", func(s *scene) { s.pod.Grace = 24 * time.Hour }, LongGrace},
 		{"a plugin fails", func(s *scene) { s.w.err = errors.New("a plugin has failed") }, Unsimulated},
 		{"what was refused a moment ago", nil, NotEvicted},
 		{"the hour's budget is spent", func(s *scene) { s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(-59 * time.Minute)} }, WaitsForTurn},
@@ -263,12 +267,12 @@ func TestABudgetThatPodsShareIsSpentOnce(t *testing.T) {
 	for i := range s.s.Pods {
 		s.s.Pods[i].Budgets = []string{"all"}
 	}
-	s.s.Pods[0].Budgets, s.s.Pods[1].Budgets = []string{"all", "some"}, []string{"some", "all"}
+	s.s.Pods[0].Budgets, s.s.Pods[1].Budgets = []string{"some"}, []string{"some"}
 	var names []string
 	for _, m := range s.decide(Demand{}).Moves {
 		names = append(names, m.Pod.Name)
 	}
-	if diff := cmp.Diff([]string{"db-0", "db-2"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"db-0", "db-2", "db-3"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

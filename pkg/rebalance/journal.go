@@ -167,7 +167,7 @@ func (j *Journal) Begin(now time.Time, c *Configuration, s *ClusterState, m *Mov
 	e := Eviction{
 		Namespace: p.Namespace, Name: p.Name, UID: p.UID, Owner: p.Owner, OwnerKind: owner.Kind, OwnerName: owner.Name,
 		From: p.Node, To: m.Node, At: now, Deadline: now.Add(p.Grace + c.ReadyTimeout.Duration),
-		Newest: census(s)[p.Owner].newest, Machine: p.Machine != NoMachine,
+		Newest: countByOwner(s)[p.Owner].newest, Machine: p.Machine != NoMachine,
 	}
 	if i := slices.IndexFunc(p.Volumes, func(v VolumeState) bool { return !v.Here }); i >= 0 {
 		e.Volume = p.Volumes[i].Name
@@ -298,7 +298,7 @@ func (e *Eviction) follow(now time.Time, s *ClusterState) (EvictionResult, *Runn
 		return "", nil
 	case successor != nil && !successor.ReadySince.IsZero():
 		return e.judge(successor, late), successor
-	case owner != nil && owner.Gone, owner != nil && owner.Known && ready >= owner.Wanted:
+	case owner == nil && Listed(e.OwnerKind), owner != nil && owner.Gone, owner != nil && owner.Known && ready >= owner.Wanted:
 		return NotReplaced, nil
 	case late:
 		return Late, successor

@@ -27,6 +27,7 @@ const (
 	LocalData      StayReason = "LocalData"
 	NotReady       StayReason = "NotReady"
 	TooYoung       StayReason = "TooYoung"
+	LongGrace      StayReason = "LongGracePeriod"
 	VolumeUnknown  StayReason = "VolumeUnknown"
 	ReplicaDown    StayReason = "ReplicaDown"
 	Resyncing      StayReason = "Resyncing"
@@ -60,12 +61,13 @@ var sentences = map[StayReason]string{
 	LocalData:      "it has a volume whose data would be lost: emptyDir, hostPath, local or ephemeral",
 	NotReady:       "the pod is not ready",
 	TooYoung:       "the pod has not been ready for long enough",
+	LongGrace:      "its grace period is longer than an hour, for which nobody else could go",
 	VolumeUnknown:  "where the replicas of a volume are is not known for certain",
 	ReplicaDown:    "a replica of a volume is not online",
 	Resyncing:      "a volume is being synchronized, or has lost a replica",
 	CoolingDown:    "a pod of its owner has lately not come home",
 	OwnerBusy:      "another pod of its owner is missing, leaving, or not ready",
-	BudgetOfPods:   "a PodDisruptionBudget allows no disruption",
+	BudgetOfPods:   "a PodDisruptionBudget allows no disruption, or it has several, with which the API server evicts nothing",
 	WaitsForTurn:   "others come first within the budgets",
 	NoRoom:         "no node would take the pod",
 	NotNearer:      "it would land no nearer to its data",

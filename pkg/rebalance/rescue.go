@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/hyperconverge/scheduler/pkg/placement"
 )
 
@@ -100,7 +102,7 @@ func (l *Losses) Salvage(now time.Time, c *Configuration, s *ClusterState, j *Jo
 		if n.State != placement.NoDriver || n.HasVolumes {
 			all++
 		}
-		if seen, gone := l.nodes[n.Name]; gone && seen.lists >= listsOfLoss && now.Sub(seen.since) >= c.Rescue.After.Duration {
+		if seen, known := l.nodes[n.Name]; known && n.gone() && seen.lists >= listsOfLoss && now.Sub(seen.since) >= c.Rescue.After.Duration {
 			lost[n.Name] = n
 		}
 	}
@@ -120,17 +122,21 @@ func (l *Losses) Salvage(now time.Time, c *Configuration, s *ClusterState, j *Jo
 	slices.SortFunc(pods, func(a, b Stranded) int {
 		return cmp.Or(cmp.Compare(b.Pod.Priority, a.Pod.Priority), strings.Compare(a.Pod.Namespace, b.Pod.Namespace), strings.Compare(a.Pod.Name, b.Pod.Name))
 	})
+	moved := map[types.UID]bool{} // owners of which a pod that is ready is evicted
 	for i := range pods {
 		p := pods[i].Pod
-		owner := s.Owners[p.Owner]
+		owner, ready := s.Owners[p.Owner], !p.ReadySince.IsZero()
 		switch {
 		case len(result.Evict)+len(result.Delete) == c.Rescue.Batch:
 			return result
-		case lost[p.Node] == nil, owner == nil, owner.Gone, owner.Kind == "DaemonSet.apps", p.Mirror, p.Machine == Immovable:
-		case !p.ReadySince.IsZero() && !pods[i].Elsewhere:
+		case lost[p.Node] == nil, owner == nil, owner.Gone, !c.makesAnew(owner.Kind), p.Mirror, p.Machine == Immovable:
+		// A pod that has come since would come there again.
+		case p.Foreign, now.Sub(p.Created) < c.Rescue.After.Duration:
+		case ready && (!pods[i].Elsewhere || moved[p.Owner]):
 		case p.Machine == NoMachine && slices.Contains(result.Detach, p.Node):
 			result.Delete = append(result.Delete, p)
 		case !p.Terminating:
+			moved[p.Owner] = ready || moved[p.Owner]
 			result.Evict = append(result.Evict, p)
 		}
 	}

@@ -18,6 +18,7 @@ type wreck struct {
 	nodes    []NodeState
 	stranded []Stranded
 	lists    int
+	back     bool
 	every    time.Duration
 }
 
@@ -37,6 +38,9 @@ func (w *wreck) salvage() Salvage {
 	l := &Losses{}
 	for i := w.lists - 1; i >= 0; i-- {
 		l.Observe(noon.Add(-time.Duration(i)*w.every), w.nodes)
+	}
+	if w.back {
+		w.nodes[0].State = placement.Online
 	}
 	return l.Salvage(noon, w.c, w.s, w.j, w.nodes, w.stranded)
 }
@@ -74,6 +78,10 @@ func TestWhoIsRescued(t *testing.T) {
 		{"it is not ready", func(w *wreck) { w.stranded[0].Elsewhere, w.pod.ReadySince = false, time.Time{} }, evict},
 		{"nobody would make it anew", func(w *wreck) { w.pod.Owner = "" }, nothing},
 		{"a DaemonSet would make it there again", func(w *wreck) { w.owner.Kind = "DaemonSet.apps" }, nothing},
+		{"a kind that is not known to make it anew", func(w *wreck) { w.owner.Kind = "Job.batch" }, nothing},
+		{"another scheduler would place it", func(w *wreck) { w.pod.Foreign = true }, nothing},
+		{"it has come since storage is gone", func(w *wreck) { w.pod.Created = noon.Add(-time.Minute) }, nothing},
+		{"the node is back, and no list has said so yet", func(w *wreck) { w.back = true }, nothing},
 		{"a machine that cannot migrate", func(w *wreck) { w.pod.Machine = Immovable; dead(w) }, nothing},
 		{"a machine that can", func(w *wreck) { w.pod.Machine = Migratable; dead(w) }, evict},
 		{"it ends already", func(w *wreck) { w.pod.Terminating = true }, nothing},
@@ -130,6 +138,17 @@ func TestAListThatIsSeenTwiceIsOne(t *testing.T) {
 	}
 	if s := l.Salvage(noon, w.c, w.s, w.j, w.nodes, w.stranded); len(s.Evict) != 0 {
 		t.Error("one list is taken for ten")
+	}
+}
+
+// A set that has lost two pods at once goes on with the others.
+func TestOneReadyPodOfAnOwnerIsRescuedAtATime(t *testing.T) {
+	w := newWreck()
+	second, broken := remotePod("db-1", "set"), remotePod("db-2", "set")
+	second.Node, broken.Node, broken.ReadySince = "n1", "n1", time.Time{}
+	w.stranded = append(w.stranded, Stranded{Pod: &second, Elsewhere: true}, Stranded{Pod: &broken})
+	if s := w.salvage(); len(s.Evict) != 2 || s.Evict[0].Name != "db-0" || s.Evict[1].Name != "db-2" {
+		t.Errorf("rescued are %v", s.Evict)
 	}
 }
 

@@ -72,7 +72,7 @@ func (e *storageEvents) tell(ctx context.Context) {
 		e.told[condition.Reason] = time.Now()
 	}
 	if len(over) > 0 {
-		e.recorder.Eventf(e.workload, nil, v1.EventTypeNormal, EventStorageRecovered, actionOfStorage, "%s", "No more: "+strings.Join(over, ", "))
+		e.recorder.Eventf(e.workload, nil, v1.EventTypeNormal, EventStorageRecovered, actionOfStorage, "%s", "Recovered: "+strings.Join(over, ", "))
 	}
 	for _, reason := range over {
 		delete(e.told, reason)
