@@ -65,7 +65,7 @@ func TestMigrateWritesTheFolder(t *testing.T) {
 		t.Error(errOut)
 	}
 	after, err := os.ReadFile(filepath.Join(folder, "scheduler.yaml"))
-	if err != nil || bytes.Equal(before, after) || !strings.Contains(string(after), "schedulerName: stork") {
+	if err != nil || bytes.Equal(before, after) || !strings.Contains(string(after), `schedulerName: "stork"`) {
 		t.Errorf("the scheduler's configuration is (%v)\n%s", err, after)
 	}
 }

@@ -167,7 +167,7 @@ func (s *settings) configuration(o Options) string {
 		plugins, config = " &plugins", " &pluginConfig"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, configurationHead, qps, burst, profiles[0], plugins, s.scores.weight, config)
+	fmt.Fprintf(&b, configurationHead, qps, burst, inline(profiles[0]), plugins, s.scores.weight, config)
 	line := func(text string) { b.WriteString("      " + text + "\n") }
 	for _, text := range s.scoreLines() {
 		line(text)
@@ -186,7 +186,7 @@ func (s *settings) configuration(o Options) string {
 		line("  tls:\n          enabled: true\n          caFile: /etc/openstorage/ca.crt\n          # Only if the certificate carries another name than the endpoint.\n          # serverName: " + strings.TrimSuffix(s.endpoint(), fmt.Sprintf(":%d", servicePort)))
 	}
 	for _, profile := range profiles[1:] {
-		fmt.Fprintf(&b, "- schedulerName: %s\n  plugins: *plugins\n  pluginConfig: *pluginConfig\n", profile)
+		fmt.Fprintf(&b, "- schedulerName: %s\n  plugins: *plugins\n  pluginConfig: *pluginConfig\n", inline(profile))
 	}
 	return b.String()
 }

@@ -238,7 +238,7 @@ func TestDeployments(t *testing.T) {
 		"flags in two words, and the policy of old schedulers": {
 			objects: fmt.Sprintf(scheduler, "--policy-configmap=policy, --scheduler-name=px-sched") + fmt.Sprintf(stork, "2.12.0", "--webhook-controller, 'true', --retain-external-schedulers", "") +
 				fmt.Sprintf(config, "policy", "policy.cfg", `{"kind":"Policy","extenders":[{"urlPrefix":"http://stork-service:8099","weight":3}]}`),
-			o: Options{TakeOver: true}, want: []string{"weight: 30", "schedulerName: px-sched", "--scheduler-name=px-sched", "- \"/base\""},
+			o: Options{TakeOver: true}, want: []string{"weight: 30", `schedulerName: "px-sched"`, "--scheduler-name=px-sched", "- \"/base\""},
 		},
 		"a name of its own, for all pods": {
 			objects: fmt.Sprintf(scheduler, "--scheduler-name=px-sched") + fmt.Sprintf(stork, "2.12.0", "--webhook-controller", ""),
@@ -257,7 +257,7 @@ func TestDeployments(t *testing.T) {
 			want:    []string{"weight: 15"},
 		},
 		"without the flag there is no webhook": {
-			objects: fmt.Sprintf(stork, "26.4.2", "", ""), o: Options{TakeOver: true}, want: []string{"overlays/no-webhook", "schedulerName: stork"},
+			objects: fmt.Sprintf(stork, "26.4.2", "", ""), o: Options{TakeOver: true}, want: []string{"overlays/no-webhook", `schedulerName: "stork"`},
 		},
 		"storage may be in another namespace": {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_NAMESPACE, value: storage}"), o: Options{TakeOver: true},
@@ -271,6 +271,9 @@ func TestDeployments(t *testing.T) {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: 'true'}"), o: Options{Format: Helm}, want: []string{"  endpoint: portworx-api.px.svc:9020\n  tls:\n    enabled: true\n"},
 		},
 		"a TLS that is neither on nor off": {objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: maybe}"), err: `PX_ENABLE_TLS is "maybe": want true or false`},
+		"a name that YAML would read as a number": {
+			objects: fmt.Sprintf(scheduler, "--scheduler-name=0x10"), o: Options{TakeOver: true}, want: []string{`schedulerName: "0x10"`},
+		},
 		"a limit that is no number":        {objects: fmt.Sprintf(scheduler, "--kube-api-burst=many"), err: `--kube-api-burst is "many": want a number`},
 		"a name that cannot be taken over": {objects: fmt.Sprintf(scheduler, "--scheduler-name=default-scheduler"), err: `serves the name "default-scheduler", which this scheduler cannot take over`},
 		"a ConfigMap of something else":    {objects: fmt.Sprintf(scheduler, "") + fmt.Sprintf(config, "stork-config", "other", ""), err: "ConfigMap px/stork-config has no stork-config.yaml and no policy.cfg, but other"},
