@@ -43,6 +43,8 @@ test: test-unit test-race test-integration ## Run all tests: unit, race detector
 test-unit: ## Run the unit tests
 	@echo "Unit tests (first time: compiling for some minutes)"
 	hack/test.sh ./cmd/... ./internal/... ./pkg/... ./test/kit ./test/kit/child
+	@echo "Tests of the tools that make chart, images and releases"
+	@go -C hack test ./...
 
 .PHONY: test-race
 test-race: ## Run the tests of the concurrent packages under the race detector

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 
-# Makes a release in dist/, which it empties before: images, the kubectl plugin with
+# Makes a release in dist/, which it empties when it begins to compile: images, the kubectl plugin with
 # krew's manifest, the chart, install.yaml files, bills of materials, checksums and their
 # signature. Two runs at the same commit make the same files.
 #
@@ -22,13 +22,19 @@ if [[ $VERSION != *-dev-* ]] && ! grep -q "^## $VERSION " CHANGELOG.md; then
   exit 1
 fi
 
+if [[ -n $REGISTRY && ! $REGISTRY =~ ^[a-z0-9]([a-z0-9._/-]|:[0-9])*$ ]]; then
+  echo "REGISTRY is \"$REGISTRY\": want a registry and folder as images have them, registry.example.com:5000/folder for example." >&2
+  exit 1
+fi
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-rm -rf dist
-mkdir dist
+mkdir -p dist
 go -C hack build -o "$work/release" ./release
 # A key that is no good stops here, and not when all is compiled.
 "$work/release" sign >/dev/null
+rm -rf dist
+mkdir dist
 
 echo "[1/5] Images for $ARCH"
 hack/image.sh

@@ -84,7 +84,8 @@ var overrides = map[string]map[string]override{
 		"spec.template.spec.volumes[0].configMap.name": {text: `{{ include "hyperconverge.configMap" $ }}`},
 	}),
 	"Deployment/hyperconverge-webhook": deployment("webhook", map[string]override{
-		container + "args[0]": {text: `--scheduler-name={{ first $.Values.profiles }}`},
+		container + "args[0]": {text: "--scheduler-name={{ first $.Values.profiles }}" +
+			`{{ with rest $.Values.profiles }}{{ printf "- --own-scheduler-names=%s" (join "," .) | nindent 8 }}{{ end }}`},
 	}),
 	"Deployment/hyperconverge-rebalancer": deployment("rebalancer", map[string]override{
 		"spec.template.spec.volumes[0].configMap.name": {text: `{{ include "hyperconverge.rebalancer.configMap" $ }}`},

@@ -422,7 +422,7 @@ func escaped(value any) any {
 	return value
 }
 
-var wholeNamespace = regexp.MustCompile(`(?m)^([ -]*[\w.-]+: )hyperconverge-system$`)
+var wholeNamespace = regexp.MustCompile(`(?m)^([ -]*(?:[\w.-]+: )?)hyperconverge-system$`)
 
 // names are those that values change wherever they stand.
 var names = strings.NewReplacer(

@@ -32,19 +32,19 @@ func (r release) sign() (string, error) {
 			fmt.Fprintf(&list, "%s  %s\n", sum(f.Content), f.Path)
 		}
 	}
-	if err := r.write(checksums, list.Bytes()); err != nil {
-		return "", err
-	}
 	if r.key == "" {
 		// One of other checksums must not stand beside these.
 		if err := os.RemoveAll(filepath.Join(r.dist, signature)); err != nil {
 			return "", err
 		}
-		return "Unsigned: MINISIGN_KEY, a secret key of minisign or the path of one, is not set.", nil
+		return "Unsigned: MINISIGN_KEY, a secret key of minisign or the path of one, is not set.", r.write(checksums, list.Bytes())
 	}
 	key, err := secretKey(r.key, r.password)
 	if err != nil {
 		return "", fmt.Errorf("MINISIGN_KEY: %w", err)
+	}
+	if err := r.write(checksums, list.Bytes()); err != nil {
+		return "", err
 	}
 	public, isPublic := key.Public().(minisign.PublicKey)
 	reader := minisign.NewReader(bytes.NewReader(list.Bytes()))
