@@ -111,7 +111,10 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 {{- if and $.Values.webhook.hostNetwork (not (has $.Values.webhook.mode (list "self-managed" "cert-manager"))) -}}
 {{- fail "webhook.hostNetwork: there is no webhook: webhook.mode has to be self-managed or cert-manager" -}}
 {{- end -}}
+{{- if and $.Values.openshift.enabled $.Values.webhook.hostNetwork }}{{ fail "webhook.hostNetwork: the SCC restricted-v2 of OpenShift forbids the network of nodes, and its API servers reach pods" }}{{ end -}}
+{{- if and $.Values.openshift.enabled $.Values.aks.enabled }}{{ fail "openshift.enabled: a cluster is one of OpenShift or one of AKS, and aks.enabled is set" }}{{ end -}}
 {{- if $.Values.defaultScheduler.enabled -}}
+{{- if eq (toString $.Values.webhook.mode) "policy" }}{{ fail "webhook.mode: the policies would give pods another name than default-scheduler, so it has to be self-managed, cert-manager or off" }}{{ end -}}
 {{- if $.Values.aks.enabled }}{{ fail "aks.enabled: AKS keeps its own scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
 {{- if $.Values.storkReplacement.enabled }}{{ fail "storkReplacement.enabled: kube-scheduler, which takes over when it is put back, does not serve stork, so defaultScheduler.enabled has to be false" }}{{ end -}}
 {{- else if has "default-scheduler" $.Values.profiles -}}
