@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/events"
@@ -114,6 +116,9 @@ func (c *Controller) Look(ctx context.Context) error {
 	}
 	picture.Paused = paused
 	before := journal.Clone()
+	if err := c.clear(ctx, now, journal); err != nil {
+		return err
+	}
 	resumed := journal.Resume(resume)
 	ended := journal.Follow(now, c.Configuration, &picture.ClusterState)
 	if !reflect.DeepEqual(before, journal) {
@@ -139,6 +144,21 @@ func (c *Controller) Look(ctx context.Context) error {
 		return err
 	}
 	return c.rescue(ctx, now, picture, journal)
+}
+
+// clear finds out which evictions of unknown answer were made: watches may lag behind.
+func (c *Controller) clear(ctx context.Context, now time.Time, journal *rebalance.Journal) error {
+	for _, e := range journal.Doubtful(now) {
+		// A list of one needs no right that the watch has not.
+		list, err := c.Client.CoreV1().Pods(e.Namespace).List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, e.Name).String()})
+		if err != nil {
+			return fmt.Errorf("finding out whether pod %s/%s was evicted: %w", e.Namespace, e.Name, err)
+		}
+		if !slices.ContainsFunc(list.Items, func(p v1.Pod) bool { return p.UID == e.UID && p.DeletionTimestamp == nil }) {
+			journal.Accept(e.UID)
+		}
+	}
+	return nil
 }
 
 // orders are what administrators have written on the Deployment.
@@ -264,6 +284,9 @@ func (c *Controller) conclude(ctx context.Context, o *rebalance.EvictionOutcome)
 	}
 	if o.Cooldown != nil {
 		logger = logger.WithValues("cooldownUntil", o.Cooldown.Until, "failures", o.Cooldown.Failures)
+	}
+	if o.Result == rebalance.NotBegun {
+		c.memory[o.UID] = rebalance.Finding{At: time.Now(), Reason: rebalance.NotEvicted, Detail: "the answer of the API server was lost"}
 	}
 	logger.Info("An eviction has ended")
 	c.tellOutcome(o)

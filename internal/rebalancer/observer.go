@@ -105,7 +105,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 		seen := podOf(pod, owner)
 		seen.Locality, seen.Foreign = plugin.Locality(pod), foreign
 		if seen.Locality != placement.LocalityNone {
-			withVolumes[seen.Node] = true
+			withVolumes[seen.Node] = withVolumes[seen.Node] || hasRun(pod)
 			if n := view.Node(seen.Node); n == nil || !n.State.Serves() {
 				strandable = append(strandable, len(p.Pods))
 				p.detail(&seen, pod, plugin)
@@ -167,6 +167,14 @@ func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.RunningPod {
 		}
 	}
 	return seen
+}
+
+// hasRun reports whether the kubelet has ever mounted the pod's volumes: that storage was
+// there follows from such pods, and not from one that somebody has sent to a node.
+func hasRun(pod *v1.Pod) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses), func(s v1.ContainerStatus) bool {
+		return s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+	})
 }
 
 // detail fills in what matters of pods that might leave.

@@ -97,7 +97,7 @@ func Decide(now time.Time, c *Configuration, s *ClusterState, j *Journal, w Worl
 			delete(d.Memory, uid)
 		}
 	}
-	slices.SortFunc(eligible, first)
+	slices.SortFunc(eligible, d.first)
 	d.spend(eligible)
 	slices.SortFunc(d.plan.Kept, func(a, b Kept) int {
 		return cmp.Or(strings.Compare(a.Pod.Namespace, b.Pod.Namespace), strings.Compare(a.Pod.Name, b.Pod.Name))
@@ -212,6 +212,9 @@ func (d *decision) cheap(p *RunningPod) (StayReason, string) {
 	if d.j.underWay(p.Owner) || d.owners[p.Owner].busy(p, owner) {
 		return OwnerBusy, ""
 	}
+	if !owner.Known && p.Machine == NoMachine && len(p.Budgets) == 0 {
+		return NoBudget, owner.Kind
+	}
 	if budget := d.spent(p); budget != "" {
 		return BudgetOfPods, budget
 	}
@@ -283,9 +286,14 @@ func (n *count) busy(p *RunningPod, o *Owner) bool {
 }
 
 // first is the order in which pods go: remote ones before those that have a part of their
-// data, then the more important, then those that have run far from it for longest.
-func first(a, b *RunningPod) int {
-	return cmp.Or(cmp.Compare(b.Locality, a.Locality), cmp.Compare(b.Priority, a.Priority), a.ReadySince.Compare(b.ReadySince),
+// data, then the more important, then those that have run far from it for longest. Those
+// against which a simulation has spoken come after the others, unless a report is made.
+func (d *decision) first(a, b *RunningPod) int {
+	spoken := 0
+	if !d.All {
+		spoken = d.Memory[a.UID].At.Compare(d.Memory[b.UID].At)
+	}
+	return cmp.Or(spoken, cmp.Compare(b.Locality, a.Locality), cmp.Compare(b.Priority, a.Priority), a.ReadySince.Compare(b.ReadySince),
 		strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 

@@ -91,9 +91,13 @@ func TestEachReason(t *testing.T) {
 		{"a DaemonSet would make it on the same node", func(s *scene) { s.owner.Kind = "DaemonSet.apps" }, OwnerKind},
 		{"a Job would count a failure", func(s *scene) { s.owner.Kind = "Job.batch" }, OwnerKind},
 		{"an operator that nobody has named", func(s *scene) { s.owner.Kind = "Cluster.postgresql.cnpg.io" }, OwnerKind},
-		{"an operator that the configuration names", func(s *scene) {
-			s.owner.Kind, s.c.OwnerKinds = "Cluster.postgresql.cnpg.io", []string{"Cluster.postgresql.cnpg.io"}
+		{"an operator that the configuration names, with a budget that counts its pods", func(s *scene) {
+			s.owner.Kind, s.owner.Known, s.c.OwnerKinds = "Cluster.postgresql.cnpg.io", false, []string{"Cluster.postgresql.cnpg.io"}
+			s.pod.Budgets, s.s.Disruptions = []string{"db"}, map[string]int{"db": 1}
 		}, ""},
+		{"an operator that the configuration names, whose missing pods nobody would see", func(s *scene) {
+			s.owner.Kind, s.owner.Known, s.c.OwnerKinds = "Cluster.postgresql.cnpg.io", false, []string{"Cluster.postgresql.cnpg.io"}
+		}, NoBudget},
 		{"the owner is gone", func(s *scene) { s.owner.Gone = true }, OwnerGone},
 		{"another scheduler places it", func(s *scene) { s.pod.Foreign = true }, OtherScheduler},
 		{"its machine cannot migrate", func(s *scene) { s.pod.Machine = Immovable }, MachineStays},
@@ -316,4 +320,30 @@ func TestHopelessPodsAreNotSimulatedAtEveryLook(t *testing.T) {
 	if got := slices.Collect(maps.Keys(memory)); len(got) != 1 {
 		t.Errorf("%d pods that are gone are remembered", len(got)-1)
 	}
+}
+
+func TestPodsThatFindNoRoomKeepNobodyFromTheirTurn(t *testing.T) {
+	s := newScene()
+	s.s.Pods = nil
+	s.w.landings = map[string]Landing{}
+	const crowd = looksRemembered*simulations + 50
+	for i := range crowd + 1 {
+		owner := types.UID(fmt.Sprint("owner-", i))
+		s.s.Owners[owner] = &Owner{UID: owner, Kind: kindStatefulSet, Known: true, Wanted: 1}
+		pod := remotePod(fmt.Sprintf("db-%04d", i), owner)
+		if i < crowd {
+			s.w.landings[pod.Name] = Landing{}
+			pod.Priority = 1
+		}
+		s.s.Pods = append(s.s.Pods, pod)
+	}
+	memory, now := Memory{}, noon
+	for range 2 * looksRemembered {
+		s.s.Storage.NodeList = now
+		if plan := Decide(now, s.c, s.s, s.j, s.w, Demand{Memory: memory}); len(plan.Moves) > 0 {
+			return
+		}
+		now = now.Add(s.c.Interval.Duration)
+	}
+	t.Error("the least important pod is never asked about")
 }

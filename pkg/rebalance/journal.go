@@ -16,8 +16,8 @@ const (
 	// end a cool-down is remembered, so that the next one is longer.
 	MaxCooldown = 7 * 24 * time.Hour
 	// maxCooldowns bounds the journal, which has to fit into a ConfigMap of 1 MiB: an entry
-	// has 200 bytes, and 500 where names are as long as they may be.
-	maxCooldowns = 1500
+	// has 250 bytes, and 800 where names are as long as they may be.
+	maxCooldowns = 1000
 	// settle is how long after it was noted an eviction whose answer is not known may be on
 	// its way.
 	settle = time.Minute
@@ -67,6 +67,7 @@ type Eviction struct {
 // Cooldown is an owner of which a pod has not come home.
 type Cooldown struct {
 	Owner     types.UID `json:"owner"`
+	Kind      string    `json:"kind"`
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	Failures  int       `json:"failures"`
@@ -186,6 +187,16 @@ func (j *Journal) Accept(uid types.UID) {
 	}
 }
 
+// Doubtful are the evictions of which it should be known by now whether they were made.
+func (j *Journal) Doubtful(now time.Time) (doubtful []Eviction) {
+	for _, e := range j.Evictions {
+		if !e.Accepted && now.Sub(e.At) > settle {
+			doubtful = append(doubtful, e)
+		}
+	}
+	return doubtful
+}
+
 // Withdraw takes back the note of an eviction that was not taken.
 func (j *Journal) Withdraw(uid types.UID) {
 	for i := range j.Evictions {
@@ -232,7 +243,9 @@ func (j *Journal) Follow(now time.Time, c *Configuration, s *ClusterState) []Evi
 		ended = append(ended, o)
 	}
 	j.Evictions = left
-	j.Cooldowns = slices.DeleteFunc(j.Cooldowns, func(d Cooldown) bool { return now.Sub(d.Until) > MaxCooldown })
+	j.Cooldowns = slices.DeleteFunc(j.Cooldowns, func(d Cooldown) bool {
+		return now.Sub(d.Until) > MaxCooldown || Listed(d.Kind) && s.Owners[d.Owner] == nil
+	})
 	return ended
 }
 
@@ -240,7 +253,7 @@ func (j *Journal) Follow(now time.Time, c *Configuration, s *ClusterState) []Evi
 func (j *Journal) cool(now time.Time, c *Configuration, e *Eviction) *Cooldown {
 	d := j.cooldown(e.Owner)
 	if d == nil {
-		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: e.Owner, Namespace: e.Namespace, Name: e.OwnerName})
+		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: e.Owner, Kind: e.OwnerKind, Namespace: e.Namespace, Name: e.OwnerName})
 		d = &j.Cooldowns[len(j.Cooldowns)-1]
 	}
 	length := c.Cooldown.Duration

@@ -141,6 +141,19 @@ func TestComingHomeEndsTheCooldowns(t *testing.T) {
 	}
 }
 
+func TestTheCooldownOfADeletedOwnerIsForgotten(t *testing.T) {
+	s := newScene()
+	s.j.Cooldowns = []Cooldown{
+		{Owner: "set", Kind: kindStatefulSet, Until: noon.Add(time.Hour)},
+		{Owner: "deleted", Kind: kindStatefulSet, Until: noon.Add(time.Hour)},
+		{Owner: "unlisted", Kind: "Cluster.postgresql.cnpg.io", Until: noon.Add(time.Hour)},
+	}
+	s.j.Follow(noon, s.c, s.s)
+	if len(s.j.Cooldowns) != 2 || s.j.Cooldowns[0].Owner != "set" || s.j.Cooldowns[1].Owner != "unlisted" {
+		t.Errorf("left are %v", s.j.Cooldowns)
+	}
+}
+
 func TestOnlyTheTimeOfTheHaltResumes(t *testing.T) {
 	s := evicted(t)
 	s.j.Follow(noon.Add(time.Hour), s.c, s.s)
@@ -180,7 +193,7 @@ func TestAFullJournalFitsIntoAConfigMap(t *testing.T) {
 	long := strings.Repeat("x", 253)
 	j := &Journal{Recent: slices.Repeat([]time.Time{noon.Add(1)}, 1000)}
 	for range maxCooldowns {
-		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: types.UID(long[:36]), Namespace: long[:63], Name: long, Failures: 9, Until: noon.Add(1)})
+		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: types.UID(long[:36]), Kind: long, Namespace: long[:63], Name: long, Failures: 9, Until: noon.Add(1)})
 	}
 	e := Eviction{Namespace: long[:63], Name: long, UID: types.UID(long[:36]), Owner: types.UID(long[:36]), OwnerKind: long, OwnerName: long, From: long, To: long, Volume: long, At: noon.Add(1), Deadline: noon.Add(1), Newest: noon}
 	j.Evictions = slices.Repeat([]Eviction{e}, 100)

@@ -34,6 +34,7 @@ const (
 	CoolingDown    StayReason = "CoolingDown"
 	OwnerBusy      StayReason = "OwnerBusy"
 	BudgetOfPods   StayReason = "DisruptionBudget"
+	NoBudget       StayReason = "NoDisruptionBudget"
 	WaitsForTurn   StayReason = "WaitsForTurn"
 	NoRoom         StayReason = "NoRoom"
 	NotNearer      StayReason = "NotNearer"
@@ -68,6 +69,7 @@ var sentences = map[StayReason]string{
 	CoolingDown:    "a pod of its owner has lately not come home",
 	OwnerBusy:      "another pod of its owner is missing, leaving, or not ready",
 	BudgetOfPods:   "a PodDisruptionBudget allows no disruption, or it has several, with which the API server evicts nothing",
+	NoBudget:       "how many pods its owner wants is not known, and no PodDisruptionBudget counts them",
 	WaitsForTurn:   "others come first within the budgets",
 	NoRoom:         "no node would take the pod",
 	NotNearer:      "it would land no nearer to its data",

@@ -130,9 +130,5 @@ var degreeScenarios = []scenario{
 // cordon closes a node, or opens it, as kubectl does.
 func (c *cluster) cordon(name string, closed bool) {
 	c.Helper()
-	node, err := c.Client.CoreV1().Nodes().Get(c.Ctx, name, metav1.GetOptions{})
-	c.Must(err)
-	node.Spec.Unschedulable = closed
-	_, err = c.Client.CoreV1().Nodes().Update(c.Ctx, node, metav1.UpdateOptions{})
-	c.Must(err)
+	c.patch("node", name, fmt.Sprintf(`{"spec":{"unschedulable":%t}}`, closed))
 }

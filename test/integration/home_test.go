@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -34,6 +36,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/internal/rebalancer"
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
@@ -54,6 +57,8 @@ type homestead struct {
 	// onEviction is called before one is sent; an error ends it there. After is called with
 	// the answer.
 	onEviction, after func() error
+	// stalled holds back what watches of pods of the next controllers would tell.
+	stalled atomic.Bool
 	// conditions are what the last controller's engine has against storage.
 	conditions func() []string
 }
@@ -151,12 +156,6 @@ func ready(pod *v1.Pod) bool {
 	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c v1.PodCondition) bool { return c.Type == v1.PodReady && c.Status == v1.ConditionTrue })
 }
 
-func (h *homestead) cordon(node string, closed bool) {
-	h.Helper()
-	_, err := h.Client.CoreV1().Nodes().Patch(h.Ctx, node, types.StrategicMergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, closed), metav1.PatchOptions{})
-	h.Must(err)
-}
-
 // budget lets so many of all databases be away.
 func (h *homestead) budget(away int) {
 	h.Helper()
@@ -204,13 +203,38 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// stall has watches of pods stand still while the test wants it.
+func (h *homestead) stall(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(request)
+		if err == nil && strings.HasSuffix(request.URL.Path, "/pods") && request.URL.Query().Get("watch") != "" {
+			response.Body = &stallingBody{ReadCloser: response.Body, h: h}
+		}
+		return response, err
+	})
+}
+
+type stallingBody struct {
+	io.ReadCloser
+	h *homestead
+}
+
+// Read implements io.Reader.
+func (b *stallingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	_ = kit.Wait(b.h.Ctx, kit.Soon, "the watch goes on", kit.Holds(func() bool { return !b.h.stalled.Load() }))
+	return n, err
+}
+
 // engine simulates the scheduler.
 func (h *homestead) engine() (*simulation.Engine, *simulation.Asked) {
 	h.Helper()
 	configuration, err := debug.DecodeConfiguration([]byte(h.yaml))
 	h.Must(err)
 	replicas := &simulation.Asked{Settings: settingsOf(configuration), Patience: kit.Soon}
-	engine, err := simulation.New(h.Ctx, simulation.EngineOptions{RESTConfig: h.Config, Configuration: configuration, Replicas: replicas, Follow: rebalancer.Follow})
+	connection := rest.CopyConfig(h.Config)
+	connection.Wrap(h.stall)
+	engine, err := simulation.New(h.Ctx, simulation.EngineOptions{RESTConfig: connection, Configuration: configuration, Replicas: replicas, Follow: rebalancer.Follow})
 	h.Must(err)
 	h.Cleanup(engine.Close)
 	return engine, replicas
@@ -242,7 +266,7 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	}
 	return rebalancer.NewController(&rebalancer.Options{
 		Configuration: settings, Client: client, Events: broadcaster.NewRecorder(nil, rebalancer.Name),
-		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name,
+		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name, Drivers: []string{kit.Driver},
 		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: h.conditions},
 	})
 }
@@ -504,6 +528,86 @@ func TestKilledBeforeTheEviction(t *testing.T) {
 	h.rewrite(j)
 	h.until(c, "it comes home after all", h.allHome)
 	if n := h.evictions.Load(); n != 2 || h.metric(c, "evictions_total", string(rebalance.NotBegun)) != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestAnEvictionBehindAWatchThatStandsStillIsNotForgotten(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	h.database("a", optIn, schedulerName)
+	h.cordon("n1", false)
+	h.onEviction = func() error { h.stalled.Store(true); return nil }
+	h.after = func() error { return errKilled }
+	c := h.rebalancer()
+	h.Eventually("the answer is lost", func() error {
+		if err := c.Look(h.Ctx); !errors.Is(err, errKilled) {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	h.isReady("a")
+	j := h.journal() // as it is a while later
+	j.Evictions[0].At = j.Evictions[0].At.Add(-time.Hour)
+	h.rewrite(j)
+	h.Must(c.Look(h.Ctx))
+	if j := h.journal(); len(j.Evictions) != 1 || !j.Evictions[0].Accepted {
+		t.Errorf("the note is %+v", j.Evictions)
+	}
+	h.stalled.Store(false)
+	h.until(c, "it is home", h.allHome)
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestADeadNodeIsEmptiedAndItsVolumesAreDetached(t *testing.T) {
+	h := newHomestead(t)
+	h.database("a", nil, schedulerName)
+	h.database("b", nil, schedulerName)
+	h.Must(h.Storage.AddReplica("a", h.StorageID("n2")))
+	attachments := h.Client.StorageV1().VolumeAttachments()
+	attached := func(name string) bool {
+		_, err := attachments.Get(h.Ctx, h.Namespace+"-"+name, metav1.GetOptions{})
+		return err == nil
+	}
+	for name, driver := range map[string]string{"ours": kit.Driver, "theirs": "csi.example.com"} {
+		_, err := attachments.Create(h.Ctx, &storagev1.VolumeAttachment{
+			ObjectMeta: metav1.ObjectMeta{Name: h.Namespace + "-" + name},
+			Spec:       storagev1.VolumeAttachmentSpec{Attacher: driver, NodeName: "n1", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &name}},
+		}, metav1.CreateOptions{})
+		h.Must(err)
+	}
+	h.patch("node", "n1", fmt.Sprintf(`{"spec":{"taints":[{"key":%q,"effect":"NoSchedule"}]}}`, v1.TaintNodeUnreachable))
+	h.storageState("n1", openstoragesim.StatusOffline)
+	c := h.rebalancer(func(c *rebalance.Configuration) {
+		c.Rescue = rebalance.Rescue{Enabled: true, ForceDelete: true, Batch: 10}
+	})
+	on := func(pod, node string) func() error {
+		return func() error {
+			if got, err := h.Client.CoreV1().Pods(h.Namespace).Get(h.Ctx, pod, metav1.GetOptions{}); err != nil || got.Spec.NodeName != node || !ready(got) {
+				return fmt.Errorf("it is not: %s %w", kit.Unplaced(got), err)
+			}
+			return nil
+		}
+	}
+	h.until(c, "the pod is where its other replica is", on("a-0", "n2"))
+	h.Must(on("b-0", "n1")()) // is ready, and its data is nowhere else
+	if !attached("ours") {
+		t.Error("a volume is detached from a pod that runs")
+	}
+	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Patch(h.Ctx, "b", types.MergePatchType, []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{})
+	h.Must(err)
+	h.until(c, "the volumes are detached", func() error {
+		if attached("ours") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if !attached("theirs") {
+		t.Error("a volume of another driver is detached")
+	}
+	if n := h.evictions.Load(); n != 0 || h.metric(c, "rescues_total", "deleted") != 1 {
 		t.Errorf("%d evictions", n)
 	}
 }
