@@ -2,7 +2,22 @@
 # all targets, and no C compiler is needed. Only the race detector wants one.
 export CGO_ENABLED := 0
 
-KUBERNETES_VERSION := v1.35.4
+# KUBERNETES=1.36 builds, tests and runs everything for another minor (hack/kubernetes/minors).
+DEFAULT_KUBERNETES := $(shell awk '/^[^#]/ { print $$1; exit }' hack/kubernetes/minors)
+KUBERNETES ?= $(DEFAULT_KUBERNETES)
+KUBERNETES_VERSION := $(shell awk '$$1 == "$(KUBERNETES)" { print "v" $$2 }' hack/kubernetes/minors)
+ifeq ($(KUBERNETES_VERSION),)
+$(error KUBERNETES=$(KUBERNETES) is none of the minors in hack/kubernetes/minors)
+endif
+export BIN := bin
+CONTROLPLANE_MODULES := $(CURDIR)/hack/controlplane/go.mod
+ifneq ($(KUBERNETES),$(DEFAULT_KUBERNETES))
+BIN := bin/$(KUBERNETES)
+CONTROLPLANE_MODULES := $(CURDIR)/hack/kubernetes/$(KUBERNETES)/controlplane.mod
+export GOFLAGS := $(shell go env GOFLAGS) -modfile=$(CURDIR)/hack/kubernetes/$(KUBERNETES)/go.mod -tags=kubernetes$(KUBERNETES)
+endif
+# Modules of this tree that have go.mod files of their own are the same for all minors.
+GO_OWN := env -u GOFLAGS go
 VERSION := $(shell hack/version.sh)
 VERSION_PKG := k8s.io/component-base/version
 # A semantic version whose build metadata names this project's own revision.
@@ -10,9 +25,9 @@ LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VE
 	-X $(VERSION_PKG).gitCommit=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 CONTROLPLANE_LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)
 
-CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube-scheduler bin/kubectl
+CONTROLPLANE := $(BIN)/etcd $(BIN)/kube-apiserver $(BIN)/kube-controller-manager $(BIN)/kube-scheduler $(BIN)/kubectl
 
-CHAOS_BINARIES := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/scheduler bin/webhook
+CHAOS_BINARIES := $(BIN)/etcd $(BIN)/kube-apiserver $(BIN)/kube-controller-manager $(BIN)/scheduler $(BIN)/webhook
 
 # The packages with goroutines. Those of the plugin and the prefer-first pass have
 # kube-scheduler compiled a second time for the race detector.
@@ -26,15 +41,15 @@ help: ## List the targets
 	@grep -hE '^[a-zA-Z_-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: bin/scheduler bin/sandbox bin/webhook bin/kubectl-hyperconverge bin/rebalancer ## Compile our own binaries into bin/
+build: $(BIN)/scheduler $(BIN)/sandbox $(BIN)/webhook $(BIN)/kubectl-hyperconverge $(BIN)/rebalancer ## Compile our own binaries into bin/
 
 .PHONY: demo
-demo: bin/scheduler bin/sandbox bin/webhook bin/rebalancer bin/kubectl-hyperconverge $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
-	@bin/sandbox demo
+demo: $(BIN)/scheduler $(BIN)/sandbox $(BIN)/webhook $(BIN)/rebalancer $(BIN)/kubectl-hyperconverge $(CONTROLPLANE) ## Watch real Kubernetes put databases on their data
+	@$(BIN)/sandbox demo
 
 .PHONY: up
-up: bin/scheduler bin/sandbox bin/webhook bin/rebalancer bin/kubectl-hyperconverge $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
-	@bin/sandbox up
+up: $(BIN)/scheduler $(BIN)/sandbox $(BIN)/webhook $(BIN)/rebalancer $(BIN)/kubectl-hyperconverge $(CONTROLPLANE) ## Keep a local cluster running until Ctrl-C
+	@$(BIN)/sandbox up
 
 .PHONY: test
 test: test-unit test-race test-integration ## Run all tests: unit, race detector, integration
@@ -44,7 +59,7 @@ test-unit: ## Run the unit tests
 	@echo "Unit tests (first time: compiling for some minutes)"
 	hack/test.sh ./cmd/... ./internal/... ./pkg/... ./test/kit ./test/kit/child
 	@echo "Tests of the tools that make chart, images and releases"
-	@go -C hack test ./...
+	@$(GO_OWN) -C hack test ./...
 
 .PHONY: test-race
 test-race: ## Run the tests of the concurrent packages under the race detector
@@ -62,13 +77,13 @@ test-integration: build $(CONTROLPLANE) ## Run scheduler, webhook, manifests and
 
 .PHONY: chaos
 chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, write docs/reliability.md; ROWS=regexp SOAK=10m SEED=n
-	@go test -c -o bin/chaos.test ./test/chaos
+	@go test -c -o $(BIN)/chaos.test ./test/chaos
 	@cd test/chaos && CHAOS=all ROWS='$(ROWS)' SOAK='$(SOAK)' SEED='$(SEED)' REPORT=docs/reliability.md \
 		../../bin/chaos.test -test.run 'TestChaos|TestSoak' -test.timeout 90m
 
 .PHONY: conformance
 conformance: ## Run our client against the real OpenStorage SDK server code
-	go -C test/conformance test .
+	$(GO_OWN) -C test/conformance test .
 
 .PHONY: bench
 bench: ## Measure everything, print the figures beside their limits, write docs/performance.md
@@ -88,7 +103,7 @@ verify: ## Check generated code, modules, formatting and the linters
 	@hack/verify-modules.sh
 	@hack/update-version.sh --check
 	@hack/verify-monitoring.sh
-	@go -C hack test ./...
+	@$(GO_OWN) -C hack test ./...
 	@hack/verify-lint.sh
 
 .PHONY: generate
@@ -103,33 +118,33 @@ generate: ## Generate code, the reference of the configuration, the chart and ru
 .PHONY: FORCE
 FORCE:
 
-bin/scheduler: FORCE
+$(BIN)/scheduler: FORCE
 	@test -x $@ || echo "Compiling the scheduler: all of kube-scheduler: the first time this takes some minutes"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/scheduler
 
-bin/sandbox: FORCE
+$(BIN)/sandbox: FORCE
 	@test -x $@ || echo "Compiling the sandbox"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/sandbox
 
-bin/webhook: FORCE
+$(BIN)/webhook: FORCE
 	@test -x $@ || echo "Compiling the webhook"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/webhook
 
-bin/rebalancer: FORCE
+$(BIN)/rebalancer: FORCE
 	@test -x $@ || echo "Compiling the rebalancer"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/rebalancer
 
-bin/kubectl-hyperconverge: FORCE
+$(BIN)/kubectl-hyperconverge: FORCE
 	@test -x $@ || echo "Compiling the kubectl plugin"
 	@go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/kubectl-hyperconverge
 
-bin/etcd: hack/controlplane/go.mod
+$(BIN)/etcd: $(CONTROLPLANE_MODULES)
 	@echo "Compiling etcd"
-	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ go.etcd.io/etcd/server/v3
+	@go -C hack/controlplane build -modfile=$< -ldflags '$(CONTROLPLANE_LDFLAGS)' -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
 
-bin/kube%: hack/controlplane/go.mod
+$(BIN)/kube%: $(CONTROLPLANE_MODULES)
 	@echo "Compiling $(@F) $(KUBERNETES_VERSION): the first of these binaries takes some minutes"
-	@cd hack/controlplane && go build -ldflags '$(CONTROLPLANE_LDFLAGS)' -o ../../$@ k8s.io/kubernetes/cmd/$(@F)
+	@go -C hack/controlplane build -modfile=$< -ldflags '$(CONTROLPLANE_LDFLAGS)' -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/$(@F)
 
 .PHONY: image
 image: ## Build reproducible OCI images into dist/, without a daemon; ARCH=arm64 for one architecture

@@ -21,26 +21,41 @@ available() {
   echo "$2" # not needed, as it seems
 }
 
-default=
-while read -r minor kubernetes go runtime etcd; do
-  modules=go.mod
-  if [[ -n $default ]]; then
-    modules=hack/kubernetes/$minor/go.mod
-    mkdir -p "${modules%/*}"
-    cp go.mod "$modules"
-    cp go.sum "${modules%mod}sum"
-  fi
-  default=${default:-$minor}
-  echo "Kubernetes $kubernetes: $modules"
-  edits=(-go "$go" -require "k8s.io/kubernetes@v$kubernetes" -require "sigs.k8s.io/controller-runtime@v$runtime")
+# pin MODULES FOLDER KUBERNETES GO RUNTIME ETCD: sets the versions in the module file MODULES of
+# the module in FOLDER.
+pin() {
+  local edits=(-go "$4" -require "k8s.io/kubernetes@v$3" -require "sigs.k8s.io/controller-runtime@v$5") module theirs
   for module in api client/pkg client pkg server; do
-    edits+=(-require "go.etcd.io/etcd/$module/v3@v$etcd")
+    edits+=(-require "go.etcd.io/etcd/$module/v3@v$6")
   done
-  # k8s.io/kubernetes says which of its modules are released with it.
-  theirs=$(go mod download -json "k8s.io/kubernetes@v$kubernetes" | sed -n 's/^.*"GoMod": "\(.*\)".*$/\1/p')
+  # k8s.io/kubernetes says which modules are released with it.
+  theirs=$(go mod download -json "k8s.io/kubernetes@v$3" | sed -n 's/^.*"GoMod": "\(.*\)".*$/\1/p')
   while read -r module; do
-    edits+=(-replace "$module=$module@$(available "$module" "v0.${kubernetes#1.}")")
+    edits+=(-replace "$module=$module@$(available "$module" "v0.${3#1.}")")
   done < <(sed -n 's/^.*\(k8s.io\/[a-z-]*\) => .*$/\1/p' "$theirs" | grep -vE 'sample-(controller|cli-plugin)')
-  go mod edit "${edits[@]}" "$modules"
-  go mod tidy -modfile="$modules"
+  echo "Kubernetes $3: ${1#"$PWD/"}"
+  go mod edit "${edits[@]}" "$1"
+  go -C "$2" mod tidy -modfile="$1" # drops what the module does not need
+}
+
+default=
+while read -r minor versions; do
+  for name in go controlplane conformance; do
+    case $name in
+      go) folder=$PWD ;;
+      controlplane) folder=$PWD/hack/controlplane ;;
+      conformance) folder=$PWD/test/conformance ;;
+    esac
+    modules=$folder/go.mod
+    if [[ -n $default ]]; then
+      [[ $name != conformance ]] || continue # storage is the same on all minors
+      modules=$PWD/hack/kubernetes/$minor/$name.mod
+      mkdir -p "${modules%/*}"
+      cp "$folder/go.mod" "$modules"
+      cp "$folder/go.sum" "${modules%mod}sum"
+    fi
+    # shellcheck disable=SC2086 # four words
+    pin "$modules" "$folder" $versions
+  done
+  default=${default:-$minor}
 done < <(grep -v '^#' hack/kubernetes/minors)
