@@ -18,7 +18,7 @@ export GOFLAGS := $(shell go env GOFLAGS) -modfile=$(CURDIR)/hack/kubernetes/$(K
 endif
 # Modules of this tree that have go.mod files of their own are the same for all minors.
 GO_OWN := env -u GOFLAGS go
-VERSION := $(shell hack/version.sh)
+VERSION := $(shell KUBERNETES=$(KUBERNETES) hack/version.sh)
 VERSION_PKG := k8s.io/component-base/version
 # A semantic version whose build metadata names this project's own revision.
 LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VERSION) \
@@ -148,11 +148,11 @@ $(BIN)/kube%: $(CONTROLPLANE_MODULES)
 
 .PHONY: image
 image: ## Build reproducible OCI images into dist/, without a daemon; ARCH=arm64 for one architecture
-	@hack/image.sh
+	@KUBERNETES=$(KUBERNETES) hack/image.sh
 
 .PHONY: release
 release: ## Make a release in dist/; REGISTRY=registry/folder ARCH='amd64 arm64' MINISIGN_KEY=file
-	@hack/release.sh
+	@KUBERNETES=$(KUBERNETES) hack/release.sh
 
 .PHONY: verify-release
 verify-release: ## Make a release of two clones and compare them, which takes very long

@@ -17,7 +17,7 @@ cd "$root"
 
 source hack/version.sh
 export ARCH=${ARCH:-amd64 arm64} REGISTRY=${REGISTRY:-}
-if [[ $VERSION != *-dev-* ]] && ! grep -q "^## $VERSION " CHANGELOG.md; then
+if [[ $VERSION != *-dev-* ]] && ! grep -q "^## ${VERSION%-kubernetes*} " CHANGELOG.md; then
   echo "CHANGELOG.md has no section $VERSION: make one as the comment at its top says." >&2
   exit 1
 fi

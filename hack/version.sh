@@ -21,6 +21,9 @@ if [[ -n $changes ]] || ! git -C "$root" tag --points-at HEAD 2>/dev/null | grep
   # As many digits in every clone, however many objects it has.
   version+=-dev-${revision:0:12}${changes:+-dirty}
 fi
+if [[ -f $root/hack/kubernetes/${KUBERNETES:-}/go.mod ]]; then # not the default minor
+  version+=-kubernetes$KUBERNETES
+fi
 export VERSION=${VERSION:-$version} REVISION=${REVISION:-$revision}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
 
