@@ -18,3 +18,18 @@ func leftOut(name, instead string) frameworkruntime.PluginFactory {
 		return nil, fmt.Errorf("plugin %s is left out of the build for Kubernetes 1.%d, on which it does not compile: %s (docs/versions.md)", name, Kubernetes, instead)
 	}
 }
+
+// Skew says what is wrong with a scheduler of the minor 1.scheduler at an API server of
+// 1.server, and what to do; empty for nothing. Broken is one that lacks kinds which it waits
+// for. The rule is that of Kubernetes: a scheduler is not newer than the API server, and one
+// minor older at the most (https://kubernetes.io/releases/version-skew-policy/#kube-scheduler).
+func Skew(scheduler, server uint) (fault, advice string, broken bool) {
+	if scheduler == server || scheduler+1 == server {
+		return "", "", false
+	}
+	fault = fmt.Sprintf("the scheduler is of Kubernetes 1.%d, the API server of 1.%d", scheduler, server)
+	if broken = scheduler > server; broken {
+		fault += ": it may schedule nothing"
+	}
+	return fault, fmt.Sprintf("use the build for Kubernetes 1.%d (docs/versions.md)", server), broken
+}

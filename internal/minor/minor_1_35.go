@@ -9,7 +9,7 @@ import (
 )
 
 // Kubernetes is N of the minor 1.N.
-const Kubernetes = 35
+const Kubernetes uint = 35
 
 // Plugins are those of scheduler-plugins that not all minors have.
 func Plugins() runtime.Registry {

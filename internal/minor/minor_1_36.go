@@ -8,7 +8,7 @@ import (
 )
 
 // Kubernetes is N of the minor 1.N.
-const Kubernetes = 36
+const Kubernetes uint = 36
 
 // Plugins are those of scheduler-plugins that not all minors have.
 func Plugins() runtime.Registry {

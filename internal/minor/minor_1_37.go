@@ -5,7 +5,7 @@ package minor
 import "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 
 // Kubernetes is N of the minor 1.N.
-const Kubernetes = 37
+const Kubernetes uint = 37
 
 // Plugins are those of scheduler-plugins that not all minors have.
 func Plugins() runtime.Registry {

@@ -149,20 +149,21 @@ func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, of
 // the PreFilter plugins, and pass all Filter plugins and extenders.
 func (p *pass) feasible(ctx context.Context, c *cycle, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) (sets.Set[string], *fwk.Status) {
 	nodes := make([]fwk.NodeInfo, 0, len(names))
+	node := candidates(p.SnapshotSharedLister().NodeInfos())
 	for _, name := range names {
 		if !allowed.AllNodes() && !allowed.NodeNames.Has(name) {
 			continue
 		}
-		node, err := p.SnapshotSharedLister().NodeInfos().Get(name)
+		info, err := node(name)
 		if err != nil {
-			continue // not a node, or gone since the offer was made
+			continue // not a node, gone since the offer was made, or outside of the placement
 		}
-		status := p.Framework.RunFilterPluginsWithNominatedPods(ctx, c.state, pod, node)
+		status := p.Framework.RunFilterPluginsWithNominatedPods(ctx, c.state, pod, info)
 		switch {
 		case status.Code() == fwk.Error:
 			return nil, status
 		case status.IsSuccess():
-			nodes = append(nodes, node)
+			nodes = append(nodes, info)
 		default:
 			p.answers.note(name, strings.Join(status.Reasons(), ", "))
 		}
@@ -174,6 +175,20 @@ func (p *pass) feasible(ctx context.Context, c *cycle, pod *v1.Pod, names []stri
 		feasible.Insert(node.Node().Name)
 	}
 	return feasible, nil
+}
+
+// placed is the snapshot of Kubernetes 1.36 and later. While the pods of a group are tried in
+// one placement after the other, the cycle takes no node outside of the one in question.
+type placed interface {
+	GetNodeInPlacement(name string) (fwk.NodeInfo, error)
+}
+
+// candidates finds the nodes that the cycle may take.
+func candidates(snapshot fwk.NodeInfoLister) func(name string) (fwk.NodeInfo, error) {
+	if s, is := snapshot.(placed); is {
+		return s.GetNodeInPlacement
+	}
+	return snapshot.Get
 }
 
 // passExtenders asks the extenders of the scheduler, which the cycle asks only

@@ -420,6 +420,32 @@ func TestACycleForgetsTheLastOne(t *testing.T) {
 	}
 }
 
+// placedSnapshot is the snapshot while pods of a group are tried on n2 and n3.
+type placedSnapshot struct{ *cache.Snapshot }
+
+func (s placedSnapshot) NodeInfos() fwk.NodeInfoLister { return s }
+
+func (s placedSnapshot) GetNodeInPlacement(name string) (fwk.NodeInfo, error) {
+	if name != "n2" && name != "n3" {
+		return nil, errors.New("not in the placement")
+	}
+	return s.Get(name)
+}
+
+// The pass would make the pod unschedulable in this placement by a node outside of it.
+func TestNodesOutsideOfThePlacementAreNotPreferred(t *testing.T) {
+	var nodes []*v1.Node
+	for _, name := range []string{"n1", "n2", "n3"} {
+		nodes = append(nodes, st.MakeNode().Name(name).Obj())
+	}
+	ctx, wrapped := newProfile(t, []*plugin{{name: "A", offer: groups{{"n1"}, {"n1", "n2"}}}},
+		frameworkruntime.WithSnapshotSharedLister(placedSnapshot{cache.NewSnapshot(nil, nodes)}))
+	result, status, _ := wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").UID("db").Obj())
+	if !status.IsSuccess() || !result.NodeNames.Equal(sets.New("n2")) {
+		t.Errorf("node set is %v, %v", result, status)
+	}
+}
+
 // counting counts how often an extender is asked about each node.
 type counting struct {
 	*tf.FakeExtender

@@ -45,6 +45,7 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 		return next(logger)
 	}
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
+	go tellMinor(klog.FromContext(ctx), config.Client.Discovery())
 	go serveDebug(ctx, config, factory, opts.SecureServing.PermitPortSharing)
 	return config, sched, nil
 }

@@ -16,6 +16,7 @@ import (
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
 
 	"github.com/hyperconverge/scheduler/internal/kubectl/view"
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 	"github.com/hyperconverge/scheduler/pkg/spelling"
@@ -112,8 +113,7 @@ func checkRights(f *Facts) []Finding {
 	return found
 }
 
-// checkVersions compares minors: a scheduler belongs to that of its API server, and may be
-// one older, but never newer.
+// checkVersions compares minors (minor.Skew).
 func checkVersions(f *Facts) []Finding {
 	var found []Finding
 	server, err := version.ParseSemantic(f.ServerVersion)
@@ -121,13 +121,12 @@ func checkVersions(f *Facts) []Finding {
 		return []Finding{{Level: Unknown, Message: "the API server's version cannot be read: " + f.ServerVersion}}
 	}
 	if scheduler, err := version.ParseSemantic(f.SchedulerVersion); err == nil {
-		switch newer := int(scheduler.Minor()) - int(server.Minor()); {
-		case newer > 0:
-			found = append(found, Finding{Level: Fail, Message: fmt.Sprintf("the scheduler is of Kubernetes 1.%d, the API server of 1.%d: it may schedule nothing", scheduler.Minor(), server.Minor()),
-				Advice: fmt.Sprintf("use the build for Kubernetes 1.%d", server.Minor())})
-		case newer < -1:
-			found = append(found, Finding{Level: Warn, Message: fmt.Sprintf("the scheduler is of Kubernetes 1.%d, the API server of 1.%d", scheduler.Minor(), server.Minor()),
-				Advice: fmt.Sprintf("use the build for Kubernetes 1.%d", server.Minor())})
+		if fault, advice, broken := minor.Skew(scheduler.Minor(), server.Minor()); fault != "" {
+			level := Warn
+			if broken {
+				level = Fail
+			}
+			found = append(found, Finding{Level: level, Message: fault, Advice: advice})
 		}
 		if f.PluginVersion != "" && f.PluginVersion != f.SchedulerVersion {
 			found = append(found, Finding{Level: Warn, Message: fmt.Sprintf("the scheduler is %s, kubectl-hyperconverge %s: they may explain differently", f.SchedulerVersion, f.PluginVersion),
