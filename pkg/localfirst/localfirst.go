@@ -10,6 +10,7 @@ import (
 	"iter"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -17,6 +18,8 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
 )
 
 // OfferKey is where a plugin's PreFilter leaves its Offer in the cycle state.
@@ -125,14 +128,26 @@ func (p *pass) RunFilterPluginsWithNominatedPods(ctx context.Context, state fwk.
 // and the pod is tried again.
 func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, offer Offer, allowed *fwk.PreFilterResult) (*fwk.PreFilterResult, *fwk.Status) {
 	c := &cycle{state: state, feasible: map[fwk.NodeInfo]struct{}{}}
-	defer p.cycle.Store(c)
+	outcome, begun := metrics.PassNone, time.Now()
+	defer func() {
+		p.cycle.Store(c)
+		metrics.PreferFirst.WithLabelValues(outcome).Inc()
+		metrics.PreferFirstDuration.Observe(time.Since(begun).Seconds())
+	}()
+	tried := 0
 	nominated := pod.Status.NominatedNodeName
 	for group := range offer.Groups() {
 		feasible, failure := p.feasible(ctx, c, pod, group, allowed)
 		if failure != nil {
+			outcome = metrics.PassFailed
 			return nil, failure
 		}
+		tried++
 		if len(feasible) > 0 {
+			outcome = metrics.PassLater
+			if tried == 1 {
+				outcome = metrics.PassBest
+			}
 			if nominated != "" && !feasible.Has(nominated) {
 				c.refused.Store(&nominated)
 			}

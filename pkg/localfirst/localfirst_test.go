@@ -12,6 +12,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
@@ -25,6 +26,8 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/profile"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	tf "k8s.io/kubernetes/pkg/scheduler/testing/framework"
+
+	"github.com/hyperconverge/scheduler/pkg/metrics"
 )
 
 func TestMain(m *testing.M) {
@@ -417,6 +420,42 @@ func TestACycleForgetsTheLastOne(t *testing.T) {
 	wrapped.RunFilterPluginsWithNominatedPods(ctx, framework.NewCycleState(), pod, nodeOf(wrapped.SnapshotSharedLister().NodeInfos(), "n1"))
 	if diff := cmp.Diff([]string{"n1"}, pl.asked); diff != "" {
 		t.Errorf("nodes that Filter was asked about (-want +got):\n%s", diff)
+	}
+}
+
+func TestPassesAreCountedByWhatHasComeOfThem(t *testing.T) {
+	metrics.RegisterScheduling()
+	for _, tc := range []struct {
+		name, outcome string
+		plugins       []*plugin
+	}{
+		{"a node of the best group", metrics.PassBest, []*plugin{{name: "A", offer: groups{{"n1"}, {"n2"}}}}},
+		{"a node of a further group", metrics.PassLater, []*plugin{{name: "A", offer: groups{{"n9"}, {"n2"}}}}},
+		{"none of them", metrics.PassNone, []*plugin{{name: "A", offer: groups{{"n9"}}}}},
+		{"a plugin breaks", metrics.PassFailed, []*plugin{{name: "A", offer: groups{{"n1"}}, fails: sets.New("n1")}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			outcomes := func() (n float64) {
+				n, err := testutil.GetCounterMetricValue(metrics.PreferFirst.WithLabelValues(tc.outcome))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			durations := func() uint64 {
+				d, err := testutil.GetHistogramMetricCount(metrics.PreferFirstDuration)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return d
+			}
+			counted, timed := outcomes(), durations()
+			ctx, wrapped := newProfile(t, tc.plugins)
+			wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").UID("db").Obj())
+			if outcomes() != counted+1 || durations() != timed+1 {
+				t.Errorf("counted %v times, timed %d times", outcomes()-counted, durations()-timed)
+			}
+		})
 	}
 }
 
