@@ -3,6 +3,11 @@
 package minor
 
 import (
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/scheduler"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"sigs.k8s.io/scheduler-plugins/pkg/coscheduling"
 )
@@ -15,5 +20,19 @@ func Plugins() runtime.Registry {
 	return runtime.Registry{
 		coscheduling.Name:    coscheduling.New,
 		"CapacityScheduling": leftOut("CapacityScheduling", "use ResourceQuotas"),
+	}
+}
+
+// NewInformerFactory makes the informers of a scheduler.
+func NewInformerFactory(client kubernetes.Interface) informers.SharedInformerFactory {
+	return scheduler.NewInformerFactory(client, 0)
+}
+
+// BeforeEach has f called whenever the scheduler is about to take something from its queue.
+func BeforeEach(s *scheduler.Scheduler, f func()) {
+	next := s.NextPod
+	s.NextPod = func(logger klog.Logger) (*framework.QueuedPodInfo, error) {
+		f()
+		return next(logger)
 	}
 }

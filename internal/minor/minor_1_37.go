@@ -2,7 +2,14 @@
 
 package minor
 
-import "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
+import (
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/scheduler"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
+)
 
 // Kubernetes is N of the minor 1.N.
 const Kubernetes uint = 37
@@ -12,5 +19,19 @@ func Plugins() runtime.Registry {
 	return runtime.Registry{
 		"Coscheduling":       leftOut("Coscheduling", "use the PodGroups of Kubernetes and the feature gate GenericWorkload"),
 		"CapacityScheduling": leftOut("CapacityScheduling", "use ResourceQuotas"),
+	}
+}
+
+// NewInformerFactory makes the informers of a scheduler.
+func NewInformerFactory(client kubernetes.Interface) informers.SharedInformerFactory {
+	return scheduler.NewInformerFactory(client, 0, nil)
+}
+
+// BeforeEach has f called whenever the scheduler is about to take something from its queue.
+func BeforeEach(s *scheduler.Scheduler, f func()) {
+	next := s.NextEntity
+	s.NextEntity = func(logger klog.Logger) (framework.QueuedEntityInfo, error) {
+		f()
+		return next(logger)
 	}
 }

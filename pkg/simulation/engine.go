@@ -17,12 +17,11 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/dynamic-resource-allocation/resourceslice/tracker"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
-	"k8s.io/kubernetes/pkg/scheduler"
 	schedulerapi "k8s.io/kubernetes/pkg/scheduler/apis/config"
+	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	frameworkplugins "k8s.io/kubernetes/pkg/scheduler/framework/plugins"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/dynamicresources"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodevolumelimits"
@@ -31,6 +30,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/profile"
 	"k8s.io/kubernetes/pkg/scheduler/util/assumecache"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/plugins"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
@@ -78,11 +78,12 @@ func New(ctx context.Context, o EngineOptions) (_ *Engine, err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	e := &Engine{
-		informers: scheduler.NewInformerFactory(client, 0),
+		informers: minor.NewInformerFactory(client),
 		factory:   hyperconverge.NewFactory(o.Replicas.NewSource),
 		plugins:   map[string]map[string]fwk.Plugin{},
 		cancel:    cancel,
 	}
+	e.nodes.SharedLister = cache.NewEmptySnapshot()
 	e.nodes.Store(newSnapshot(nil, nil))
 	defer func() {
 		if err != nil {
@@ -128,7 +129,7 @@ func (e *Engine) makeProfiles(ctx context.Context, configuration *schedulerapi.K
 		return fmt.Errorf("following ResourceSlices: %w", err)
 	}
 	claims := assumecache.NewAssumeCache(klog.FromContext(ctx), resources.ResourceClaims().Informer(), "ResourceClaim", "", nil)
-	e.profiles, err = profile.NewMap(ctx, configuration.Profiles, e.capture(registry), func(string) events.EventRecorder { return deaf{} },
+	e.profiles, err = profile.NewMap(ctx, configuration.Profiles, e.capture(registry), profile.NewRecorderFactory(mute{}),
 		frameworkruntime.WithComponentConfigVersion(configuration.APIVersion),
 		frameworkruntime.WithClientSet(client),
 		frameworkruntime.WithKubeConfig(config),

@@ -6,6 +6,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
@@ -31,7 +32,12 @@ func (s *snapshot) IsPVCUsedByPods(key string) bool {
 }
 
 // sharedLister shows the frameworks the picture that a pod is placed in.
-type sharedLister struct{ atomic.Pointer[snapshot] }
+type sharedLister struct {
+	atomic.Pointer[snapshot]
+	// SharedLister has what newer minors ask for beside: groups of pods, of which none is
+	// placed here.
+	fwk.SharedLister
+}
 
 // NodeInfos implements fwk.SharedLister.
 func (l *sharedLister) NodeInfos() fwk.NodeInfoLister { return l.Load().NodeInfos() }
@@ -57,8 +63,14 @@ func (noQueue) NominatedPodsForNode(string) []fwk.PodInfo { return nil }
 // Activate implements fwk.PodActivator.
 func (noQueue) Activate(klog.Logger, map[string]*v1.Pod) {}
 
-// deaf records no events.
-type deaf struct{}
+// mute records no events.
+type mute struct{ events.EventBroadcaster }
+
+// NewRecorder implements events.EventBroadcaster.
+func (mute) NewRecorder(*runtime.Scheme, string) events.EventRecorderLogger { return mute{} }
 
 // Eventf implements events.EventRecorder.
-func (deaf) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
+func (mute) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
+
+// WithLogger implements events.EventRecorderLogger.
+func (mute) WithLogger(klog.Logger) events.EventRecorderLogger { return mute{} }

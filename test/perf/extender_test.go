@@ -10,19 +10,27 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 )
 
+// extenderForm is how an extender is deployed.
+type extenderForm struct {
+	// names has the names of nodes sent to it instead of the nodes.
+	names bool
+	// weight is that of its scores, of which full is the one of a replica node.
+	weight, full int64
+}
+
 // startExtender serves the least that an extender for hyperconvergence can do,
-// and returns its URL: Filter lets all nodes pass, Prioritize gives full marks to
-// the nodes that hold a replica. It asks no storage API, keeps everything in
+// and returns its URL: Filter lets all nodes pass, Prioritize gives full marks of
+// its form to the nodes that hold a replica. It asks no storage API, keeps everything in
 // memory, and does not even decode the nodes that it is sent beyond their names.
 // What remains is the price of the interface.
-func startExtender(tb testing.TB, c *cluster) (url string, err error) {
+func startExtender(tb testing.TB, c *cluster, f *extenderForm) (url string, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/filter", passAll)
-	mux.HandleFunc("/prioritize", func(w http.ResponseWriter, r *http.Request) { prioritize(c, w, r) })
+	mux.HandleFunc("/prioritize", func(w http.ResponseWriter, r *http.Request) { prioritize(c, f.full, w, r) })
 	server := &http.Server{Handler: mux}
 	served := make(chan struct{})
 	go func() {
@@ -38,9 +46,9 @@ func startExtender(tb testing.TB, c *cluster) (url string, err error) {
 	return "http://" + listener.Addr().String(), nil
 }
 
-// passAll sends the nodes back as they came.
+// passAll sends the nodes, or their names, back as they came.
 func passAll(w http.ResponseWriter, r *http.Request) {
-	var args struct{ Nodes json.RawMessage }
+	var args struct{ Nodes, NodeNames json.RawMessage }
 	if err := json.NewDecoder(r.Body).Decode(&args); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -48,7 +56,7 @@ func passAll(w http.ResponseWriter, r *http.Request) {
 	answer(w, args)
 }
 
-func prioritize(c *cluster, w http.ResponseWriter, r *http.Request) {
+func prioritize(c *cluster, full int64, w http.ResponseWriter, r *http.Request) {
 	type named struct{ Metadata struct{ Name string } }
 	var args struct {
 		Pod struct {
@@ -58,7 +66,8 @@ func prioritize(c *cluster, w http.ResponseWriter, r *http.Request) {
 				}
 			}
 		}
-		Nodes struct{ Items []named }
+		Nodes     struct{ Items []named }
+		NodeNames []string
 	}
 	if err := json.NewDecoder(r.Body).Decode(&args); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -70,11 +79,14 @@ func prioritize(c *cluster, w http.ResponseWriter, r *http.Request) {
 			replicaNodes = replicaNodes.Union(c.replicaNodes[claim.ClaimName])
 		}
 	}
-	scores := make(extenderv1.HostPriorityList, len(args.Nodes.Items))
-	for i, node := range args.Nodes.Items {
-		scores[i].Host = node.Metadata.Name
-		if replicaNodes.Has(node.Metadata.Name) {
-			scores[i].Score = extenderv1.MaxExtenderPriority
+	for _, node := range args.Nodes.Items {
+		args.NodeNames = append(args.NodeNames, node.Metadata.Name)
+	}
+	scores := make(extenderv1.HostPriorityList, len(args.NodeNames))
+	for i, name := range args.NodeNames {
+		scores[i].Host = name
+		if replicaNodes.Has(name) {
+			scores[i].Score = full
 		}
 	}
 	answer(w, scores)

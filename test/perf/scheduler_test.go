@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/component-base/metrics/testutil"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
@@ -24,14 +25,17 @@ type variant struct {
 	name string
 	// preference of the plugin; empty for a scheduler without it.
 	preference string
-	extender   bool
+	// extender is that of a scheduler with one.
+	extender *extenderForm
 }
 
 var variants = []variant{
 	{name: "stock"},
 	{name: "Score", preference: "Score"},
 	{name: "LocalFirst", preference: "LocalFirst"},
-	{name: "extender", extender: true},
+	// As Stork deploys its extender up to 26.4.1, and since 26.4.2.
+	{name: "extender", extender: &extenderForm{weight: 5, full: extenderv1.MaxExtenderPriority}},
+	{name: "extender-names", extender: &extenderForm{names: true, weight: 1, full: 4}},
 }
 
 func (v variant) plugin() bool { return v.preference != "" }
@@ -58,9 +62,9 @@ profiles:
 - urlPrefix: %s
   filterVerb: filter
   prioritizeVerb: prioritize
-  weight: 5
+  weight: %d
   enableHTTPS: false
-  nodeCacheCapable: false
+  nodeCacheCapable: %t
   httpTimeout: 5m
 `
 )
@@ -71,12 +75,12 @@ func (v variant) configuration(tb testing.TB, c *cluster) (string, error) {
 	if v.plugin() {
 		yaml += fmt.Sprintf(pluginYAML, v.preference, c.Server.Endpoint())
 	}
-	if v.extender {
-		url, err := startExtender(tb, c)
+	if v.extender != nil {
+		url, err := startExtender(tb, c, v.extender)
 		if err != nil {
 			return "", err
 		}
-		yaml += fmt.Sprintf(extenderYAML, url)
+		yaml += fmt.Sprintf(extenderYAML, url, v.extender.weight, v.extender.names)
 	}
 	return yaml, nil
 }

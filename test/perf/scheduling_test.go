@@ -90,7 +90,7 @@ func benchmarkVariant(b *testing.B, c *cluster, v variant) {
 		b.Run("workload="+w.name, func(b *testing.B) {
 			pods := c.pods
 			measured := c.pods * w.fold
-			if v.extender {
+			if v.extender != nil {
 				pods = min(pods, *extenderPods)
 				measured = pods
 			}

@@ -12,10 +12,10 @@ import (
 	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
-	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/pkg/localfirst"
 	"github.com/hyperconverge/scheduler/pkg/plugins"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
@@ -39,11 +39,7 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 	}
 	localfirst.Wrap(sched.Profiles, sched.Extenders)
 	// Nothing is taken from the queue before this process leads.
-	next := sched.NextPod
-	sched.NextPod = func(logger klog.Logger) (*framework.QueuedPodInfo, error) {
-		factory.StartLeading()
-		return next(logger)
-	}
+	minor.BeforeEach(sched, factory.StartLeading)
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
 	go tellMinor(klog.FromContext(ctx), config.Client.Discovery())
 	go serveDebug(ctx, config, factory, opts.SecureServing.PermitPortSharing)

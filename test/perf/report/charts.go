@@ -53,10 +53,11 @@ func (diamond) DrawGlyph(c *draw.Canvas, style draw.GlyphStyle, at vg.Point) {
 }
 
 var looks = map[string]look{
-	"stock":      {color.RGBA{R: 0x57, G: 0x60, B: 0x6a, A: 255}, draw.BoxGlyph{}, nil},
-	"Score":      {color.RGBA{R: 0xbf, G: 0x6a, B: 0x02, A: 255}, draw.PyramidGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
-	"LocalFirst": {color.RGBA{R: 0x09, G: 0x69, B: 0xda, A: 255}, draw.CircleGlyph{}, nil},
-	"extender":   {color.RGBA{R: 0xcf, G: 0x22, B: 0x2e, A: 255}, diamond{}, []vg.Length{vg.Points(2), vg.Points(3)}},
+	"stock":          {color.RGBA{R: 0x57, G: 0x60, B: 0x6a, A: 255}, draw.BoxGlyph{}, nil},
+	"Score":          {color.RGBA{R: 0xbf, G: 0x6a, B: 0x02, A: 255}, draw.PyramidGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
+	"LocalFirst":     {color.RGBA{R: 0x09, G: 0x69, B: 0xda, A: 255}, draw.CircleGlyph{}, nil},
+	"extender-names": {color.RGBA{R: 0x82, G: 0x50, B: 0xdf, A: 255}, draw.RingGlyph{}, []vg.Length{vg.Points(1), vg.Points(3)}},
+	"extender":       {color.RGBA{R: 0xcf, G: 0x22, B: 0x2e, A: 255}, diamond{}, []vg.Length{vg.Points(2), vg.Points(3)}},
 }
 
 // chart is one quantity over the cluster size.

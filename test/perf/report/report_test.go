@@ -27,6 +27,7 @@ func output() string {
 			line(5000, round+1, "Score", w.name, 99*speed, 4e6, 27)
 			line(5000, round+1, "LocalFirst", w.name, 200*speed, 1e5*(1+float64(round)/3), 100)
 			line(5000, round+1, "extender", w.name, 10, 6e7, 27)
+			line(5000, round+1, "extender-names", w.name, 20, 2e7, 27)
 		}
 	}
 	text.WriteString("--- FAIL: of another kind\npkg: example.com/pkg/plugins/hyperconverge\n")
@@ -53,10 +54,11 @@ func sampled(t *testing.T) *results {
 func TestFigures(t *testing.T) {
 	r := sampled(t)
 	want := map[string]row{
-		"pods on their data, LocalFirst, 5000 nodes":                           {Measured: "100 %", Verdict: "kept"},
-		"throughput, replicated volumes, 5000 nodes, LocalFirst ÷ stock":       {Measured: "3 ×", Verdict: "kept"},
-		"Filter+Score p50, replicated volumes, 5000 nodes, stock ÷ LocalFirst": {Measured: "35 ×", Verdict: "kept"},
-		"databases at home after a rolling drain of 50 of 500 nodes":           {Measured: "99.9 %", Verdict: "kept", Detail: "90.2 % before; 147 evictions in 61 s"},
+		"pods on their data, LocalFirst, 5000 nodes":                               {Measured: "100 %", Verdict: "kept"},
+		"throughput, replicated volumes, 5000 nodes, LocalFirst ÷ stock":           {Measured: "3 ×", Verdict: "kept"},
+		"throughput, replicated volumes, 5000 nodes, LocalFirst ÷ extender, names": {Measured: "15 ×", Verdict: "kept"},
+		"Filter+Score p50, replicated volumes, 5000 nodes, stock ÷ LocalFirst":     {Measured: "35 ×", Verdict: "kept"},
+		"databases at home after a rolling drain of 50 of 500 nodes":               {Measured: "99.9 %", Verdict: "kept", Detail: "90.2 % before; 147 evictions in 61 s"},
 		"Filter, per node":    {Measured: "66 ns", Verdict: "MISSED"},
 		"Filter, allocations": {Measured: "0", Verdict: "kept"},
 		"Score, per node":     {Measured: "–", Verdict: "not measured"},

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+
+# Proves every minor of hack/kubernetes/minors: unit tests, the tests against that minor's API
+# server, the demo and the quick benchmarks, one after the other, and writes what came of it into
+# docs/versions.md. It compiles all of Kubernetes once for each, and takes hours.
+#
+#   hack/minors.sh [-quick] [MINOR...]    all of them without an argument
+#
+# -quick builds, vets and runs the unit tests alone, and writes nothing.
+
+set -o errexit -o nounset -o pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+steps=(vet test-unit test-integration demo bench-quick)
+if [[ ${1:-} == -quick ]]; then
+  shift
+  steps=(vet test-unit)
+fi
+default=$(awk '/^[^#]/ { print $1; exit }' hack/kubernetes/minors)
+(($#)) || mapfile -t minors < <(awk '/^[^#]/ { print $1 }' hack/kubernetes/minors)
+(($#)) && minors=("$@")
+
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+failed=0
+for minor in "${minors[@]}"; do
+  row="| $minor | $(awk -v minor="$minor" '$1 == minor { print $2 }' hack/kubernetes/minors) |"
+  for step in "${steps[@]}"; do
+    echo "Kubernetes $minor: $step"
+    if make --no-print-directory "$step" KUBERNETES="$minor" > "$results/log" 2>&1; then
+      row+=" passed |"
+    else
+      tail -n 60 "$results/log" >&2
+      row+=" **failed** |"
+      failed=1
+    fi
+  done
+  echo "$row" >> "$results/rows"
+done
+cat "$results/rows"
+exit $failed
