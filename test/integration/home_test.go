@@ -83,7 +83,16 @@ func newHomestead(t *testing.T) *homestead {
 		apps.ReplicaSets(), apps.Deployments(), apps.StatefulSets(), h.Client, mapper, scales, discovery)
 	factory.Start(ctx.Done())
 	running.Go(func() { sets.Run(ctx, 2) })
-	running.Go(func() { budgets.Run(ctx) })
+	running.Go(func() {
+		switch c := any(budgets).(type) {
+		case interface{ Run(ctx context.Context) }:
+			c.Run(ctx)
+		case interface { // since Kubernetes 1.37
+			Run(ctx context.Context, workers int)
+		}:
+			c.Run(ctx, 1)
+		}
+	})
 	var nodes []fakenodes.Node
 	for i := range homeNodes {
 		nodes = append(nodes, fakenodes.Node{Name: fmt.Sprintf("n%d", i+1), StorageID: "some", IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})})

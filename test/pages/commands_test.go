@@ -126,7 +126,7 @@ func TestCommandsOfAPage(t *testing.T) {
 		{"page", 19, "kubectl patch x -p '{\n  \"a\": 1}'"},
 	}
 	if !slices.Equal(p.commands, want) {
-		t.Errorf("the commands are %q, want %q", p.commands, want)
+		t.Errorf("the commands are %+v, want %+v", p.commands, want)
 	}
 	if p.kustomization != "# kustomization.yaml\nresources: [a]\n" {
 		t.Errorf("the kustomization is %q", p.kustomization)

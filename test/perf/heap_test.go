@@ -27,7 +27,7 @@ func BenchmarkHeap(b *testing.B) {
 	c := newFakeCluster(b, nodes, volumes)
 	for round := range *rounds {
 		for _, v := range variants {
-			if v.extender || v.preference == "Score" {
+			if v.extender != nil || v.preference == "Score" {
 				continue
 			}
 			b.Run(fmt.Sprintf("round=%d/variant=%s", round+1, v.name), func(b *testing.B) {

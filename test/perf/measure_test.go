@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/test/kit"
 )
 
@@ -51,7 +52,7 @@ func (s *runningScheduler) search(ctx context.Context, w workload, pods int) (cy
 		for i := range pods {
 			pod := w.pod(i)
 			pod.UID = types.UID("search-" + pod.Name)
-			if _, err := s.SchedulePod(ctx, s.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod); err != nil {
+			if _, err := minor.SchedulePod(ctx, s.Scheduler.Scheduler, s.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod); err != nil {
 				return nil, fmt.Errorf("searching a node for %s: %w", pod.Name, err)
 			}
 		}

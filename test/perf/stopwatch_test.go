@@ -12,6 +12,8 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
+
+	"github.com/hyperconverge/scheduler/internal/minor"
 )
 
 // stopwatch times the scheduling cycles of one scheduler, in the same way for
@@ -50,14 +52,11 @@ func (s *stopwatch) outside(sched *scheduler.Scheduler) {
 	for name, wrapped := range sched.Profiles {
 		sched.Profiles[name] = &outerProfile{Framework: wrapped, stopwatch: s}
 	}
-	schedulePod := sched.SchedulePod
-	sched.SchedulePod = func(ctx context.Context, fw framework.Framework, state fwk.CycleState, pod *v1.Pod) (scheduler.ScheduleResult, error) {
-		result, err := schedulePod(ctx, fw, state, pod)
+	minor.AfterEach(sched, func(err error) {
 		if err == nil {
 			s.stop()
 		}
-		return result, err
-	}
+	})
 }
 
 // mark notes the present time in the present cycle.

@@ -15,13 +15,13 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	schedulerscheme "k8s.io/kubernetes/pkg/scheduler/apis/config/scheme"
 	schedulercache "k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	configv1 "github.com/hyperconverge/scheduler/pkg/apis/config/v1"
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -46,8 +46,8 @@ func (h *profileHandle) SharedInformerFactory() informers.SharedInformerFactory 
 func (h *profileHandle) Activate(logger klog.Logger, pods map[string]*v1.Pod) {
 	h.queue.Activate(logger, pods)
 }
-func (h *profileHandle) KubeConfig() *rest.Config            { return nil }
-func (h *profileHandle) EventRecorder() events.EventRecorder { return h.events }
+func (h *profileHandle) KubeConfig() *rest.Config           { return nil }
+func (h *profileHandle) EventRecorder() minor.EventRecorder { return h.events }
 
 // process is what the profiles of one scheduler have in common.
 type process struct {

@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/reference"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -137,6 +138,9 @@ type eventList struct {
 	// fields are those of the references, of all events so far.
 	fields []string
 }
+
+// WithLogger implements events.EventRecorderLogger, which newer minors ask for.
+func (l *eventList) WithLogger(klog.Logger) events.EventRecorderLogger { return l }
 
 func (l *eventList) Eventf(regarding, _ runtime.Object, eventType, reason, action, note string, args ...any) {
 	ref, err := reference.GetReference(scheme.Scheme, regarding)

@@ -1,3 +1,7 @@
+//go:build !kubernetes1.37
+
+// The queue of Kubernetes 1.37 has groups of pods in it, and other types.
+
 package hyperconverge
 
 import (
@@ -43,14 +47,24 @@ func TestActivationOfAPodInFlight(t *testing.T) {
 				q.Run(logger)
 				defer q.Close()
 
+				add := func(pod *v1.Pod) {
+					switch q := any(q).(type) {
+					case interface{ Add(klog.Logger, *v1.Pod) }:
+						q.Add(logger, pod)
+					case interface { // since Kubernetes 1.36
+						Add(context.Context, *v1.Pod)
+					}:
+						q.Add(ctx, pod)
+					}
+				}
 				pod := makePod("db").Obj()
-				q.Add(logger, pod)
+				add(pod)
 				tried, err := q.Pop(logger)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for i := range tc.others {
-					q.Add(logger, makePod(fmt.Sprintf("other-%d", i)).Obj())
+					add(makePod(fmt.Sprintf("other-%d", i)).Obj())
 				}
 				q.Activate(logger, map[string]*v1.Pod{namespace + "/db": pod})
 				start := time.Now()
