@@ -34,6 +34,12 @@ CHAOS_BINARIES := $(BIN)/etcd $(BIN)/kube-apiserver $(BIN)/kube-controller-manag
 RACE_PACKAGES := ./pkg/placement/... ./pkg/volumes/... ./pkg/webhook/... ./pkg/plugins/... ./pkg/localfirst/... ./pkg/strategies/... ./pkg/optional/... \
 	./internal/... ./cmd/sandbox
 
+# The documents speak of the default minor, with its binaries in bin.
+INTEGRATION_PACKAGES := ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/...
+ifeq ($(KUBERNETES),$(DEFAULT_KUBERNETES))
+INTEGRATION_PACKAGES += ./test/pages/...
+endif
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -73,7 +79,15 @@ test-race: ## Run the tests of the concurrent packages under the race detector
 .PHONY: test-integration
 test-integration: build $(CONTROLPLANE) ## Run scheduler, webhook, manifests and the documents' commands against a real kube-apiserver and etcd
 	@echo "Integration tests (first time: compiling kube-apiserver for some minutes)"
-	hack/test.sh -p 1 -timeout 20m ./test/docs/... ./test/integration/... ./test/manifests/... ./test/webhook/... ./test/chaos/... ./test/pages/...
+	hack/test.sh -p 1 -timeout 20m $(INTEGRATION_PACKAGES)
+
+.PHONY: vet
+vet: ## Compile everything, tests included, and vet it
+	@go vet ./...
+
+.PHONY: minors
+minors: ## Prove all minors of Kubernetes in hack/kubernetes/minors, write docs/versions.md, which takes hours
+	@hack/minors.sh
 
 .PHONY: chaos
 chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, write docs/reliability.md; ROWS=regexp SOAK=10m SEED=n
@@ -88,6 +102,10 @@ conformance: ## Run our client against the real OpenStorage SDK server code
 .PHONY: bench
 bench: ## Measure everything, print the figures beside their limits, write docs/performance.md
 	@test/perf/bench.sh
+
+.PHONY: bench-quick
+bench-quick: ## Measure everything with few pods and one round, and only print, about 13 minutes
+	@test/perf/bench.sh -quick
 
 .PHONY: bench-webhook
 bench-webhook: ## Measure the webhook alone

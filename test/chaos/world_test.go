@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -162,8 +163,11 @@ func (w *world) newToken(name string) error {
 	return writeFile(w.tokenFile(), []byte(w.token))
 }
 
+// binaries is where make puts those of the minor of Kubernetes that it is asked for.
+func binaries() string { return cmp.Or(os.Getenv("BIN"), "bin") }
+
 func (w *world) startControlPlane(ctx context.Context) (err error) {
-	bin, err := filepath.Abs(filepath.Join(root, "bin"))
+	bin, err := filepath.Abs(filepath.Join(root, binaries()))
 	if err != nil {
 		return err
 	}
@@ -476,7 +480,7 @@ func (w *world) startScheduler(ctx context.Context, v variant) (*component, erro
 		open += ",/metrics,/debug/*"
 	}
 	c, err := startComponent(w.supervisor, process.Command{
-		Name: v.name, Path: filepath.Join(root, "bin/scheduler"), LogFile: filepath.Join(w.logs, v.name+".log"), Env: v.env,
+		Name: v.name, Path: filepath.Join(root, binaries(), "scheduler"), LogFile: filepath.Join(w.logs, v.name+".log"), Env: v.env,
 		Args: append([]string{
 			"--config=" + path, "--bind-address=" + ports.Loopback, "--secure-port=" + strconv.Itoa(port),
 			"--authentication-kubeconfig=" + direct, "--authorization-kubeconfig=" + direct,
@@ -509,7 +513,7 @@ func (w *world) beginWebhook(name string, flags ...string) (*component, int, err
 		return nil, 0, err
 	}
 	c, err := startComponent(w.supervisor, process.Command{
-		Name: name, Path: filepath.Join(root, "bin/webhook"), LogFile: filepath.Join(w.logs, name+".log"), Env: w.hookEnv,
+		Name: name, Path: filepath.Join(root, binaries(), "webhook"), LogFile: filepath.Join(w.logs, name+".log"), Env: w.hookEnv,
 		Args: append([]string{
 			"--kubeconfig=" + w.dir.Join(webhookName+".kubeconfig"), "--namespace=" + systemNamespace,
 			"--scheduler-name=" + schedulerName, "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port),

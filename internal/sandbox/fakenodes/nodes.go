@@ -105,8 +105,8 @@ func share(total, parts, index int) int {
 const (
 	leaseSeconds  = 40
 	renewInterval = 10 * time.Second
-	// kubeletVersion is that of the control plane.
-	kubeletVersion = "v1.35.4"
+	// kubeletVersion is that of the oldest control plane: kubelets may be older, not newer.
+	kubeletVersion = "v1.35.6"
 	// parallelRequests bounds what registering many nodes asks of the API server.
 	parallelRequests = 16
 )
