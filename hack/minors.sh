@@ -17,9 +17,8 @@ if [[ ${1:-} == -quick ]]; then
   shift
   steps=(vet test-unit)
 fi
-default=$(awk '/^[^#]/ { print $1; exit }' hack/kubernetes/minors)
+minors=("$@")
 (($#)) || mapfile -t minors < <(awk '/^[^#]/ { print $1 }' hack/kubernetes/minors)
-(($#)) && minors=("$@")
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
@@ -38,5 +37,10 @@ for minor in "${minors[@]}"; do
   done
   echo "$row" >> "$results/rows"
 done
-cat "$results/rows"
+table=$(printf '| minor | Kubernetes |'; printf ' %s |' "${steps[@]}"; printf '\n|---|---|'; printf -- '---|%.0s' "${steps[@]}"; printf '\n'; cat "$results/rows")
+echo "$table"
+if ((${#steps[@]} > 2)); then
+  { sed '/make minors writes from here on/q' docs/versions.md; printf '\n%s\n' "$table"; } > "$results/page"
+  cp "$results/page" docs/versions.md
+fi
 exit $failed
