@@ -1,3 +1,7 @@
+//go:build !kubernetes1.37
+
+// Coscheduling is left out of the build for Kubernetes 1.37, which has gangs of its own.
+
 package integration
 
 import (

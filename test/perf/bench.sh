@@ -11,6 +11,7 @@ export CGO_ENABLED=0
 
 scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=3 -perf.pods=500 -perf.extender-pods=60)
 small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
+own=(-perf.rounds=3 -perf.pods=1000)
 heap=(-perf.rounds=3)
 index=()
 count=5
@@ -21,6 +22,7 @@ minutes=42
 if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
+	own=(-perf.rounds=1 -perf.pods=300)
 	heap=(-perf.rounds=1)
 	index=(-steady 10s -moves 100)
 	count=1
@@ -72,6 +74,7 @@ run '^BenchmarkHeap$' "${heap[@]}"
 # These compile a command, so that they have to run where the module is.
 gobench ./test/perf -bench '^BenchmarkKubectl$' -benchtime 1x -timeout 30m -args "${heap[@]}"
 gobench ./test/perf -bench '^Benchmark(Rebalancer|Homecoming)$' -benchtime 1x -timeout 30m
+gobench ./test/perf -bench '^BenchmarkOwnProcess$' -benchtime 1x -timeout 30m -args "${own[@]}"
 run '^BenchmarkLocalFromBirth$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"

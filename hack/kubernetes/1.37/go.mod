@@ -7,6 +7,7 @@ require (
 	github.com/go-logr/logr v1.4.3
 	github.com/go-logr/zapr v1.3.0
 	github.com/google/go-cmp v0.7.0
+	github.com/google/pprof v0.0.0-20260402051712-545e8a4df936
 	github.com/google/uuid v1.6.0
 	github.com/libopenstorage/openstorage v1.0.1-0.20240221210452-7757fdc2b8ff
 	github.com/prometheus/client_golang v1.24.0

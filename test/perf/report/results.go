@@ -116,7 +116,7 @@ func (r *results) where(benchmark, unit string, elements ...string) []float64 {
 	return values
 }
 
-// run is one measurement of BenchmarkScheduling, apart from its scheduler.
+// run is one measurement of BenchmarkScheduling or BenchmarkOwnProcess, apart from its scheduler.
 type run struct {
 	nodes    int
 	round    string
@@ -128,7 +128,7 @@ func (r *results) scheduling(variant, unit string) map[run]float64 {
 	values := map[run]float64{}
 	for _, s := range r.samples {
 		value, found := s.values[unit]
-		if !found || !strings.HasPrefix(s.name, "Scheduling/") || s.keys["variant"] != variant {
+		if !found || !strings.HasPrefix(s.name, "Scheduling/") && !strings.HasPrefix(s.name, "OwnProcess/") || s.keys["variant"] != variant {
 			continue
 		}
 		nodes, err := strconv.Atoi(s.keys["nodes"])
