@@ -146,8 +146,8 @@ func (c *cluster) definePodGroups() {
 	if !apierrors.IsAlreadyExists(err) {
 		c.Must(err)
 	}
-	c.Eventually("PodGroups are served", func() error {
-		_, err := c.Dynamic().Resource(podGroups).List(c.Ctx, metav1.ListOptions{})
+	c.Eventually("PodGroups are served, and found", func() error {
+		_, err := c.Client.Discovery().ServerResourcesForGroupVersion(podGroups.GroupVersion().String())
 		return err
 	})
 }

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/hyperconverge/scheduler/test/kit"
 	"github.com/hyperconverge/scheduler/test/kit/deploy"
@@ -74,10 +75,19 @@ func (p *controlPlane) awaitDefinition(t *testing.T, definition *unstructured.Un
 		}
 		for _, c := range conditions {
 			if condition, ok := c.(map[string]any); ok && condition["type"] == "Established" && condition["status"] == "True" {
-				p.Mapper.Reset()
-				return nil
+				return p.discovers(got)
 			}
 		}
 		return fmt.Errorf("its conditions are %v", conditions)
 	})
+}
+
+// discovers looks for the kind that a definition defines: the API server tells of it some time
+// after it has established it.
+func (p *controlPlane) discovers(definition *unstructured.Unstructured) error {
+	group, _, _ := unstructured.NestedString(definition.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(definition.Object, "spec", "names", "kind")
+	p.Mapper.Reset()
+	_, err := p.Mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind})
+	return err
 }
