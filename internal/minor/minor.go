@@ -19,6 +19,21 @@ func leftOut(name, instead string) frameworkruntime.PluginFactory {
 	}
 }
 
+// Signing puts a plugin around each that a factory makes.
+func Signing[P fwk.Plugin](factory frameworkruntime.PluginFactory, around func(P) fwk.Plugin) frameworkruntime.PluginFactory {
+	return func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+		made, err := factory(ctx, args, handle)
+		if err != nil {
+			return nil, err
+		}
+		plugin, is := made.(P)
+		if !is {
+			return nil, fmt.Errorf("plugin %s is a %T", made.Name(), made)
+		}
+		return around(plugin), nil
+	}
+}
+
 // Skew says what is wrong with a scheduler of the minor 1.scheduler at an API server of
 // 1.server, and what to do; empty for nothing. Broken is one that lacks kinds which it waits
 // for. The rule is that of Kubernetes: a scheduler is not newer than the API server, and one

@@ -26,7 +26,28 @@ type EventRecorder = events.EventRecorder
 
 // Plugins are those of scheduler-plugins that not all minors have.
 func Plugins() runtime.Registry {
-	return runtime.Registry{coscheduling.Name: coscheduling.New, capacityscheduling.Name: capacityscheduling.New}
+	return runtime.Registry{
+		coscheduling.Name:       Signing(coscheduling.New, func(p *coscheduling.Coscheduling) fwk.Plugin { return signedGang{p} }),
+		capacityscheduling.Name: Signing(capacityscheduling.New, func(p *capacityscheduling.CapacityScheduling) fwk.Plugin { return signedCapacity{p} }),
+	}
+}
+
+// signedGang asks for nothing of nodes, but for who else of the group is there.
+type signedGang struct{ *coscheduling.Coscheduling }
+
+// SignPod implements fwk.SignPlugin.
+func (signedGang) SignPod(context.Context, *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
+	return nil, nil
+}
+
+// signedCapacity asks for nothing of nodes, but for what the quota has left.
+type signedCapacity struct {
+	*capacityscheduling.CapacityScheduling
+}
+
+// SignPod implements fwk.SignPlugin.
+func (signedCapacity) SignPod(context.Context, *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
+	return nil, nil
 }
 
 // NewInformerFactory makes the informers of a scheduler.

@@ -26,9 +26,17 @@ type EventRecorder = events.EventRecorderLogger
 // Plugins are those of scheduler-plugins that not all minors have.
 func Plugins() runtime.Registry {
 	return runtime.Registry{
-		coscheduling.Name:    coscheduling.New,
+		coscheduling.Name:    Signing(coscheduling.New, func(p *coscheduling.Coscheduling) fwk.Plugin { return signedGang{p} }),
 		"CapacityScheduling": leftOut("CapacityScheduling", "use ResourceQuotas"),
 	}
+}
+
+// signedGang asks for nothing of nodes, but for who else of the group is there.
+type signedGang struct{ *coscheduling.Coscheduling }
+
+// SignPod implements fwk.SignPlugin.
+func (signedGang) SignPod(context.Context, *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
+	return nil, nil
 }
 
 // NewInformerFactory makes the informers of a scheduler.

@@ -53,6 +53,15 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
+	// Batching is 1 for profiles that place alike pods by what was decided for the one
+	// before, 0 for the others, of which off_by names what turns it off.
+	Batching = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Subsystem:      Subsystem,
+		Name:           "batching",
+		Help:           "Whether a profile places alike pods by what was decided for the one before: 1, or 0 with the name of what turns it off, an extender or a plugin.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"profile", "off_by"})
+
 	// HeldPods is the number of pods that were turned down on all nodes for a storage
 	// reason, as long as that reason stands.
 	HeldPods = metrics.NewGaugeVec(&metrics.GaugeOpts{
@@ -93,6 +102,6 @@ var registerScheduling sync.Once
 // RegisterScheduling registers the plugin's metrics, once per process.
 func RegisterScheduling() {
 	registerScheduling.Do(func() {
-		legacyregistry.MustRegister(Pods, PodsBound, PreferFirst, PreferFirstDuration, HeldPods, ActivatedPods, UnknownVolumes)
+		legacyregistry.MustRegister(Pods, PodsBound, PreferFirst, PreferFirstDuration, Batching, HeldPods, ActivatedPods, UnknownVolumes)
 	})
 }

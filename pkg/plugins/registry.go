@@ -5,6 +5,7 @@ package plugins
 import (
 	"maps"
 
+	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	_ "sigs.k8s.io/scheduler-plugins/apis/config/scheme" // arguments of the four plugins
 	"sigs.k8s.io/scheduler-plugins/pkg/noderesources"
@@ -21,8 +22,8 @@ func Registry(factory *hyperconverge.Factory) runtime.Registry {
 	registry := minor.Plugins()
 	maps.Copy(registry, runtime.Registry{
 		hyperconverge.Name:            factory.New,
-		noderesources.AllocatableName: noderesources.NewAllocatable,
-		noderesourcetopology.Name:     noderesourcetopology.New,
+		noderesources.AllocatableName: minor.Signing(noderesources.NewAllocatable, func(p *noderesources.Allocatable) fwk.Plugin { return signedAllocatable{p} }),
+		noderesourcetopology.Name:     minor.Signing(noderesourcetopology.New, func(p *noderesourcetopology.TopologyMatch) fwk.Plugin { return signedTopology{p} }),
 	})
 	return registry
 }

@@ -88,6 +88,24 @@ var bystanderScenarios = []scenario{
 	},
 }
 
+func TestBatchingIsShownByProfile(t *testing.T) {
+	c := newCluster(t, 1)
+	spread := "- {name: PodTopologySpread, args: {defaultingType: List}}"
+	stop := c.runProfiles(
+		profileYAML{name: "by-default"}, profileYAML{name: "on", configs: spread},
+		profileYAML{name: "with-others", configs: spread, enabled: "- name: NodeResourcesAllocatable"})
+	defer stop()
+	for profile, offBy := range map[string]string{"by-default": "PodTopologySpread", "on": "", "with-others": ""} {
+		want := 0.0
+		if offBy == "" {
+			want = 1
+		}
+		if got := gauge(t, "scheduler_hyperconverge_batching", "profile", profile, "off_by", offBy); got != want {
+			t.Errorf("batching of %s, off by %q, is %v, want %v", profile, offBy, got, want)
+		}
+	}
+}
+
 func TestBystanders(t *testing.T) { playAll(t, bystanderScenarios) }
 
 // evaluations is how often the plugin was called so far, by extension point.

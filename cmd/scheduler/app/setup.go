@@ -37,6 +37,7 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 	for _, wrap := range inside {
 		wrap(sched.Profiles)
 	}
+	showBatching(sched.Profiles, sched.Extenders)
 	localfirst.Wrap(sched.Profiles, sched.Extenders)
 	// Nothing is taken from the queue before this process leads.
 	minor.BeforeEach(sched, factory.StartLeading)
