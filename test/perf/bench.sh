@@ -12,6 +12,7 @@ export CGO_ENABLED=0
 scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=3 -perf.pods=500 -perf.extender-pods=60)
 small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
 own=(-perf.rounds=3 -perf.pods=1000)
+scale=(-perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200 -perf.variants=stock,LocalFirst)
 heap=(-perf.rounds=3)
 index=()
 count=5
@@ -22,6 +23,7 @@ minutes=42
 if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
+	scale=()
 	own=(-perf.rounds=1 -perf.pods=300)
 	heap=(-perf.rounds=1)
 	index=(-steady 10s -moves 100)
@@ -78,5 +80,9 @@ gobench ./test/perf -bench '^BenchmarkOwnProcess$' -benchtime 1x -timeout 30m -a
 run '^BenchmarkLocalFromBirth$' "${heap[@]}"
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
+if ((${#scale[@]})); then
+	run '^BenchmarkScheduling$' "${scale[@]}"
+	"$folder/index" -json -scale -volumes 1000000 -nodes 5000 >>"$results"
+fi
 printf '\n\n'
 "$folder/report" "${docs[@]}" "$results"

@@ -3,6 +3,7 @@ package perf
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ var (
 	sizesFlag = flag.String("perf.nodes", "500,1000,5000", "cluster sizes of BenchmarkScheduling")
 	rounds    = flag.Int("perf.rounds", 3, "how often BenchmarkScheduling measures everything")
 	podsFlag  = flag.Int("perf.pods", 500, "pods per workload in BenchmarkScheduling")
+	variantsFlag = flag.String("perf.variants", "", "names of the variants that BenchmarkScheduling measures; all if empty")
 	// An extender is so slow that fewer pods tell its rate as well.
 	extenderPods = flag.Int("perf.extender-pods", 60, "pods per workload in BenchmarkScheduling with the extender")
 )
@@ -72,6 +74,9 @@ func BenchmarkScheduling(b *testing.B) {
 			for round := range *rounds {
 				for i := range variants {
 					v := variants[(i+round)%len(variants)]
+					if *variantsFlag != "" && !slices.Contains(strings.Split(*variantsFlag, ","), v.name) {
+						continue
+					}
 					b.Run(fmt.Sprintf("round=%d/variant=%s", round+1, v.name), func(b *testing.B) {
 						benchmarkVariant(b, c, v)
 					})

@@ -25,6 +25,7 @@ type plan struct {
 	moves          int           // replica moves that are timed, quiet and under load
 	load           int           // unrelated changes per second
 	steady         time.Duration // how long calls are counted
+	scale          bool          // what depends on the number of volumes alone
 }
 
 func main() {
@@ -35,6 +36,7 @@ func main() {
 	flag.IntVar(&p.moves, "moves", 500, "replica moves to time, quiet and under load")
 	flag.IntVar(&p.load, "load", 1000, "unrelated replica moves per second")
 	flag.DurationVar(&p.steady, "steady", time.Minute, "how long the calls of the steady state are counted")
+	flag.BoolVar(&p.scale, "scale", false, "measure what depends on the number of volumes alone, by the limits for a million")
 	asJSON := flag.Bool("json", false, "print each figure as a line of JSON, for test/perf/report")
 	strict := flag.Bool("strict", false, "exit with an error if a figure is over its limit")
 	klog.InitFlags(nil)

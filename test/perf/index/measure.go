@@ -68,6 +68,42 @@ func measure(ctx context.Context, p plan) ([]figure, error) {
 		{"lookup while that goes on, p99", "µs", 500, micro(percentile(lookups, 99)), fmt.Sprintf("%d lookups, longest %v", len(lookups), percentile(lookups, 100))},
 	}
 	figures = append(figures, benchmarks(index, s.Volumes)...)
+	if !p.scale {
+		more, err := changes(ctx, s, index, p)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, more...)
+	}
+
+	// What is freed when the index is dropped is what it held.
+	cancel()
+	running.Wait()
+	with := liveHeap()
+	runtime.KeepAlive(index)
+	index, source = nil, nil
+	figures = append(figures, figure{"live heap of the index", "MB", 16, (with - liveHeap()) / 1e6,
+		fmt.Sprintf("%d volumes of 3 replicas on %d nodes", p.volumes, p.nodes)})
+	if p.scale {
+		figures = scaled(figures, p.volumes)
+	}
+	return figures, nil
+}
+
+// scaled are the figures for which there are limits at a million volumes.
+func scaled(figures []figure, volumes int) (kept []figure) {
+	limits := map[string]float64{"first sync": 30, "lookup": 0.2, "update": 1, "live heap of the index": 150}
+	for _, f := range figures {
+		if limit, known := limits[f.what]; known {
+			f.limit, f.what = limit, fmt.Sprintf("%s, %d volumes", f.what, volumes)
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// changes measures the time that changes take, and the calls when there are none.
+func changes(ctx context.Context, s *storage, index *volumes.Index, p plan) (figures []figure, err error) {
 	for _, load := range []int{0, p.load} {
 		f, err := moves(s, index, p.moves, load)
 		if err != nil {
@@ -79,17 +115,7 @@ func measure(ctx context.Context, p plan) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	figures = append(figures, steady...)
-
-	// What is freed when the index is dropped is what it held.
-	cancel()
-	running.Wait()
-	with := liveHeap()
-	runtime.KeepAlive(index)
-	index, source = nil, nil
-	figures = append(figures, figure{"live heap of the index", "MB", 16, (with - liveHeap()) / 1e6,
-		fmt.Sprintf("%d volumes of 3 replicas on %d nodes", p.volumes, p.nodes)})
-	return figures, nil
+	return append(figures, steady...), nil
 }
 
 // awaitSync waits until all volumes are fresh, and looks some up meanwhile, as a

@@ -139,6 +139,10 @@ func figures(r *results) []figure {
 			measure: func(r *results) measured { return leastRatio(r, "pods/s", "LocalFirst", "extender-names") },
 		},
 		figure{
+			section: schedulingSection, what: "Filter+Score p50, LocalFirst, 30 000 ÷ 500 nodes",
+			limit: 1.2, show: times, measure: growth,
+		},
+		figure{
 			section: schedulingSection, what: "the scheduler's own CPU per pod, replicated volumes, 5000 nodes, stock ÷ LocalFirst",
 			limit: 3, atLeast: true, show: times,
 			measure: func(r *results) measured { return leastRatio(r, ownCPU, "stock", "LocalFirst") },
@@ -282,6 +286,25 @@ func plainRatio(r *results) measured {
 		slices.Sort(ratios)
 		m.detail = fmt.Sprintf("half of %d pairs within %.2f–%.2f", len(ratios), ratios[len(ratios)/4], ratios[len(ratios)*3/4])
 	}
+	return m
+}
+
+// growth is how much longer the kind of replicated pods takes, for which that is most, on 30 000
+// nodes than on 500.
+func growth(r *results) measured {
+	m := measured{}
+	var each []string
+	times := r.scheduling("LocalFirst", "filter-score-p50-ns")
+	for _, w := range workloads {
+		few, found := median(pick(times, 500, w.name))
+		many, foundToo := median(pick(times, 30_000, w.name))
+		if !w.replicated || !found || !foundToo {
+			continue
+		}
+		each = append(each, fmt.Sprintf("%s %.3g", w.name, many/few))
+		m.value, m.found = max(m.value, many/few), true
+	}
+	m.detail = strings.Join(each, ", ")
 	return m
 }
 
