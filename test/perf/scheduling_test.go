@@ -10,9 +10,9 @@ import (
 )
 
 var (
-	sizesFlag = flag.String("perf.nodes", "500,1000,5000", "cluster sizes of BenchmarkScheduling")
-	rounds    = flag.Int("perf.rounds", 3, "how often BenchmarkScheduling measures everything")
-	podsFlag  = flag.Int("perf.pods", 500, "pods per workload in BenchmarkScheduling")
+	sizesFlag    = flag.String("perf.nodes", "500,1000,5000", "cluster sizes of BenchmarkScheduling")
+	rounds       = flag.Int("perf.rounds", 3, "how often BenchmarkScheduling measures everything")
+	podsFlag     = flag.Int("perf.pods", 500, "pods per workload in BenchmarkScheduling")
 	variantsFlag = flag.String("perf.variants", "", "names of the variants that BenchmarkScheduling measures; all if empty")
 	// An extender is so slow that fewer pods tell its rate as well.
 	extenderPods = flag.Int("perf.extender-pods", 60, "pods per workload in BenchmarkScheduling with the extender")
