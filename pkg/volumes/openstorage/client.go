@@ -174,6 +174,7 @@ const (
 	answered    kind = iota // no error
 	absent                  // storage has no such object
 	refused                 // the token is missing, wrong, expired or too weak
+	unsent                  // this process has no token to send, and nobody was asked
 	unreachable             // the server is not there, or overloaded; or what it needs for this call
 	unsupported             // the server does not know the call
 	failed                  // anything else: a failure of this call, which may be that it hangs
@@ -189,6 +190,13 @@ func kindOf(err error) kind {
 	case codes.NotFound:
 		return absent
 	case codes.Unauthenticated, codes.PermissionDenied:
+		// gRPC takes these codes for what it says itself, too.
+		switch message := status.Convert(err).Message(); {
+		case strings.HasPrefix(message, "transport: per-RPC creds failed"):
+			return unsent
+		case notOfGRPC(message):
+			return failed
+		}
 		return refused
 	case codes.Unavailable, codes.Canceled, codes.ResourceExhausted:
 		return unreachable

@@ -88,8 +88,9 @@ func (s *Source) follow(ctx context.Context) (end watchEnd, err error) {
 		companions.Wait()
 		s.setWatch(watchClosed)
 		metrics.StorageWatchOpen.Set(0)
-		end = watchEnd{kind: kindOf(err), opened: opened, lasted: time.Since(attempt),
-			reopen: reopen, outage: s.health.has(ReasonUnreachable)}
+		k := kindOf(err)
+		end = watchEnd{kind: k, opened: opened, lasted: time.Since(attempt),
+			reopen: reopen, outage: k == unsent || s.health.has(ReasonUnreachable)}
 	}()
 
 	stream, err := s.client.watch.Watch(ctx, &api.SdkWatchRequest{
