@@ -274,6 +274,18 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What gRPC says of a name that does not resolve leads nobody to it.
+func TestEndOfAWatchSaysWhatToDo(t *testing.T) {
+	resolveBy(t, true)
+	r := start(t, settings{config: Config{Endpoint: "storage.elsewhere.svc:9020"}})
+	r.eventually("a watch has failed", func() bool { return r.logged("Watch of the storage API ended") })
+	for line := range strings.Lines(r.log.String()) {
+		if strings.Contains(line, "Watch of the storage API ended") && (strings.Contains(line, "produced zero addresses") || !strings.Contains(line, AdviceService)) {
+			t.Errorf("it says %s", line)
+		}
+	}
+}
+
 func TestStorageThatWasReachedIsLost(t *testing.T) {
 	r := start(t, settings{})
 	r.eventually("storage is reached", func() bool { return r.index.View().Reached() })
