@@ -128,13 +128,13 @@ func tlsConfigOf(ctx context.Context, t *TLSOptions) (*tls.Config, error) {
 	}
 	pem, err := startRead(t.CAFile).await(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the %w %s: %w", errCAFile, t.CAFile, err)
+		return nil, fmt.Errorf("read the %w %s: %w", ErrCAFile, t.CAFile, err)
 	}
 	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
 		config.RootCAs = x509.NewCertPool()
 	}
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%w: %s holds no certificate in PEM form", errCAFile, t.CAFile)
+		return nil, fmt.Errorf("%w: %s holds no certificate in PEM form", ErrCAFile, t.CAFile)
 	}
 	return config, nil
 }
