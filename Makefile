@@ -4,10 +4,13 @@ export CGO_ENABLED := 0
 
 KUBERNETES_VERSION := v1.35.4
 VERSION := $(shell hack/version.sh)
+ifeq ($(VERSION),)
+$(error There is no version: see the line above)
+endif
 VERSION_PKG := k8s.io/component-base/version
 # A semantic version whose build metadata names this project's own revision.
 LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VERSION) \
-	-X $(VERSION_PKG).gitCommit=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+	-X $(VERSION_PKG).gitCommit=$(shell bash -c 'source hack/version.sh && echo $$REVISION')
 CONTROLPLANE_LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)
 
 CONTROLPLANE := bin/etcd bin/kube-apiserver bin/kube-controller-manager bin/kube-scheduler bin/kubectl
