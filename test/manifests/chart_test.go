@@ -423,6 +423,16 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
 	kubeconfig := controlplane.Kubeconfig(t, plane.Config)
 	release := func(t *testing.T, args ...string) string {
+// Who forgets --namespace gets default, whose pods our webhook has to leave out.
+func TestNotesWarnOfTheNamespaceDefault(t *testing.T) {
+	for namespace, want := range map[string]bool{"default": true, systemNamespace: false} {
+		notes := runHelm(t, "install", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", namespace, "--dry-run=client")
+		if got := strings.Contains(notes, "helm uninstall hyperconverge -n default"); got != want {
+			t.Errorf("in %s it warns: %t; it says %s", namespace, got, notes[strings.Index(notes, "NOTES:"):])
+		}
+	}
+}
+
 		t.Helper()
 		return runHelm(t, append(args, "--kubeconfig", kubeconfig, "--namespace", systemNamespace)...)
 	}
