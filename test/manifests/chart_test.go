@@ -179,11 +179,12 @@ func TestPoliciesHaveTheVersionOfTheCluster(t *testing.T) {
 	if diff := cmp.Diff(normalized(t, want), normalized(t, compose(t, "resources: [PATH/manifests/webhook/policy-v1]", nil))); diff != "" {
 		t.Errorf("the folder v1 differs (-want +got):\n%s", diff)
 	}
-	got := slices.DeleteFunc(render(t, "policy", "--api-versions", v1+"/MutatingAdmissionPolicy"), func(o *unstructured.Unstructured) bool {
-		return !strings.HasPrefix(o.GetKind(), "MutatingAdmissionPolicy")
-	})
-	if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
-		t.Errorf("the chart differs (-want +got):\n%s", diff)
+	// A cluster says which versions it serves; without one, there is only its own.
+	for _, flags := range [][]string{{"--api-versions", v1 + "/MutatingAdmissionPolicy"}, {"--kube-version", "1.36"}, {"--kube-version", "v1.36.2-gke.100"}} {
+		got := ofKind(render(t, "policy", flags...), "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
+		if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
+			t.Errorf("with %q the chart differs (-want +got):\n%s", flags, diff)
+		}
 	}
 }
 

@@ -9,10 +9,12 @@ app.kubernetes.io/managed-by: {{ $.Release.Service }}
 helm.sh/chart: {{ $.Chart.Name }}-{{ $.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{- /* v1beta1 needs a feature gate. v1 is there from Kubernetes 1.36 on. */ -}}
+{{- /* v1beta1 needs a feature gate. v1 is there from Kubernetes 1.36 on; helm template knows
+no APIs. */ -}}
 {{- define "hyperconverge.policyVersion" -}}
 {{- $v1 := "admissionregistration.k8s.io/v1" -}}
-{{- $v1 }}{{ if not ($.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $v1)) }}beta1{{ end }}
+{{- $served := $.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $v1) -}}
+{{- $v1 }}{{ if not (or $served (ge (int (regexFind "^[0-9]+" $.Capabilities.KubeVersion.Minor)) 36)) }}beta1{{ end }}
 {{- end }}
 
 {{- /* Named after its content, so that a changed configuration is a new revision of the
