@@ -391,9 +391,15 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"rebalancer.dryrun=false":  "at '/rebalancer': additional properties 'dryrun' not allowed",
 		"rebalancer.optIn=some":    "at '/rebalancer/optIn'",
 		"monitoring.by=prometheus": "at '/monitoring/by'",
-		"webhook.mode=policy,defaultScheduler.enabled=true": "webhook.mode: ",
-		"openshift.enabled=true,webhook.hostNetwork=true":   "webhook.hostNetwork: ",
-		"openshift.enabled=true,aks.enabled=true":           "openshift.enabled: ",
+		"webhook.mode=policy,defaultScheduler.enabled=true":           "webhook.mode: ",
+		"openshift.enabled=true,webhook.hostNetwork=true":             "webhook.hostNetwork: ",
+		"openshift.enabled=true,aks.enabled=true":                     "openshift.enabled: ",
+		"rebalancer.settings.dryRun=false":                            "rebalancer.settings.dryRun: set rebalancer.dryRun instead",
+		"rebalancer.settings.optIn=all":                               "rebalancer.settings.optIn: set rebalancer.optIn instead",
+		"rebalancer.settings.rescue.enabled=true":                     "rebalancer.settings.rescue.enabled: set rebalancer.rescue.enabled instead",
+		"rebalancer.settings.rescue.forceDelete=true":                 "rebalancer.settings.rescue.forceDelete: set rebalancer.rescue.forceDelete instead",
+		"rebalancer.settings.rescue=true":                             "at '/rebalancer/settings/rescue': got boolean, want object",
+		"rebalancer.rescue.forceDelete=true":                          "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled",
 		"profiles=null":                                               "at '': missing property 'profiles'",
 		"storage.tls.enabled=null":                                    "at '/storage/tls': missing property 'enabled'",
 		"storage.endpoint=":                                           "at '/storage/endpoint': '' does not match",
@@ -417,13 +423,6 @@ func TestChartHasNoLint(t *testing.T) {
 	}
 }
 
-// TestReleaseLeavesNothingBehind has Helm install, upgrade, roll back and uninstall.
-func TestReleaseLeavesNothingBehind(t *testing.T) {
-	plane := sharedPlane(t)
-	plane.apply(t, foreignDefinitions(t))
-	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
-	kubeconfig := controlplane.Kubeconfig(t, plane.Config)
-	release := func(t *testing.T, args ...string) string {
 // Who forgets --namespace gets default, whose pods our webhook has to leave out.
 func TestNotesWarnOfTheNamespaceDefault(t *testing.T) {
 	for namespace, want := range map[string]bool{"default": true, systemNamespace: false} {
@@ -434,6 +433,13 @@ func TestNotesWarnOfTheNamespaceDefault(t *testing.T) {
 	}
 }
 
+// TestReleaseLeavesNothingBehind has Helm install, upgrade, roll back and uninstall.
+func TestReleaseLeavesNothingBehind(t *testing.T) {
+	plane := sharedPlane(t)
+	plane.apply(t, foreignDefinitions(t))
+	plane.apply(t, ofKind(build(t, "manifests/base"), "Namespace"))
+	kubeconfig := controlplane.Kubeconfig(t, plane.Config)
+	release := func(t *testing.T, args ...string) string {
 		t.Helper()
 		return runHelm(t, append(args, "--kubeconfig", kubeconfig, "--namespace", systemNamespace)...)
 	}

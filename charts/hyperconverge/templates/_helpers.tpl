@@ -110,6 +110,14 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 
 {{- /* What a schema cannot say. */ -}}
 {{- define "hyperconverge.check" -}}
+{{- /* Rights, and what templates show, go with the values of their own. */ -}}
+{{- range list "dryRun" "optIn" -}}
+{{- if hasKey $.Values.rebalancer.settings . }}{{ fail (printf "rebalancer.settings.%s: set rebalancer.%s instead" . .) }}{{ end -}}
+{{- end -}}
+{{- range list "enabled" "forceDelete" -}}
+{{- if hasKey ($.Values.rebalancer.settings.rescue | default dict) . }}{{ fail (printf "rebalancer.settings.rescue.%s: set rebalancer.rescue.%s instead" . .) }}{{ end -}}
+{{- end -}}
+{{- if and $.Values.rebalancer.rescue.forceDelete (not $.Values.rebalancer.rescue.enabled) }}{{ fail "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled" }}{{ end -}}
 {{- if and $.Values.webhook.hostNetwork (not (has $.Values.webhook.mode (list "self-managed" "cert-manager"))) -}}
 {{- fail "webhook.hostNetwork: there is no webhook: webhook.mode has to be self-managed or cert-manager" -}}
 {{- end -}}
