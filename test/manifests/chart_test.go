@@ -366,6 +366,11 @@ func TestChartGoesIntoAnyNamespace(t *testing.T) {
 			if strings.Contains(text, systemNamespace) {
 				t.Errorf("%s is named in it", systemNamespace)
 			}
+			for _, quota := range ofKind(objectsOf(t, text), "ResourceQuota") {
+				if !strings.Contains(read(t, "docs", "install.md"), "`"+quota.GetName()+"`") {
+					t.Errorf("docs/install.md does not know the quota %s", quota.GetName())
+				}
+			}
 			want, got := normalized(t, objectsOf(t, there(systemNamespace))), normalized(t, objectsOf(t, strings.ReplaceAll(text, other, systemNamespace)))
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
