@@ -132,6 +132,7 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 		"rebalancer":           "resources: [PATH/manifests/overlays/rebalancer]",
 		"webhook-host-network": "resources: [PATH/manifests/overlays/webhook-host-network]",
 		"everything":           everything,
+		"pinned":               pinned,
 	}
 	for _, choice := range chosenValues(t) {
 		t.Run(choice, func(t *testing.T) {
@@ -274,6 +275,31 @@ patches:
     - {op: replace, path: /subjects/0/namespace, value: watch}
 `
 
+// pinned is what the values of that name come to.
+const pinned = `
+resources: [PATH/manifests/base, PATH/manifests/rebalancer]
+components: [PATH/manifests/components/webhook-host-network]
+images:
+- {name: hyperconverge-scheduler, digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+- {name: hyperconverge-webhook, digest: sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210}
+- {name: hyperconverge-rebalancer, digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+patches:
+- patch: |-
+    $patch: delete
+    apiVersion: v1
+    kind: ResourceQuota
+    metadata: {name: hyperconverge-priority, namespace: hyperconverge-system}
+- target: {kind: Deployment, name: hyperconverge-webhook}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/containers/0/args/1, value: --port=29443}
+    - {op: replace, path: /spec/template/spec/containers/0/args/2, value: "--ops-address=:29080"}
+    - op: replace
+      path: /spec/template/spec/containers/0/ports
+      value:
+      - {name: admission, containerPort: 29443, hostPort: 29443}
+      - {name: ops, containerPort: 29080, hostPort: 29080}
+`
+
 const everythingRebalanced = `
 apiVersion: hyperconverge.dev/v1
 kind: RebalancerConfiguration
@@ -405,6 +431,9 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"rebalancer.settings.rescue.forceDelete=true":                 "rebalancer.settings.rescue.forceDelete: set rebalancer.rescue.forceDelete instead",
 		"rebalancer.settings.rescue=true":                             "at '/rebalancer/settings/rescue': got boolean, want object",
 		"rebalancer.rescue.forceDelete=true":                          "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled",
+		"webhook.hostPorts.ops=19443":                                 "webhook.hostPorts.ops: ",
+		"webhook.hostPorts.ops=80":                                    "at '/webhook/hostPorts/ops'",
+		"image.digests.webhook=v1":                                    "at '/image/digests/webhook'",
 		"profiles=null":                                               "at '': missing property 'profiles'",
 		"storage.tls.enabled=null":                                    "at '/storage/tls': missing property 'enabled'",
 		"storage.endpoint=":                                           "at '/storage/endpoint': '' does not match",

@@ -1,7 +1,8 @@
 {{- /* An image: (list $ NAME). */ -}}
 {{- define "hyperconverge.image" -}}
 {{- $ := index . 0 -}}
-{{- with $.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ index . 1 }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}
+{{- $digest := get $.Values.image.digests (trimPrefix "hyperconverge-" (index . 1)) -}}
+{{- with $.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ index . 1 }}{{ with $digest }}@{{ . }}{{ else }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "hyperconverge.labels" -}}
@@ -121,6 +122,7 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 {{- if and $.Values.webhook.hostNetwork (not (has $.Values.webhook.mode (list "self-managed" "cert-manager"))) -}}
 {{- fail "webhook.hostNetwork: there is no webhook: webhook.mode has to be self-managed or cert-manager" -}}
 {{- end -}}
+{{- if eq (int $.Values.webhook.hostPorts.admission) (int $.Values.webhook.hostPorts.ops) }}{{ fail "webhook.hostPorts.ops: has to be another port than webhook.hostPorts.admission" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.webhook.hostNetwork }}{{ fail "webhook.hostNetwork: the SCC restricted-v2 of OpenShift forbids the network of nodes, and its API servers reach pods" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.aks.enabled }}{{ fail "openshift.enabled: a cluster is one of OpenShift or one of AKS, and aks.enabled is set" }}{{ end -}}
 {{- if $.Values.defaultScheduler.enabled -}}
