@@ -32,8 +32,15 @@ func (s *settings) fromDeployments(source *Source) error {
 	if given := environment(container, "PX_NAMESPACE"); given != nil && given.Value != "" {
 		s.namespace = given.Value
 	}
+	named := ""
+	if given := environment(container, "PX_SERVICE_NAME"); given != nil && given.Value != "" {
+		if len(validation.IsDNS1123Label(given.Value)) > 0 {
+			return fmt.Errorf("%s: PX_SERVICE_NAME is %q: want the name of a Service", s.origin, given.Value)
+		}
+		s.service, named = given.Value, " and PX_SERVICE_NAME "+given.Value
+	}
 	s.sdkPort = servicePort
-	s.carry("namespace %s -> endpoint %s", clean(s.namespace), clean(s.endpoint()))
+	s.carry("namespace %s%s -> endpoint %s", clean(s.namespace), named, clean(s.endpoint()))
 	s.lose("The start port, which the Deployments do not tell: if the DaemonSet of Portworx has another one than 9001 (-r), docs/install.md says what the network policy needs")
 	s.lose("The platform, which they do not tell either: on AKS and OpenShift add the component of that name")
 	if err := s.readEnvironment(container); err != nil {

@@ -263,6 +263,13 @@ func TestDeployments(t *testing.T) {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_NAMESPACE, value: storage}"), o: Options{TakeOver: true},
 			want: []string{"endpoint: portworx-api.storage.svc:9020", "kubectl -n px scale deploy stork-scheduler"},
 		},
+		"its Service may have another name": {
+			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_SERVICE_NAME, value: px-sdk}, {name: PX_NAMESPACE, value: storage}"), o: Options{Format: Helm},
+			want: []string{"endpoint: px-sdk.storage.svc:9020", "and PX_SERVICE_NAME px-sdk"},
+		},
+		"a Service whose name would be a command": {
+			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_SERVICE_NAME, value: $(reboot)}"), err: `the Deployment px/stork: PX_SERVICE_NAME is "$(reboot)": want the name of a Service`,
+		},
 		"TLS without a token": {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: 'true'}, {name: PX_CA_CERT_SECRET, value: ca}, {name: PX_CA_CERT_SECRET_KEY, value: ca.pem}"),
 			want:    []string{"caFile: /etc/openstorage/ca.crt", "components/storage-tls", "kubectl -n px get secret ca -o go-template='{{index .data \"ca.pem\" | base64decode}}' >ca.crt"},
