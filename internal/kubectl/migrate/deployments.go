@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -210,12 +211,16 @@ func (s *settings) readScheduler(d *appsv1.Deployment, config *v1.ConfigMap) (we
 	if err := fromFlag(flags, "kube-api-burst", &burst, func(text string, bits int) (int64, error) { return strconv.ParseInt(text, 10, bits) }); err != nil {
 		return nil, fmt.Errorf("%s: %w", name("the Deployment", d), err)
 	}
+	const qpsName = "--kube-api-qps or clientConnection.qps"
 	var whole *int64
 	if qps != nil {
+		if *qps < 1 || *qps > maxRequests || math.IsNaN(*qps) {
+			return nil, fmt.Errorf("%s: %s is %v: want a number from 1 to %d", name("the Deployment", d), qpsName, *qps, maxRequests)
+		}
 		rounded := int64(*qps)
 		whole = &rounded
 	}
-	if err := s.readClient(whole, burst, "--kube-api-qps or clientConnection.qps", "--kube-api-burst or clientConnection.burst"); err != nil {
+	if err := s.readClient(whole, burst, qpsName, "--kube-api-burst or clientConnection.burst"); err != nil {
 		return nil, fmt.Errorf("%s: %w", name("the Deployment", d), err)
 	}
 	return s.chosenWeight(&c), nil

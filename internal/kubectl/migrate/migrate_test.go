@@ -284,6 +284,8 @@ func TestDeployments(t *testing.T) {
 		"a limit that is no number":        {objects: fmt.Sprintf(scheduler, "--kube-api-burst=many"), err: `--kube-api-burst is "many": want a number`},
 		"a name that cannot be taken over": {objects: fmt.Sprintf(scheduler, "--scheduler-name=default-scheduler"), err: `serves the name "default-scheduler", which this scheduler cannot take over`},
 		"a ConfigMap of something else":    {objects: fmt.Sprintf(scheduler, "") + fmt.Sprintf(config, "stork-config", "other", ""), err: "ConfigMap px/stork-config has no stork-config.yaml and no policy.cfg, but other"},
+		"requests that are less than one":  {objects: fmt.Sprintf(scheduler, "--kube-api-qps=0.5"), err: "the Deployment px/stork-scheduler: --kube-api-qps or clientConnection.qps is 0.5: want a number from 1 to 10000"},
+		"requests that are no number":      {objects: fmt.Sprintf(scheduler, "--kube-api-qps=NaN"), err: "clientConnection.qps is NaN: want a number from 1 to 10000"},
 		"a configuration that is no YAML":  {objects: fmt.Sprintf(scheduler, "") + fmt.Sprintf(config, "stork-config", "policy.cfg", "{"), err: "ConfigMap px/stork-config: error converting YAML"},
 	} {
 		t.Run(name, func(t *testing.T) {
