@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -78,6 +79,59 @@ func TestFoldersOfMigrateWork(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The folder for kustomize and the values for the chart come to the same objects.
+func TestBothFormatsOfMigrateComeToTheSame(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, clustersOfStork, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no clusters: %v", err)
+	}
+	for _, file := range files {
+		for _, step := range [][]string{nil, {"--take-over"}} {
+			t.Run(filepath.Base(file)+strings.Join(step, ""), func(t *testing.T) {
+				written := func(args ...string) (folder string) {
+					folder = t.TempDir()
+					args = slices.Concat([]string{"-f", file, "--output", folder, "--tag", "v9.9.9"}, step, args)
+					if code, _, errOut := runMigrate(t, args...); code != 0 {
+						t.Fatal(errOut)
+					}
+					return folder
+				}
+				want := meant(t, buildFolder(t, written("--manifests", filepath.Join(root, "manifests"))))
+				delete(want, "Namespace/"+systemNamespace) // Helm makes it itself
+				values := filepath.Join(written("--format", "helm"), "values.yaml")
+				got := meant(t, objectsOf(t, runHelm(t, "template", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", systemNamespace, "--values", values)))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// meant are objects without what says nothing: the order of profiles and of flags, and a
+// flag that another one of its name comes after.
+func meant(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
+	t.Helper()
+	for _, object := range ofKind(objects, "Deployment") {
+		containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+		flags := map[string]any{}
+		args, _, _ := unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
+		for _, arg := range args {
+			name, value, _ := strings.Cut(arg, "=")
+			flags[name] = value
+		}
+		containers[0].(map[string]any)["args"] = flags
+		if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	byName := normalized(t, objects)
+	name := func(profile any) string { return profile.(map[string]any)["schedulerName"].(string) }
+	config := byName["ConfigMap/hyperconverge-scheduler-config"].(map[string]any)["data"].(map[string]any)["scheduler.yaml"].(map[string]any)
+	slices.SortFunc(config["profiles"].([]any), func(a, b any) int { return strings.Compare(name(a), name(b)) })
+	return byName
 }
 
 // expectMigrated looks at what came of the settings, in the objects.
