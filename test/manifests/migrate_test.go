@@ -2,8 +2,10 @@ package manifests
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +109,42 @@ func TestBothFormatsOfMigrateComeToTheSame(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The values that docs/migrate-from-stork.md shows come to what its kustomizations come to,
+// step by step.
+func TestHelmMigratesFromStorkAsKustomizeDoes(t *testing.T) {
+	const beside, replacing = "resources: [PATH/manifests/overlays/no-webhook]\n", "resources: [PATH/manifests/overlays/stork-replacement]\n"
+	page := read(t, "docs", "migrate-from-stork.md")
+	_, patches, _ := strings.Cut(page, "- PATH/manifests/overlays/stork-replacement\n      patches:\n")
+	patches, _, _ = strings.Cut(patches, "```")
+	want := map[string][]string{ // what is applied, one after the other
+		"step 1": {beside},
+		"step 4": {replacing},
+		"step 7": {replacing + "patches:\n" + patches},
+		"back":   {replacing, beside},
+	}
+	blocks := regexp.MustCompile("(?s) *# values.yaml, ([^\n]*)\n(.*?) *```").FindAllStringSubmatch(page, -1)
+	if len(blocks) != len(want) {
+		t.Fatalf("there are %d files of values, want %d", len(blocks), len(want))
+	}
+	for _, block := range blocks {
+		t.Run(block[1], func(t *testing.T) {
+			cluster := map[string]any{}
+			for _, kustomization := range want[block[1]] {
+				maps.Copy(cluster, meant(t, compose(t, kustomization, nil)))
+			}
+			delete(cluster, "Namespace/"+systemNamespace) // Helm makes it itself
+			values := filepath.Join(t.TempDir(), "values.yaml")
+			if err := os.WriteFile(values, []byte(block[2]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got := meant(t, objectsOf(t, runHelm(t, "template", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", systemNamespace, "--values", values)))
+			if diff := cmp.Diff(cluster, got); diff != "" {
+				t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
+			}
+		})
 	}
 }
 
