@@ -19,10 +19,13 @@ endif
 # Modules of this tree that have go.mod files of their own are the same for all minors.
 GO_OWN := env -u GOFLAGS go
 VERSION := $(shell KUBERNETES=$(KUBERNETES) hack/version.sh)
+ifeq ($(VERSION),)
+$(error There is no version: see the line above)
+endif
 VERSION_PKG := k8s.io/component-base/version
 # A semantic version whose build metadata names this project's own revision.
 LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)+hyperconverge.$(VERSION) \
-	-X $(VERSION_PKG).gitCommit=$(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+	-X $(VERSION_PKG).gitCommit=$(shell bash -c 'source hack/version.sh && echo $$REVISION')
 CONTROLPLANE_LDFLAGS := -X $(VERSION_PKG).gitVersion=$(KUBERNETES_VERSION)
 
 CONTROLPLANE := $(BIN)/etcd $(BIN)/kube-apiserver $(BIN)/kube-controller-manager $(BIN)/kube-scheduler $(BIN)/kubectl
@@ -82,8 +85,12 @@ test-integration: build $(CONTROLPLANE) ## Run scheduler, webhook, manifests and
 	hack/test.sh -p 1 -timeout 20m $(INTEGRATION_PACKAGES)
 
 .PHONY: vet
-vet: ## Compile everything, tests included, and vet it
-	@go vet ./...
+vet: ## Compile what runs in clusters, its tests included, and vet it
+	@go vet ./cmd/... ./internal/... ./pkg/...
+
+.PHONY: test-minors
+test-minors: ## Build and vet what runs in clusters for the other minors of Kubernetes, and run its unit tests
+	@hack/minors.sh -quick
 
 .PHONY: minors
 minors: ## Prove all minors of Kubernetes in hack/kubernetes/minors, write docs/versions.md, which takes hours

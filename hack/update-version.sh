@@ -8,6 +8,7 @@ set -o errexit -o nounset -o pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
+hack/version.sh >/dev/null # refuses what is no version
 version=$(<VERSION)
 stale=0
 for file in charts/hyperconverge/Chart.yaml cmd/kubectl-hyperconverge/hyperconverge.yaml \

@@ -5,19 +5,26 @@
 # a pre-release of it. Not a + and more: a tag of an image has none.
 #
 # Sourced, it exports VERSION, REVISION and SOURCE_DATE_EPOCH, the time of the commit in
-# seconds since 1970, unless they are set. What is no clone is of revision unknown and of
-# 1970.
+# seconds since 1970, unless they are set. What is no clone of its own is of revision
+# unknown and of 1970.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 version=v$(<"$root/VERSION")
-if [[ ! $version =~ ^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$ ]]; then
+identifier='(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)'
+if [[ ! $version =~ ^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-$identifier(\.$identifier)*)?$ ]]; then
   echo "VERSION says '${version#v}', which is no semantic version as 1.2.3 or 1.2.3-rc.1." >&2
   exit 1
 fi
-revision=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)
-changes=$(git -C "$root" status --porcelain 2>/dev/null || true)
-if [[ -n $changes ]] || ! git -C "$root" tag --points-at HEAD 2>/dev/null | grep -qxF "$version"; then
+
+# ours asks git, unless this folder is a part of a repository of something else, as sources
+# from an archive may be.
+ours() {
+  [[ $(git -C "$root" rev-parse --show-toplevel 2>/dev/null) -ef $root ]] && git -C "$root" "$@"
+}
+revision=$(ours rev-parse HEAD 2>/dev/null || echo unknown)
+changes=$(ours status --porcelain 2>/dev/null || true)
+if [[ -n $changes ]] || ! ours tag --points-at HEAD 2>/dev/null | grep -qxF "$version"; then
   # As many digits in every clone, however many objects it has.
   version+=-dev-${revision:0:12}${changes:+-dirty}
 fi
@@ -25,7 +32,7 @@ if [[ -f $root/hack/kubernetes/${KUBERNETES:-}/go.mod ]]; then # not the default
   version+=-kubernetes$KUBERNETES
 fi
 export VERSION=${VERSION:-$version} REVISION=${REVISION:-$revision}
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(ours log -1 --format=%ct 2>/dev/null || echo 0)}
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   echo "$VERSION"

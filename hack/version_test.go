@@ -62,9 +62,11 @@ func TestVersionSaysWhatIsBuilt(t *testing.T) {
 		"a tag of another version":         {commit + tag, "1.2.4", `v1\.2\.4-dev-[0-9a-f]{12}`},
 		"a pre-release":                    {commit + "git tag v1.2.3-rc.1 && ", "1.2.3-rc.1", `v1\.2\.3-rc\.1`},
 		"no clone":                         {"", "1.2.3", `v1\.2\.3-dev-unknown`},
+		"sources in another repository":    {"mkdir inner && mv VERSION hack inner && " + commit + tag + "cd inner && ", "1.2.3", `v1\.2\.3-dev-unknown`},
 		"a version that is given":          {"VERSION=v9 ", "1.2.3", `v9`},
 		"no tag of an image":               {"", "1.2.3+a", `VERSION says '1\.2\.3\+a', which is no semantic version as 1\.2\.3 or 1\.2\.3-rc\.1\.`},
 		"no version":                       {"", "1.2", `VERSION says '1\.2', which .*`},
+		"a pre-release that begins with 0": {"", "1.2.3-rc.01", `VERSION says '1\.2\.3-rc\.01', which .*`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := project(t)
@@ -100,6 +102,11 @@ func TestReleaseNeedsSectionOfChangelog(t *testing.T) {
 
 func TestEveryFileSaysTheVersion(t *testing.T) {
 	folder := project(t)
+	write(t, filepath.Join(folder, "VERSION"), "1.2/3\n")
+	if output, err := run(t, folder, "hack/update-version.sh"); err == nil || output != "VERSION says '1.2/3', which is no semantic version as 1.2.3 or 1.2.3-rc.1." {
+		t.Errorf("of no version it says %q, %v", output, err)
+	}
+	folder = project(t)
 	check := func() (string, error) { return run(t, folder, "hack/update-version.sh", "--check") }
 	if output, err := check(); err != nil {
 		t.Fatalf("%v: %s", err, output)

@@ -66,6 +66,9 @@ var omitted = map[string]bool{
 	"Namespace/hyperconverge-system": true, "ConfigMap/" + configMaps[0]: true, "ConfigMap/" + configMaps[1]: true,
 }
 
+// switches are conditions of objects that values turn off and no component does.
+var switches = map[string]string{"ResourceQuota/hyperconverge-priority": `$.Values.quota.enabled`}
+
 // override is what values put into a field or a list.
 type override struct {
 	// text takes the place of the value.

@@ -51,6 +51,9 @@ func template(id, condition string, object any, variants []variant) (string, err
 	if condition != "" {
 		conditions = append(conditions, condition)
 	}
+	if condition := switches[id]; condition != "" {
+		conditions = append(conditions, condition)
+	}
 	if object == nil {
 		conditions = append(conditions, anyOf(variants))
 		object = variants[0].value
@@ -429,6 +432,8 @@ var names = strings.NewReplacer(
 	"hyperconverge-system", "{{ $.Release.Namespace }}",
 	"'hyperconverge-scheduler'", "'{{ first $.Values.profiles }}'", // in expressions
 	"--own-scheduler-names=hyperconverge-scheduler", `--own-scheduler-names={{ join "," $.Values.profiles }}`,
+	// The ports of the component webhook-host-network.
+	"19443", "{{ $.Values.webhook.hostPorts.admission }}", "19080", "{{ $.Values.webhook.hostPorts.ops }}",
 	brace, `{{ "{{" }}`,
 )
 

@@ -13,8 +13,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/yaml"
 
@@ -132,6 +135,7 @@ func TestChartIsWhatTheKustomizationsAre(t *testing.T) {
 		"rebalancer":           "resources: [PATH/manifests/overlays/rebalancer]",
 		"webhook-host-network": "resources: [PATH/manifests/overlays/webhook-host-network]",
 		"everything":           everything,
+		"pinned":               pinned,
 	}
 	for _, choice := range chosenValues(t) {
 		t.Run(choice, func(t *testing.T) {
@@ -179,11 +183,12 @@ func TestPoliciesHaveTheVersionOfTheCluster(t *testing.T) {
 	if diff := cmp.Diff(normalized(t, want), normalized(t, compose(t, "resources: [PATH/manifests/webhook/policy-v1]", nil))); diff != "" {
 		t.Errorf("the folder v1 differs (-want +got):\n%s", diff)
 	}
-	got := slices.DeleteFunc(render(t, "policy", "--api-versions", v1+"/MutatingAdmissionPolicy"), func(o *unstructured.Unstructured) bool {
-		return !strings.HasPrefix(o.GetKind(), "MutatingAdmissionPolicy")
-	})
-	if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
-		t.Errorf("the chart differs (-want +got):\n%s", diff)
+	// A cluster says which versions it serves; without one, there is only its own.
+	for _, flags := range [][]string{{"--api-versions", v1 + "/MutatingAdmissionPolicy"}, {"--kube-version", "1.36"}, {"--kube-version", "v1.36.2-gke.100"}} {
+		got := ofKind(render(t, "policy", flags...), "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding")
+		if diff := cmp.Diff(normalized(t, want), normalized(t, got)); diff != "" {
+			t.Errorf("with %q the chart differs (-want +got):\n%s", flags, diff)
+		}
 	}
 }
 
@@ -271,6 +276,31 @@ patches:
   patch: |-
     - {op: replace, path: /subjects/0/name, value: prometheus}
     - {op: replace, path: /subjects/0/namespace, value: watch}
+`
+
+// pinned is what the values of that name come to.
+const pinned = `
+resources: [PATH/manifests/base, PATH/manifests/rebalancer]
+components: [PATH/manifests/components/webhook-host-network]
+images:
+- {name: hyperconverge-scheduler, digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+- {name: hyperconverge-webhook, digest: sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210}
+- {name: hyperconverge-rebalancer, digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+patches:
+- patch: |-
+    $patch: delete
+    apiVersion: v1
+    kind: ResourceQuota
+    metadata: {name: hyperconverge-priority, namespace: hyperconverge-system}
+- target: {kind: Deployment, name: hyperconverge-webhook}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/containers/0/args/1, value: --port=29443}
+    - {op: replace, path: /spec/template/spec/containers/0/args/2, value: "--ops-address=:29080"}
+    - op: replace
+      path: /spec/template/spec/containers/0/ports
+      value:
+      - {name: admission, containerPort: 29443, hostPort: 29443}
+      - {name: ops, containerPort: 29080, hostPort: 29080}
 `
 
 const everythingRebalanced = `
@@ -365,6 +395,11 @@ func TestChartGoesIntoAnyNamespace(t *testing.T) {
 			if strings.Contains(text, systemNamespace) {
 				t.Errorf("%s is named in it", systemNamespace)
 			}
+			for _, quota := range ofKind(objectsOf(t, text), "ResourceQuota") {
+				if !strings.Contains(read(t, "docs", "install.md"), "`"+quota.GetName()+"`") {
+					t.Errorf("docs/install.md does not know the quota %s", quota.GetName())
+				}
+			}
 			want, got := normalized(t, objectsOf(t, there(systemNamespace))), normalized(t, objectsOf(t, strings.ReplaceAll(text, other, systemNamespace)))
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
@@ -390,9 +425,18 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"rebalancer.dryrun=false":  "at '/rebalancer': additional properties 'dryrun' not allowed",
 		"rebalancer.optIn=some":    "at '/rebalancer/optIn'",
 		"monitoring.by=prometheus": "at '/monitoring/by'",
-		"webhook.mode=policy,defaultScheduler.enabled=true": "webhook.mode: ",
-		"openshift.enabled=true,webhook.hostNetwork=true":   "webhook.hostNetwork: ",
-		"openshift.enabled=true,aks.enabled=true":           "openshift.enabled: ",
+		"webhook.mode=policy,defaultScheduler.enabled=true":           "webhook.mode: ",
+		"openshift.enabled=true,webhook.hostNetwork=true":             "webhook.hostNetwork: ",
+		"openshift.enabled=true,aks.enabled=true":                     "openshift.enabled: ",
+		"rebalancer.settings.dryRun=false":                            "rebalancer.settings.dryRun: set rebalancer.dryRun instead",
+		"rebalancer.settings.optIn=all":                               "rebalancer.settings.optIn: set rebalancer.optIn instead",
+		"rebalancer.settings.rescue.enabled=true":                     "rebalancer.settings.rescue.enabled: set rebalancer.rescue.enabled instead",
+		"rebalancer.settings.rescue.forceDelete=true":                 "rebalancer.settings.rescue.forceDelete: set rebalancer.rescue.forceDelete instead",
+		"rebalancer.settings.rescue=true":                             "at '/rebalancer/settings/rescue': got boolean, want object",
+		"rebalancer.rescue.forceDelete=true":                          "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled",
+		"webhook.hostPorts.ops=19443":                                 "webhook.hostPorts.ops: ",
+		"webhook.hostPorts.ops=80":                                    "at '/webhook/hostPorts/ops'",
+		"image.digests.webhook=v1":                                    "at '/image/digests/webhook'",
 		"profiles=null":                                               "at '': missing property 'profiles'",
 		"storage.tls.enabled=null":                                    "at '/storage/tls': missing property 'enabled'",
 		"storage.endpoint=":                                           "at '/storage/endpoint': '' does not match",
@@ -416,6 +460,16 @@ func TestChartHasNoLint(t *testing.T) {
 	}
 }
 
+// Who forgets --namespace gets default, whose pods our webhook has to leave out.
+func TestNotesWarnOfTheNamespaceDefault(t *testing.T) {
+	for namespace, want := range map[string]bool{"default": true, systemNamespace: false} {
+		notes := runHelm(t, "install", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", namespace, "--dry-run=client")
+		if got := strings.Contains(notes, "helm uninstall hyperconverge -n default"); got != want {
+			t.Errorf("in %s it warns: %t; it says %s", namespace, got, notes[strings.Index(notes, "NOTES:"):])
+		}
+	}
+}
+
 // TestReleaseLeavesNothingBehind has Helm install, upgrade, roll back and uninstall.
 func TestReleaseLeavesNothingBehind(t *testing.T) {
 	plane := sharedPlane(t)
@@ -427,7 +481,17 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 		return runHelm(t, append(args, "--kubeconfig", kubeconfig, "--namespace", systemNamespace)...)
 	}
 	chart := anyVersion(t)
+	leases := plane.Client.CoordinationV1().Leases(systemNamespace)
+	forget := func(t *testing.T) {
+		t.Helper()
+		if err := leases.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget(t)
 	before := inventory(t, plane)
+	_, documented, _ := strings.Cut(read(t, "docs", "install.md"), "\n## Take everything away\n")
+	documented, _, _ = strings.Cut(documented, "\n## ")
 	for _, choice := range chosenValues(t) {
 		t.Run(choice, func(t *testing.T) {
 			installed := release(t, "install", "hc", chart, "--values", valuesFile(choice))
@@ -435,6 +499,21 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 			if !strings.Contains(installed, "See that it works") {
 				t.Errorf("Helm prints no notes: %s", installed)
 			}
+			remains := slices.Clone(before)
+			for _, object := range madeLater(t, render(t, choice)) {
+				_, name, _ := strings.Cut(object, "/")
+				if !strings.Contains(documented, "`"+name+"`") {
+					t.Errorf("docs/install.md does not say that %s is left", object)
+				}
+				if strings.HasPrefix(object, "leases/") { // cert-manager does not run here
+					_, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					remains = append(remains, "leases/"+systemNamespace+"/"+name)
+				}
+			}
+			slices.Sort(remains)
 			first := inventory(t, plane)
 			if slices.Equal(before, first) {
 				t.Error("the installation changed nothing")
@@ -448,13 +527,38 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 			plane.disarm(t)
 			expectInventory(t, plane, "the rollback brings back what was", first)
 			release(t, "uninstall", "hc")
-			expectInventory(t, plane, "nothing is left or missing", before)
+			expectInventory(t, plane, "no more is left than docs/install.md says, and nothing is missing", remains)
+			forget(t)
 			secrets, err := plane.Client.CoreV1().Secrets(systemNamespace).List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(secrets.Items) > 0 {
 				t.Errorf("%d secrets are left (%v)", len(secrets.Items), err)
 			}
 		})
 	}
+}
+
+// madeLater are the leases that our programs make, and the secrets that cert-manager does.
+func madeLater(t *testing.T, objects []*unstructured.Unstructured) []string {
+	t.Helper()
+	var made []string
+	for _, object := range ofKind(objects, "Role") {
+		var role rbacv1.Role
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &role); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range role.Rules {
+			if role.Namespace == systemNamespace && slices.Contains(rule.Resources, "leases") && slices.Contains(rule.Verbs, "update") {
+				for _, name := range rule.ResourceNames {
+					made = append(made, "leases/"+name)
+				}
+			}
+		}
+	}
+	for _, certificate := range ofKind(objects, "Certificate") {
+		name, _, _ := unstructured.NestedString(certificate.Object, "spec", "secretName")
+		made = append(made, "secrets/"+name)
+	}
+	return made
 }
 
 // anyVersion is the chart for the API server of the tests, which was compiled without a
@@ -526,7 +630,7 @@ func inventory(t *testing.T, plane *controlPlane) []string {
 	var objects []string
 	for _, list := range lists {
 		for _, resource := range list.APIResources {
-			if !slices.Contains(resource.Verbs, "list") || slices.Contains([]string{"events", "leases", "apiservices", "flowschemas", "prioritylevelconfigurations"}, resource.Name) {
+			if !slices.Contains(resource.Verbs, "list") || slices.Contains([]string{"events", "apiservices", "flowschemas", "prioritylevelconfigurations"}, resource.Name) {
 				continue
 			}
 			kind := &unstructured.Unstructured{}
@@ -542,8 +646,8 @@ func inventory(t *testing.T, plane *controlPlane) []string {
 				continue
 			}
 			for _, object := range found.Items {
-				if strings.HasPrefix(object.GetName(), "sh.helm.release.") {
-					continue // what Helm itself remembers, until the end
+				if strings.HasPrefix(object.GetName(), "sh.helm.release.") || resource.Name == "leases" && object.GetNamespace() != systemNamespace {
+					continue // what Helm itself remembers, until the end, and what API servers renew
 				}
 				objects = append(objects, resource.Name+"/"+object.GetNamespace()+"/"+object.GetName())
 			}

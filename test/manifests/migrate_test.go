@@ -2,12 +2,15 @@ package manifests
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -78,6 +81,95 @@ func TestFoldersOfMigrateWork(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The folder for kustomize and the values for the chart come to the same objects.
+func TestBothFormatsOfMigrateComeToTheSame(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, clustersOfStork, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no clusters: %v", err)
+	}
+	for _, file := range files {
+		for _, step := range [][]string{nil, {"--take-over"}} {
+			t.Run(filepath.Base(file)+strings.Join(step, ""), func(t *testing.T) {
+				written := func(args ...string) (folder string) {
+					folder = t.TempDir()
+					args = slices.Concat([]string{"-f", file, "--output", folder, "--tag", "v9.9.9"}, step, args)
+					if code, _, errOut := runMigrate(t, args...); code != 0 {
+						t.Fatal(errOut)
+					}
+					return folder
+				}
+				want := meant(t, buildFolder(t, written("--manifests", filepath.Join(root, "manifests"))))
+				delete(want, "Namespace/"+systemNamespace) // Helm makes it itself
+				values := filepath.Join(written("--format", "helm"), "values.yaml")
+				got := meant(t, objectsOf(t, runHelm(t, "template", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", systemNamespace, "--values", values)))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// The values that docs/migrate-from-stork.md shows come to what its kustomizations come to,
+// step by step.
+func TestHelmMigratesFromStorkAsKustomizeDoes(t *testing.T) {
+	const beside, replacing = "resources: [PATH/manifests/overlays/no-webhook]\n", "resources: [PATH/manifests/overlays/stork-replacement]\n"
+	page := read(t, "docs", "migrate-from-stork.md")
+	_, patches, _ := strings.Cut(page, "- PATH/manifests/overlays/stork-replacement\n      patches:\n")
+	patches, _, _ = strings.Cut(patches, "```")
+	want := map[string][]string{ // what is applied, one after the other
+		"step 1": {beside},
+		"step 4": {replacing},
+		"step 7": {replacing + "patches:\n" + patches},
+		"back":   {replacing, beside},
+	}
+	blocks := regexp.MustCompile("(?s) *# values.yaml, ([^\n]*)\n(.*?) *```").FindAllStringSubmatch(page, -1)
+	if len(blocks) != len(want) {
+		t.Fatalf("there are %d files of values, want %d", len(blocks), len(want))
+	}
+	for _, block := range blocks {
+		t.Run(block[1], func(t *testing.T) {
+			cluster := map[string]any{}
+			for _, kustomization := range want[block[1]] {
+				maps.Copy(cluster, meant(t, compose(t, kustomization, nil)))
+			}
+			delete(cluster, "Namespace/"+systemNamespace) // Helm makes it itself
+			values := filepath.Join(t.TempDir(), "values.yaml")
+			if err := os.WriteFile(values, []byte(block[2]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got := meant(t, objectsOf(t, runHelm(t, "template", "hyperconverge", filepath.Join(root, chartFolder), "--namespace", systemNamespace, "--values", values)))
+			if diff := cmp.Diff(cluster, got); diff != "" {
+				t.Errorf("the chart differs (-kustomize +helm):\n%s", diff)
+			}
+		})
+	}
+}
+
+// meant are objects without what says nothing: the order of profiles and of flags, and a
+// flag that another one of its name comes after.
+func meant(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
+	t.Helper()
+	for _, object := range ofKind(objects, "Deployment") {
+		containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+		flags := map[string]any{}
+		args, _, _ := unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
+		for _, arg := range args {
+			name, value, _ := strings.Cut(arg, "=")
+			flags[name] = value
+		}
+		containers[0].(map[string]any)["args"] = flags
+		if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	byName := normalized(t, objects)
+	name := func(profile any) string { return profile.(map[string]any)["schedulerName"].(string) }
+	config := byName["ConfigMap/hyperconverge-scheduler-config"].(map[string]any)["data"].(map[string]any)["scheduler.yaml"].(map[string]any)
+	slices.SortFunc(config["profiles"].([]any), func(a, b any) int { return strings.Compare(name(a), name(b)) })
+	return byName
 }
 
 // expectMigrated looks at what came of the settings, in the objects.

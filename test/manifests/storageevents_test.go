@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -27,6 +28,8 @@ func TestWrongEndpointIsToldOnTheDeployment(t *testing.T) {
 	endpoint := kit.FreeAddress(t)
 	replica := plane.startReplica(t, objects, podOptions{name: "the scheduler", endpoint: endpoint, pod: c.podOf(deployment)})
 	replica.awaitReady(t)
+	standby := plane.startReplica(t, objects, podOptions{name: "the standby", endpoint: endpoint, pod: c.podOf(deployment)})
+	standby.awaitReady(t)
 
 	expect := func(eventType, reason string, parts ...string) {
 		t.Helper()
@@ -60,6 +63,19 @@ func TestWrongEndpointIsToldOnTheDeployment(t *testing.T) {
 	c.Must(storage.Start(endpoint))
 	t.Cleanup(storage.Stop)
 	expect(v1.EventTypeNormal, hyperconverge.EventStorageRecovered, openstorage.ReasonUnreachable)
+
+	// The standby knows the same, and leaves it to the leader.
+	list, err := plane.Client.EventsV1().Events(systemNamespace).List(t.Context(), metav1.ListOptions{})
+	c.Must(err)
+	told := map[string]int{}
+	for i := range list.Items {
+		if event := &list.Items[i]; event.Regarding.UID == deployment.UID {
+			told[event.Reason]++
+		}
+	}
+	if want := map[string]int{openstorage.ReasonUnreachable: 1, hyperconverge.EventStorageRecovered: 1}; !maps.Equal(told, want) {
+		t.Errorf("events by their reasons: %v, want %v", told, want)
+	}
 }
 
 // podOf makes what controllers would make of a Deployment, which do not run here, and

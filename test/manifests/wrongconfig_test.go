@@ -52,6 +52,11 @@ func TestWrongConfigurationStopsTheNewPodOnly(t *testing.T) {
 			want:   []string{"openStorage.tokenFile", "allowPlaintextToken"},
 		},
 		{
+			name:   "an authority whose file is not there is named with its path",
+			change: replace("openStorage:", "openStorage:\n        tls: {enabled: true, caFile: /nowhere/ca.crt}"),
+			want:   []string{"pluginConfig[Hyperconverge].args.openStorage.tls.caFile", "/nowhere/ca.crt"},
+		},
+		{
 			name:   "a plugin that does not exist is named",
 			change: replace("- name: Hyperconverge\n        weight", "- name: Hyperconverged\n        weight"),
 			want:   []string{"Hyperconverged"},

@@ -1,7 +1,8 @@
 {{- /* An image: (list $ NAME). */ -}}
 {{- define "hyperconverge.image" -}}
 {{- $ := index . 0 -}}
-{{- with $.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ index . 1 }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}
+{{- $digest := get $.Values.image.digests (trimPrefix "hyperconverge-" (index . 1)) -}}
+{{- with $.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ index . 1 }}{{ with $digest }}@{{ . }}{{ else }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "hyperconverge.labels" -}}
@@ -9,10 +10,12 @@ app.kubernetes.io/managed-by: {{ $.Release.Service }}
 helm.sh/chart: {{ $.Chart.Name }}-{{ $.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{- /* v1beta1 needs a feature gate. v1 is there from Kubernetes 1.36 on. */ -}}
+{{- /* v1beta1 needs a feature gate. v1 is there from Kubernetes 1.36 on; helm template knows
+no APIs. */ -}}
 {{- define "hyperconverge.policyVersion" -}}
 {{- $v1 := "admissionregistration.k8s.io/v1" -}}
-{{- $v1 }}{{ if not ($.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $v1)) }}beta1{{ end }}
+{{- $served := $.Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $v1) -}}
+{{- $v1 }}{{ if not (or $served (ge (int (regexFind "^[0-9]+" $.Capabilities.KubeVersion.Minor)) 36)) }}beta1{{ end }}
 {{- end }}
 
 {{- /* Named after its content, so that a changed configuration is a new revision of the
@@ -108,9 +111,18 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 
 {{- /* What a schema cannot say. */ -}}
 {{- define "hyperconverge.check" -}}
+{{- /* Rights, and what templates show, go with the values of their own. */ -}}
+{{- range list "dryRun" "optIn" -}}
+{{- if hasKey $.Values.rebalancer.settings . }}{{ fail (printf "rebalancer.settings.%s: set rebalancer.%s instead" . .) }}{{ end -}}
+{{- end -}}
+{{- range list "enabled" "forceDelete" -}}
+{{- if hasKey ($.Values.rebalancer.settings.rescue | default dict) . }}{{ fail (printf "rebalancer.settings.rescue.%s: set rebalancer.rescue.%s instead" . .) }}{{ end -}}
+{{- end -}}
+{{- if and $.Values.rebalancer.rescue.forceDelete (not $.Values.rebalancer.rescue.enabled) }}{{ fail "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled" }}{{ end -}}
 {{- if and $.Values.webhook.hostNetwork (not (has $.Values.webhook.mode (list "self-managed" "cert-manager"))) -}}
 {{- fail "webhook.hostNetwork: there is no webhook: webhook.mode has to be self-managed or cert-manager" -}}
 {{- end -}}
+{{- if eq (int $.Values.webhook.hostPorts.admission) (int $.Values.webhook.hostPorts.ops) }}{{ fail "webhook.hostPorts.ops: has to be another port than webhook.hostPorts.admission" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.webhook.hostNetwork }}{{ fail "webhook.hostNetwork: the SCC restricted-v2 of OpenShift forbids the network of nodes, and its API servers reach pods" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.aks.enabled }}{{ fail "openshift.enabled: a cluster is one of OpenShift or one of AKS, and aks.enabled is set" }}{{ end -}}
 {{- if $.Values.defaultScheduler.enabled -}}

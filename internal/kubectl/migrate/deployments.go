@@ -3,6 +3,7 @@ package migrate
 import (
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -32,8 +33,15 @@ func (s *settings) fromDeployments(source *Source) error {
 	if given := environment(container, "PX_NAMESPACE"); given != nil && given.Value != "" {
 		s.namespace = given.Value
 	}
+	named := ""
+	if given := environment(container, "PX_SERVICE_NAME"); given != nil && given.Value != "" {
+		if len(validation.IsDNS1123Label(given.Value)) > 0 {
+			return fmt.Errorf("%s: PX_SERVICE_NAME is %q: want the name of a Service", s.origin, given.Value)
+		}
+		s.service, named = given.Value, " and PX_SERVICE_NAME "+given.Value
+	}
 	s.sdkPort = servicePort
-	s.carry("namespace %s -> endpoint %s", clean(s.namespace), clean(s.endpoint()))
+	s.carry("namespace %s%s -> endpoint %s", clean(s.namespace), named, clean(s.endpoint()))
 	s.lose("The start port, which the Deployments do not tell: if the DaemonSet of Portworx has another one than 9001 (-r), docs/install.md says what the network policy needs")
 	s.lose("The platform, which they do not tell either: on AKS and OpenShift add the component of that name")
 	if err := s.readEnvironment(container); err != nil {
@@ -203,12 +211,16 @@ func (s *settings) readScheduler(d *appsv1.Deployment, config *v1.ConfigMap) (we
 	if err := fromFlag(flags, "kube-api-burst", &burst, func(text string, bits int) (int64, error) { return strconv.ParseInt(text, 10, bits) }); err != nil {
 		return nil, fmt.Errorf("%s: %w", name("the Deployment", d), err)
 	}
+	const qpsName = "--kube-api-qps or clientConnection.qps"
 	var whole *int64
 	if qps != nil {
+		if *qps < 1 || *qps > maxRequests || math.IsNaN(*qps) {
+			return nil, fmt.Errorf("%s: %s is %v: want a number from 1 to %d", name("the Deployment", d), qpsName, *qps, maxRequests)
+		}
 		rounded := int64(*qps)
 		whole = &rounded
 	}
-	if err := s.readClient(whole, burst, "--kube-api-qps or clientConnection.qps", "--kube-api-burst or clientConnection.burst"); err != nil {
+	if err := s.readClient(whole, burst, qpsName, "--kube-api-burst or clientConnection.burst"); err != nil {
 		return nil, fmt.Errorf("%s: %w", name("the Deployment", d), err)
 	}
 	return s.chosenWeight(&c), nil

@@ -19,13 +19,22 @@ func at(manifests, path string) string {
 	return strings.TrimSuffix(manifests, "/") + "/" + path
 }
 
-// inline is a value in YAML's own notation for one line, which is that of JSON.
+// inline is a value in YAML's own notation for one line, which is that of JSON, where YAML
+// takes fewer characters as they are.
 func inline(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return "null" // these types are all encoded
 	}
-	return string(text)
+	var b strings.Builder
+	for _, r := range string(text) {
+		if r >= 0x7f && r <= 0x9f || r == 0xfeff {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // folder are the files for kustomize.

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -263,6 +265,13 @@ func TestDeployments(t *testing.T) {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_NAMESPACE, value: storage}"), o: Options{TakeOver: true},
 			want: []string{"endpoint: portworx-api.storage.svc:9020", "kubectl -n px scale deploy stork-scheduler"},
 		},
+		"its Service may have another name": {
+			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_SERVICE_NAME, value: px-sdk}, {name: PX_NAMESPACE, value: storage}"), o: Options{Format: Helm},
+			want: []string{"endpoint: px-sdk.storage.svc:9020", "and PX_SERVICE_NAME px-sdk"},
+		},
+		"a Service whose name would be a command": {
+			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_SERVICE_NAME, value: $(reboot)}"), err: `the Deployment px/stork: PX_SERVICE_NAME is "$(reboot)": want the name of a Service`,
+		},
 		"TLS without a token": {
 			objects: fmt.Sprintf(stork, "26.4.2", "", "{name: PX_ENABLE_TLS, value: 'true'}, {name: PX_CA_CERT_SECRET, value: ca}, {name: PX_CA_CERT_SECRET_KEY, value: ca.pem}"),
 			want:    []string{"caFile: /etc/openstorage/ca.crt", "components/storage-tls", "kubectl -n px get secret ca -o go-template='{{index .data \"ca.pem\" | base64decode}}' >ca.crt"},
@@ -275,6 +284,8 @@ func TestDeployments(t *testing.T) {
 			objects: fmt.Sprintf(scheduler, "--scheduler-name=0x10"), o: Options{TakeOver: true}, want: []string{`schedulerName: "0x10"`},
 		},
 		"a limit that is no number":        {objects: fmt.Sprintf(scheduler, "--kube-api-burst=many"), err: `--kube-api-burst is "many": want a number`},
+		"requests that are less than one":  {objects: fmt.Sprintf(scheduler, "--kube-api-qps=0.5"), err: "the Deployment px/stork-scheduler: --kube-api-qps or clientConnection.qps is 0.5: want a number from 1 to 10000"},
+		"requests that are no number":      {objects: fmt.Sprintf(scheduler, "--kube-api-qps=NaN"), err: "clientConnection.qps is NaN: want a number from 1 to 10000"},
 		"a name that cannot be taken over": {objects: fmt.Sprintf(scheduler, "--scheduler-name=default-scheduler"), err: `serves the name "default-scheduler", which this scheduler cannot take over`},
 		"a ConfigMap of something else":    {objects: fmt.Sprintf(scheduler, "") + fmt.Sprintf(config, "stork-config", "other", ""), err: "ConfigMap px/stork-config has no stork-config.yaml and no policy.cfg, but other"},
 		"a configuration that is no YAML":  {objects: fmt.Sprintf(scheduler, "") + fmt.Sprintf(config, "stork-config", "policy.cfg", "{"), err: "ConfigMap px/stork-config: error converting YAML"},
@@ -305,6 +316,40 @@ func TestDeployments(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a file says is YAML again, whatever characters are in it.
+func TestTolerationsMayHoldAnything(t *testing.T) {
+	const key = "a\x01\x7f\u0085\u009f\u2028\ufeff\U0001f600 \"b\": {{ # "
+	quoted, err := json.Marshal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := strings.NewReplacer("\x7f", `\x7f`, "\u0085", `\N`, "\u009f", `\x9f`, "\ufeff", `\ufeff`).Replace(string(quoted))
+	for _, format := range []string{Kustomize, Helm} {
+		plan, err := planOf(t, "placement: {tolerations: [{key: "+spec+"}]}", Options{Format: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct {
+			Patches   []struct{ Patch string }
+			Scheduler struct{ Tolerations []v1.Toleration }
+		}
+		if err := yaml.Unmarshal([]byte(plan.Files[0].Content), &file); err != nil {
+			t.Fatalf("%s: %v", format, err)
+		}
+		tolerations := file.Scheduler.Tolerations
+		if format == Kustomize {
+			var patch []struct{ Value v1.Toleration }
+			if err := yaml.Unmarshal([]byte(file.Patches[0].Patch), &patch); err != nil {
+				t.Fatal(err)
+			}
+			tolerations = []v1.Toleration{patch[0].Value}
+		}
+		if len(tolerations) != 1 || tolerations[0].Key != key {
+			t.Errorf("%s has %+v, want %q", format, tolerations, key)
+		}
 	}
 }
 

@@ -32,8 +32,8 @@ type settings struct {
 	// origin is what the settings come from; cluster is the name of the StorageCluster,
 	// empty without an operator.
 	origin, cluster string
-	// namespace is that of storage, home that of Stork.
-	namespace, home string
+	// namespace is that of storage, home that of Stork, service the name of the SDK's Service.
+	namespace, home, service string
 	// helm tells that the chart is configured.
 	helm bool
 	// off tells that Stork does not run.
@@ -75,7 +75,7 @@ func (s *settings) lose(text string) { s.lost = append(s.lost, text) }
 
 // endpoint is the Service of the SDK.
 func (s *settings) endpoint() string {
-	return fmt.Sprintf("portworx-api.%s.svc:%d", s.namespace, servicePort)
+	return fmt.Sprintf("%s.%s.svc:%d", s.service, s.namespace, servicePort)
 }
 
 // arguments are flags of Stork, by their names without dashes.
@@ -240,7 +240,7 @@ var errNamespace = errors.New("its namespace is not the name of a namespace: put
 
 // read finds the settings in what there is.
 func read(source *Source, helm bool) (*settings, error) {
-	s := &settings{profile: "stork", helm: helm}
+	s := &settings{profile: "stork", service: "portworx-api", helm: helm}
 	if source.Cluster != nil {
 		if err := s.fromCluster(source.Cluster); err != nil {
 			return nil, err

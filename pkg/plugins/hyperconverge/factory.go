@@ -191,12 +191,15 @@ func (f *Factory) Waiting() []WaitingPod {
 	return list
 }
 
+// argsPath is what errors call the arguments.
+var argsPath = field.NewPath("pluginConfig").Key(Name).Child("args")
+
 func argsOf(object runtime.Object) (*config.HyperconvergeArgs, error) {
 	args, ok := object.(*config.HyperconvergeArgs)
 	if !ok {
 		return nil, fmt.Errorf("arguments of %s are of type %T, want HyperconvergeArgs", Name, object)
 	}
-	return args, validation.ValidateHyperconvergeArgs(field.NewPath("pluginConfig").Key(Name).Child("args"), args)
+	return args, validation.ValidateHyperconvergeArgs(argsPath, args)
 }
 
 // newPlugin makes the plugin of one profile on the shared index.

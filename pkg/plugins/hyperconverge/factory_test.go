@@ -220,6 +220,20 @@ func TestWrongArguments(t *testing.T) {
 	})
 }
 
+// A file is looked for after all else has been found right, and is told of as all else is.
+func TestMissingAuthorityIsNamedWithItsPath(t *testing.T) {
+	inProcess(t, func(p *process) {
+		p.factory.newSource = NewOpenStorageSource
+		_, err := p.profile("near", func(a *config.HyperconvergeArgs) {
+			a.OpenStorage.TLS = config.TLS{Enabled: true, CAFile: "/nowhere/ca.crt"}
+		})
+		const want = `pluginConfig[Hyperconverge].args.openStorage.tls.caFile: Invalid value: "/nowhere/ca.crt": read the certificate authority /nowhere/ca.crt: `
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("the error is %v, want one that begins with %s", err, want)
+		}
+	})
+}
+
 func TestClose(t *testing.T) {
 	t.Run("the last plugin that is closed ends everything", func(t *testing.T) {
 		inProcess(t, func(p *process) {

@@ -2,9 +2,11 @@ package hyperconverge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -89,6 +91,9 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 		MaxStaleness: settings.MaxStaleness.Duration,
 	})
 	source, err := newSource(settings.OpenStorage, index)
+	if errors.Is(err, openstorage.ErrCAFile) {
+		return nil, field.Invalid(argsPath.Child("openStorage", "tls", "caFile"), settings.OpenStorage.TLS.CAFile, err.Error())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("storage API %s: %w", settings.OpenStorage.Endpoint, err)
 	}

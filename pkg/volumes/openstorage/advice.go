@@ -62,14 +62,16 @@ const (
 	adviceWatch   = "Look for a proxy or a load balancer that cuts streams between the scheduler and storage; a storage system that is too old for watches is polled for ever."
 )
 
+// ErrCAFile is in the chain of an error about a file of authorities that cannot be used.
+var ErrCAFile = errors.New("certificate authority")
+
 // errHandshake is in the chain of an error that ended a TLS handshake, errNoGRPC in that
-// of a call to something that is no gRPC server, errServerHasTLS in that of a call without
-// TLS to a server with it, and errCAFile in that of a file that cannot be used.
+// of a call to something that is no gRPC server, and errServerHasTLS in that of a call
+// without TLS to a server with it.
 var (
 	errHandshake    = errors.New("TLS handshake")
 	errNoGRPC       = errors.New("no gRPC server answers")
 	errServerHasTLS = errors.New("the server speaks TLS, and this client is told not to")
-	errCAFile       = errors.New("certificate authority")
 )
 
 // advise says what to do about a call that has failed, in one sentence or two. The error
@@ -135,7 +137,7 @@ func adviseOnHandshake(err error) string {
 		chain     *tls.CertificateVerificationError
 	)
 	switch {
-	case errors.Is(err, errCAFile), errors.As(err, &authority):
+	case errors.Is(err, ErrCAFile), errors.As(err, &authority):
 		return adviceAuthority
 	case errors.As(err, &name):
 		return namesOf(name.Certificate) + adviceServerName

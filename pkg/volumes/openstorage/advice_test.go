@@ -49,14 +49,14 @@ func listen(t *testing.T) net.Listener {
 	return listener
 }
 
-// web serves pages that do not exist, by HTTP/1.1 or, without TLS as well, by HTTP/2.
-func web(t *testing.T, http2 bool) (endpoint string) {
+// web answers all with a status, by HTTP/1.1 or, without TLS as well, by HTTP/2.
+func web(t *testing.T, http2 bool, status int) (endpoint string) {
 	t.Helper()
 	listener := listen(t)
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(!http2)
 	protocols.SetUnencryptedHTTP2(http2)
-	server := &http.Server{Handler: http.NotFoundHandler(), Protocols: protocols, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }), Protocols: protocols, ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -198,7 +198,7 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 		{"TLS to a server without", func(t *testing.T) Config {
 			return Config{Endpoint: simulated(t, sim.ServerOptions{}, sim.Faults{}), TLS: trusted}
 		}, adviceServerHasNoTLS},
-		{"TLS to a web server without", func(t *testing.T) Config { return Config{Endpoint: web(t, false), TLS: trusted} }, adviceServerHasNoTLS},
+		{"TLS to a web server without", func(t *testing.T) Config { return Config{Endpoint: web(t, false, http.StatusNotFound), TLS: trusted} }, adviceServerHasNoTLS},
 		{"a certificate for another name", tlsServer(ca.server("portworx-api")), `The certificate is for "portworx-api". ` + adviceServerName},
 		{"a certificate for many other names", tlsServer(ca.with(func(c *x509.Certificate) {
 			c.DNSNames, c.IPAddresses = []string{"a", "b", "c", strings.Repeat("d", 2*nameShown)}, []net.IP{net.IPv4(10, 0, 0, 1)}
@@ -219,8 +219,12 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 			config.ClientAuth = tls.RequireAnyClientCert
 			return tlsServer(config)(t)
 		}, adviceHandshake},
-		{"a web server", func(t *testing.T) Config { return Config{Endpoint: web(t, false)} }, adviceNoGRPC},
-		{"a web server that speaks HTTP/2", func(t *testing.T) Config { return Config{Endpoint: web(t, true)} }, adviceNoGRPC},
+		{"a web server", func(t *testing.T) Config { return Config{Endpoint: web(t, false, http.StatusNotFound)} }, adviceNoGRPC},
+		{"a web server that speaks HTTP/2", func(t *testing.T) Config { return Config{Endpoint: web(t, true, http.StatusNotFound)} }, adviceNoGRPC},
+		{"a web server that lets nobody in", func(t *testing.T) Config { return Config{Endpoint: web(t, true, http.StatusForbidden)} }, adviceNoGRPC},
+		{"a web server that asks who is there", func(t *testing.T) Config {
+			return Config{Endpoint: web(t, true, http.StatusUnauthorized), TokenFile: tokenPath(t, goodToken), AllowPlaintextToken: true}
+		}, adviceNoGRPC},
 		{"another gRPC server", func(t *testing.T) Config {
 			return Config{Endpoint: rawServer(t, func(string) ([][]byte, error) { return nil, status.Error(codes.Unimplemented, "unknown service") })}
 		}, adviceNoSDK},
@@ -233,6 +237,9 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 		{"a token that the server does not know", func(t *testing.T) Config {
 			return Config{Endpoint: simulated(t, sim.ServerOptions{Tokens: newTokens()}, sim.Faults{}), TokenFile: tokenPath(t, wrongToken), AllowPlaintextToken: true}
 		}, adviceToken},
+		{"a token file that is not there", func(t *testing.T) Config {
+			return Config{Endpoint: simulated(t, sim.ServerOptions{}, sim.Faults{}), TokenFile: filepath.Join(t.TempDir(), "token"), AllowPlaintextToken: true}
+		}, adviceTokenFile},
 		{"a token without the role", failing(sim.CallFault{Code: codes.PermissionDenied}), adviceRights},
 		{"a server that hangs", failing(sim.CallFault{Hang: true}), adviceSlow},
 		{"a server that fails", failing(sim.CallFault{Code: codes.Internal}), adviceFails},
@@ -259,10 +266,23 @@ func TestFirstInstallIsToldWhatIsWrong(t *testing.T) {
 			}
 			switch message := conditions[0].Message; {
 			case strings.Contains(message, "produced zero addresses"), strings.Contains(message, "Lost"),
+				test.want == adviceNoGRPC && conditions[0].Reason != ReasonUnreachable,
 				conditions[0].Reason == ReasonUnreachable && !strings.HasPrefix(message, "Not reached yet: "):
-				t.Errorf("message is %q", message)
+				t.Errorf("%s: message is %q", conditions[0].Reason, message)
 			}
 		})
+	}
+}
+
+// What gRPC says of a name that does not resolve leads nobody to it.
+func TestEndOfAWatchSaysWhatToDo(t *testing.T) {
+	resolveBy(t, true)
+	r := start(t, settings{config: Config{Endpoint: "storage.elsewhere.svc:9020"}})
+	r.eventually("a watch has failed", func() bool { return r.logged("Watch of the storage API ended") })
+	for line := range strings.Lines(r.log.String()) {
+		if strings.Contains(line, "Watch of the storage API ended") && (strings.Contains(line, "produced zero addresses") || !strings.Contains(line, AdviceService)) {
+			t.Errorf("it says %s", line)
+		}
 	}
 }
 

@@ -128,13 +128,13 @@ func tlsConfigOf(ctx context.Context, t *TLSOptions) (*tls.Config, error) {
 	}
 	pem, err := startRead(t.CAFile).await(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the %w %s: %w", errCAFile, t.CAFile, err)
+		return nil, fmt.Errorf("read the %w %s: %w", ErrCAFile, t.CAFile, err)
 	}
 	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
 		config.RootCAs = x509.NewCertPool()
 	}
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%w: %s holds no certificate in PEM form", errCAFile, t.CAFile)
+		return nil, fmt.Errorf("%w: %s holds no certificate in PEM form", ErrCAFile, t.CAFile)
 	}
 	return config, nil
 }
@@ -174,6 +174,7 @@ const (
 	answered    kind = iota // no error
 	absent                  // storage has no such object
 	refused                 // the token is missing, wrong, expired or too weak
+	unsent                  // this process has no token to send, and nobody was asked
 	unreachable             // the server is not there, or overloaded; or what it needs for this call
 	unsupported             // the server does not know the call
 	failed                  // anything else: a failure of this call, which may be that it hangs
@@ -189,6 +190,13 @@ func kindOf(err error) kind {
 	case codes.NotFound:
 		return absent
 	case codes.Unauthenticated, codes.PermissionDenied:
+		// gRPC takes these codes for what it says itself, too.
+		switch message := status.Convert(err).Message(); {
+		case strings.HasPrefix(message, "transport: per-RPC creds failed"):
+			return unsent
+		case notOfGRPC(message):
+			return failed
+		}
 		return refused
 	case codes.Unavailable, codes.Canceled, codes.ResourceExhausted:
 		return unreachable

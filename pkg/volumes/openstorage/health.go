@@ -64,7 +64,7 @@ func (h *health) observe(err error) kind {
 		if h.breaker.reset() {
 			h.recovered()
 		}
-	case k == unreachable && h.silent(), h.tokenRefused(), h.has(ReasonUnreachable):
+	case k == unsent, k == unreachable && h.silent(), h.tokenRefused(), h.has(ReasonUnreachable):
 		h.breaker.trip()
 	}
 	return k
@@ -96,7 +96,7 @@ func (h *health) tokenRefused() bool {
 // observeNodes takes the outcome of the node poll, the one call that tells how
 // storage does as a whole.
 func (h *health) observeNodes(k kind, err error) {
-	if k != answered && k != refused {
+	if k != answered && k != refused && k != unsent { // observeTokenFile tells of what was not sent
 		h.set(ReasonUnreachable, h.silence(err), advise(h.config, err))
 		return
 	}

@@ -64,7 +64,7 @@ func (c *connection) ready() bool { return c.get().GetState() == connectivity.Re
 // one more node poll. A refused token is not the server's fault, and where there is
 // no connection gRPC is looking for one already.
 func (c *connection) outworn(k kind) bool {
-	if k == answered || k == refused || !c.ready() {
+	if k == answered || k == refused || k == unsent || !c.ready() {
 		c.failingSince = time.Time{}
 		return false
 	}

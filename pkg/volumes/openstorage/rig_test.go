@@ -101,7 +101,9 @@ func start(t *testing.T, s settings) *rig {
 	r.must(r.index.AddEventHandlers(core.Nodes(), factory.Storage().V1().CSINodes(), core.PersistentVolumes()))
 
 	config := s.config
-	config.Endpoint = r.server.Endpoint()
+	if config.Endpoint == "" {
+		config.Endpoint = r.server.Endpoint()
+	}
 	if config.NodePollInterval == 0 {
 		config.NodePollInterval = 20 * time.Millisecond
 	}

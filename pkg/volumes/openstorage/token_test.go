@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/status"
+
+	sim "github.com/hyperconverge/scheduler/internal/openstoragesim"
 )
 
 // hangingFile replaces a file by a pipe in which nothing comes, as one on a mount
@@ -111,6 +113,19 @@ func TestCallFailsInTimeWhileItsFirstTokenHangs(t *testing.T) {
 	if took := time.Since(start); took > 10*filePatience {
 		t.Errorf("calls took %v", took)
 	}
+}
+
+// Nobody is asked without the token, so that nobody refuses it, and no watch is missing.
+func TestTokenFileThatIsNotThereIsAllThatIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	r := start(t, settings{config: Config{TokenFile: path, AllowPlaintextToken: true}, server: sim.ServerOptions{Tokens: newTokens()}})
+	r.eventually("watches have failed", func() bool { return strings.Count(r.log.String(), "Watch of the storage API ended") > 2 })
+	if conditions := r.source.Conditions(); len(conditions) != 1 || conditions[0].Reason != ReasonTokenUnreadable {
+		t.Errorf("conditions are %+v, want that the token is unreadable alone", conditions)
+	}
+	writeFile(t, path, goodToken)
+	r.watching()
+	r.eventually("nothing is told", func() bool { return len(r.source.Conditions()) == 0 })
 }
 
 func TestProcessEndsWhileTheTokenFileHangs(t *testing.T) {

@@ -38,11 +38,14 @@ func (s *Source) watchLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		attempt := time.Now()
 		end, err := s.follow(ctx)
-		err = s.token.redact(err)
 		if ctx.Err() != nil {
 			return
 		}
 		metrics.StorageRequests.WithLabelValues("Watch.Watch", codeOf(err)).Inc()
+		err = s.client.cause(ctx, s.token.redact(err))
+		if ctx.Err() != nil {
+			return
+		}
 		pause, persistent := history.note(end)
 		if persistent {
 			s.health.set(ReasonNoWatch, fmt.Sprintf("%s keeps no watch open: %s. While there is none, changes are found by polling, every volume once in %v.",
@@ -50,7 +53,7 @@ func (s *Source) watchLoop(ctx context.Context) {
 		}
 		// What the initial list would have shown needs an inspect.
 		s.verify.fire()
-		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "opened", end.opened,
+		klog.FromContext(ctx).V(2).Info("Watch of the storage API ended", "err", err, "advice", adviseOnConnection(err), "opened", end.opened,
 			"toOpenAnew", end.reopen, "nextAttemptIn", time.Until(attempt.Add(pause)))
 		if s.pauseWatch(ctx, attempt.Add(pause)) {
 			pause, _ = history.note(watchEnd{reopen: true})
@@ -88,8 +91,9 @@ func (s *Source) follow(ctx context.Context) (end watchEnd, err error) {
 		companions.Wait()
 		s.setWatch(watchClosed)
 		metrics.StorageWatchOpen.Set(0)
-		end = watchEnd{kind: kindOf(err), opened: opened, lasted: time.Since(attempt),
-			reopen: reopen, outage: s.health.has(ReasonUnreachable)}
+		k := kindOf(err)
+		end = watchEnd{kind: k, opened: opened, lasted: time.Since(attempt),
+			reopen: reopen, outage: k == unsent || s.health.has(ReasonUnreachable)}
 	}()
 
 	stream, err := s.client.watch.Watch(ctx, &api.SdkWatchRequest{

@@ -18,7 +18,7 @@ type watchEnd struct {
 	lasted time.Duration // from the attempt to the end
 	// reopen says that we ended it, or that a token is good that was not.
 	reopen bool
-	// outage says that storage as a whole is not reachable.
+	// outage says that storage as a whole is not reachable, or not asked.
 	outage bool
 }
 
