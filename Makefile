@@ -67,8 +67,10 @@ test: test-unit test-race test-integration ## Run all tests: unit, race detector
 test-unit: ## Run the unit tests
 	@echo "Unit tests (first time: compiling for some minutes)"
 	hack/test.sh ./cmd/... ./internal/... ./pkg/... ./test/kit ./test/kit/child
+ifeq ($(KUBERNETES),$(DEFAULT_KUBERNETES))
 	@echo "Tests of the tools that make chart, images and releases"
 	@$(GO_OWN) -C hack test ./...
+endif
 
 .PHONY: test-race
 test-race: ## Run the tests of the concurrent packages under the race detector
