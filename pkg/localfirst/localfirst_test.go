@@ -12,6 +12,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
@@ -435,25 +436,22 @@ func TestPassesAreCountedByWhatHasComeOfThem(t *testing.T) {
 		{"a plugin breaks", metrics.PassFailed, []*plugin{{name: "A", offer: groups{{"n1"}}, fails: sets.New("n1")}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			outcomes := func() (n float64) {
-				n, err := testutil.GetCounterMetricValue(metrics.PreferFirst.WithLabelValues(tc.outcome))
+			read := func() (outcomes float64, durations uint64) {
+				outcomes, err := testutil.GetCounterMetricValue(metrics.PreferFirst.WithLabelValues(tc.outcome))
 				if err != nil {
 					t.Fatal(err)
 				}
-				return n
-			}
-			durations := func() uint64 {
-				d, err := testutil.GetHistogramMetricCount(metrics.PreferFirstDuration)
+				all, err := testutil.GetHistogramVecFromGatherer(legacyregistry.DefaultGatherer, metrics.Subsystem+"_prefer_first_duration_seconds", nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				return d
+				return outcomes, all.GetAggregatedSampleCount()
 			}
-			counted, timed := outcomes(), durations()
+			counted, timed := read()
 			ctx, wrapped := newProfile(t, tc.plugins)
 			wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").UID("db").Obj())
-			if outcomes() != counted+1 || durations() != timed+1 {
-				t.Errorf("counted %v times, timed %d times", outcomes()-counted, durations()-timed)
+			if outcomes, durations := read(); outcomes != counted+1 || durations != timed+1 {
+				t.Errorf("counted %v times, timed %d times", outcomes-counted, durations-timed)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func batchingOffBy(inner framework.Framework, extenders []fwk.Extender) string {
 // signs reports whether a profile signs a pod that asks for nothing.
 func signs(inner framework.Framework) bool {
 	pod := &v1.Pod{}
-	switch f := inner.(type) {
+	switch f := any(inner).(type) {
 	case interface { // Kubernetes 1.35
 		SignPod(ctx context.Context, pod *v1.Pod, record bool) fwk.PodSignature
 	}:
