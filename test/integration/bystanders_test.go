@@ -92,10 +92,10 @@ func TestBatchingIsShownByProfile(t *testing.T) {
 	c := newCluster(t, 1)
 	spread := "- {name: PodTopologySpread, args: {defaultingType: List}}"
 	stop := c.runProfiles(
-		profileYAML{name: "by-default"}, profileYAML{name: "on", configs: spread},
+		profileYAML{name: "by-default"}, profileYAML{name: "without-spreading", configs: spread},
 		profileYAML{name: "with-others", configs: spread, enabled: "- name: NodeResourcesAllocatable"})
 	defer stop()
-	for profile, offBy := range map[string]string{"by-default": "PodTopologySpread", "on": "", "with-others": ""} {
+	for profile, offBy := range map[string]string{"by-default": "PodTopologySpread", "without-spreading": "", "with-others": ""} {
 		want := 0.0
 		if offBy == "" {
 			want = 1

@@ -26,9 +26,7 @@ func TestGangsOfKubernetes(t *testing.T) {
 	plane := controlplane.Start(t, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow",
 		"--feature-gates=GenericWorkload=true", "--runtime-config=scheduling.k8s.io/v1beta1=true")
 	newCluster := func(t *testing.T) *cluster {
-		c := &cluster{controlplane.NewCluster(t, plane, kit.Soon, 5, openstoragesim.ServerOptions{})}
-		c.runScheduler("")
-		return c
+		return &cluster{controlplane.NewCluster(t, plane, kit.Soon, 5, openstoragesim.ServerOptions{})}
 	}
 	group := func(c *cluster, members int32) {
 		_, err := c.Client.SchedulingV1beta1().PodGroups(c.Namespace).Create(c.Ctx, &schedulingv1beta1.PodGroup{
@@ -51,6 +49,7 @@ func TestGangsOfKubernetes(t *testing.T) {
 		for i := range 3 {
 			c.Volume(fmt.Sprintf("data-%d", i), fmt.Sprintf("n%d", i+2))
 		}
+		c.runScheduler("")
 		member(c, 0, false)
 		member(c, 1, false)
 		c.Create(c.pod("other").Req(kit.CPU("1")))
@@ -69,6 +68,7 @@ func TestGangsOfKubernetes(t *testing.T) {
 		c.Volume("data-0", "n1")
 		c.Volume("data-1", "n2")
 		c.storageState("n2", openstoragesim.StatusOffline)
+		c.runScheduler("")
 		member(c, 0, true)
 		member(c, 1, true)
 		c.expectPending("ring-1", placement.ReasonNoOnlineReplica)

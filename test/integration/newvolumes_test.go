@@ -165,6 +165,8 @@ var newVolumeScenarios = []scenario{
 			c.class("new", "repl", "2")
 			c.Volume("source", "n4", "n5")
 			c.runScheduler("")
+			c.Create(c.strict("reader", "source"))
+			c.ExpectNode("reader", "n4", "n5") // where the source is, is known
 			c.newVolume("clone", "new", func(claim *v1.PersistentVolumeClaim) {
 				claim.Spec.DataSource = &v1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "source"}
 			})

@@ -38,6 +38,17 @@ func TestSignPod(t *testing.T) {
 			},
 		},
 		{
+			name: "a pod with a claim that is not there yet does not sign",
+			pod:  func(*scene) *v1.Pod { return makePod("db", "later").Obj() },
+		},
+		{
+			name: "a pod with an unbound volume of another driver does not sign",
+			pod: func(s *scene) *v1.Pod {
+				s.unbound("data", "ebs.csi.aws.com", nil)
+				return makePod("web", "data").Obj()
+			},
+		},
+		{
 			name: "a pod of the storage system does not sign",
 			pod:  func(*scene) *v1.Pod { return makePod("px-csi-ext-1").Obj() },
 		},
