@@ -145,6 +145,9 @@ func TestEachReason(t *testing.T) {
 		{"what was refused a moment ago", nil, NotEvicted},
 		{"the hour's budget is spent", func(s *scene) { s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(-59 * time.Minute)} }, WaitsForTurn},
 		{"the budget of an hour ago is back", func(s *scene) { s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(-time.Hour)} }, ""},
+		{"the clock was a year ahead", func(s *scene) {
+			s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(365 * 24 * time.Hour)}
+		}, ""},
 		{"another owner's pod is on its way", func(s *scene) { s.j.Evictions = []Eviction{{Owner: "other"}} }, WaitsForTurn},
 		{"the controller is paused", func(s *scene) { s.s.Paused = true }, Paused},
 		{"a successor was late", func(s *scene) { s.j.Halt = &Halt{} }, Halted},
