@@ -13,7 +13,7 @@ const (
 	// whether pods go home: a boolean. The annotation counts before the label.
 	ReturnHome = placement.PodReturnHome
 	// PauseAnnotation on the rebalancer's own Deployment stops all evictions while it is
-	// "true".
+	// anything but "false".
 	PauseAnnotation = "hyperconverge.dev/pause"
 	// ResumeAnnotation on the rebalancer's own Deployment ends the halt whose time it has.
 	ResumeAnnotation = "hyperconverge.dev/resume"
@@ -22,8 +22,8 @@ const (
 // PausedBy reports whether the annotations of the Deployment pause: who writes anything but
 // a clear no wants that.
 func PausedBy(annotations map[string]string) bool {
-	value := annotations[PauseAnnotation]
-	return value != "" && value != "false"
+	value, said := annotations[PauseAnnotation]
+	return said && value != "false"
 }
 
 // ClusterState is one picture of the cluster.
