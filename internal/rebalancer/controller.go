@@ -114,7 +114,7 @@ func (c *Controller) Look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	picture.Paused = paused
+	picture.Paused, picture.Namespace = paused, c.Namespace
 	before := journal.Clone()
 	if err := c.clear(ctx, now, journal); err != nil {
 		return err
@@ -292,6 +292,10 @@ func (c *Controller) conclude(ctx context.Context, o *rebalance.EvictionOutcome)
 	c.tellOutcome(o)
 }
 
+// eventsKept is how many pods are told of at a look: the API server takes a few events from
+// one source, and those of evictions must not be lost for others.
+const eventsKept = 10
+
 // tell logs what holds everybody, and tells the users of opt-in values that are no booleans.
 func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture *Picture) {
 	if plan.Held != c.held {
@@ -302,7 +306,7 @@ func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture
 			klog.FromContext(ctx).Info("Pods may be brought home again")
 		}
 	}
-	told := map[types.UID]rebalance.StayReason{}
+	told, said := map[types.UID]rebalance.StayReason{}, 0
 	for i := range plan.Kept {
 		k := &plan.Kept[i]
 		switch k.Reason {
@@ -310,10 +314,13 @@ func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture
 		default:
 			continue
 		}
-		told[k.Pod.UID] = k.Reason
 		if c.told[k.Pod.UID] != k.Reason {
+			if said++; said > eventsKept {
+				continue // until another look
+			}
 			c.tellKept(picture, k)
 		}
+		told[k.Pod.UID] = k.Reason
 	}
 	c.told = told
 }

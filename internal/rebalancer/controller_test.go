@@ -3,12 +3,34 @@ package rebalancer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/hyperconverge/scheduler/pkg/rebalance"
 )
+
+// A tenant may make any number of pods that nobody can bring home.
+func TestFewPodsAreToldOfAtEachLookAndAllInTheEnd(t *testing.T) {
+	recorder := events.NewFakeRecorder(100)
+	c := NewController(&Options{Configuration: rebalance.Default(), Events: recorder})
+	plan := &rebalance.HomePlan{}
+	for i := range 2*eventsKept + 5 {
+		pod := &rebalance.RunningPod{Name: fmt.Sprint("db-", i), UID: types.UID(fmt.Sprint(i))}
+		plan.Kept = append(plan.Kept, rebalance.Kept{Pod: pod, Reason: rebalance.OptInInvalid})
+	}
+	for look, want := range []int{eventsKept, 2 * eventsKept, 2*eventsKept + 5, 2*eventsKept + 5} {
+		c.tell(t.Context(), plan, &Picture{})
+		if got := len(recorder.Events); got != want {
+			t.Errorf("after look %d there are %d events, want %d", look+1, got, want)
+		}
+	}
+}
 
 func TestAnswersToAnEviction(t *testing.T) {
 	pods := schema.GroupResource{Resource: "pods"}

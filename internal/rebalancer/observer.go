@@ -6,9 +6,9 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -85,22 +85,25 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 	withVolumes := map[string]bool{}
 	var strandable []int // of Pods
 	for _, pod := range pods {
-		owner := owners.of(pod)
-		switch {
-		case pod.Spec.NodeName != "" && hyperconverge.Occupies(pod):
-		case pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil:
-			if owner != nil {
-				owner.Unplaced++
-			}
-			p.Pending = append(p.Pending, rebalance.Pending{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Priority: corev1helpers.PodPriority(pod)})
-			p.objects[pod.UID] = pod
-			continue
-		default:
-			continue
+		placed := pod.Spec.NodeName != ""
+		if placed && !hyperconverge.Occupies(pod) || !placed && pod.DeletionTimestamp != nil {
+			continue // an owner that has no other pods is gone
 		}
+		owner := owners.of(pod)
 		plugin, foreign, err := o.plugin(pod)
 		if err != nil {
 			return nil, err
+		}
+		if !placed {
+			if owner != nil {
+				owner.Unplaced++
+			}
+			// One that our profiles may not place now takes no room that is known here.
+			if !foreign && len(pod.Spec.SchedulingGates) == 0 {
+				p.Pending = append(p.Pending, rebalance.Pending{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Priority: corev1helpers.PodPriority(pod)})
+				p.objects[pod.UID] = pod
+			}
+			continue
 		}
 		seen := podOf(pod, owner)
 		seen.Locality, seen.Foreign = plugin.Locality(pod), foreign
@@ -114,7 +117,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 		if seen.Locality == placement.LocalityRemote || seen.Locality == placement.LocalityPartly {
 			p.detail(&seen, pod, plugin)
 			for _, b := range budgets[pod.Namespace] {
-				if b.selector.Matches(labels.Set(pod.Labels)) {
+				if len(seen.Budgets) < 2 && b.selector.Matches(labels.Set(pod.Labels)) {
 					seen.Budgets = append(seen.Budgets, b.name)
 				}
 			}
@@ -156,6 +159,7 @@ func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.RunningPod {
 	}
 	if owner != nil {
 		seen.Owner = owner.UID
+		seen.Outdated = owner.Revision != "" && owner.Revision != pod.Labels[appsv1.StatefulSetRevisionLabel]
 	}
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		// A tenant may write any number, and it counts in nanoseconds from here on.
@@ -208,24 +212,11 @@ func (p *Picture) detail(seen *rebalance.RunningPod, pod *v1.Pod, plugin *hyperc
 
 // consent is what a pod and its namespace say.
 func (o *Observer) consent(pod *v1.Pod) rebalance.Consent {
-	value, said := pod.Annotations[rebalance.ReturnHome]
-	if !said {
-		namespace, err := o.Engine.Informers().Core().V1().Namespaces().Lister().Get(pod.Namespace)
-		if err != nil {
-			return rebalance.No // what it says is not known
-		}
-		if value, said = namespace.Labels[rebalance.ReturnHome]; !said {
-			return rebalance.Unsaid
-		}
+	namespace, err := o.Engine.Informers().Core().V1().Namespaces().Lister().Get(pod.Namespace)
+	if err != nil {
+		return rebalance.No // what it says is not known
 	}
-	switch yes, err := strconv.ParseBool(value); {
-	case err != nil:
-		return rebalance.Invalid
-	case yes:
-		return rebalance.Yes
-	default:
-		return rebalance.No
-	}
+	return rebalance.ConsentOf(pod.Annotations, namespace.Labels)
 }
 
 // localData reports whether a pod has a volume whose data does not go with it.
@@ -357,4 +348,9 @@ func (p *Picture) LandPending(pending *rebalance.Pending) (string, error) {
 // Keep implements rebalance.World.
 func (p *Picture) Keep(seen *rebalance.RunningPod, landing *rebalance.Landing) {
 	p.cluster.Add(p.objects[seen.UID], landing.Node)
+}
+
+// KeepPending implements rebalance.World.
+func (p *Picture) KeepPending(pending *rebalance.Pending, node string) {
+	p.cluster.Add(p.objects[pending.UID], node)
 }

@@ -17,7 +17,7 @@ const (
 	// end a cool-down is remembered, so that the next one is longer.
 	MaxCooldown = 7 * 24 * time.Hour
 	// maxCooldowns bounds the journal, which has to fit into a ConfigMap of 1 MiB: an entry
-	// has 250 bytes, and 800 where names are as long as they may be.
+	// has 250 bytes, and 900 where names are as long as they may be.
 	maxCooldowns = 1000
 	// settle is how long after it was noted an eviction whose answer is not known may be on
 	// its way.

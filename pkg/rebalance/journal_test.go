@@ -223,9 +223,9 @@ func TestAFullJournalFitsIntoAConfigMap(t *testing.T) {
 	long := strings.Repeat("x", 253)
 	j := &Journal{Recent: slices.Repeat([]time.Time{noon.Add(1)}, 1000)}
 	for range maxCooldowns {
-		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: types.UID(long[:36]), Kind: long, Namespace: long[:63], Name: long, Failures: 9, Until: noon.Add(1)})
+		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: types.UID(long[:100]), Kind: long, Namespace: long[:63], Name: long, Failures: 9, Until: noon.Add(1)})
 	}
-	e := Eviction{Namespace: long[:63], Name: long, UID: types.UID(long[:36]), Owner: types.UID(long[:36]), OwnerKind: long, OwnerName: long, From: long, To: long, Volume: long, At: noon.Add(1), Deadline: noon.Add(1), Newest: noon}
+	e := Eviction{Namespace: long[:63], Name: long, UID: types.UID(long[:36]), Owner: types.UID(long[:100]), OwnerKind: long, OwnerName: long, From: long, To: long, Volume: long, At: noon.Add(1), Deadline: noon.Add(1), Newest: noon}
 	j.Evictions = slices.Repeat([]Eviction{e}, 100)
 	data, err := j.Encode()
 	if err != nil || len(data) >= 1<<20 {
