@@ -194,5 +194,6 @@ func ownerOf(o *rebalance.Owner) runtime.Object {
 	if !known {
 		version = group + "/v1"
 	}
-	return &v1.ObjectReference{APIVersion: version, Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID}
+	uid := o.UID[strings.LastIndexByte(string(o.UID), '/')+1:] // of keyOf
+	return &v1.ObjectReference{APIVersion: version, Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: uid}
 }

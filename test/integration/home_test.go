@@ -52,6 +52,8 @@ import (
 type homestead struct {
 	*cluster
 	yaml string
+	// own is the namespace of the rebalancer, of which no pod is evicted.
+	own string
 	// evictions counts those that the API server was asked for.
 	evictions atomic.Int32
 	// onEviction is called before one is sent; an error ends it there. After is called with
@@ -68,6 +70,7 @@ const homeNodes = 3
 func newHomestead(t *testing.T) *homestead {
 	t.Helper()
 	h := &homestead{cluster: newCluster(t, homeNodes)}
+	h.own = h.Namespace + "-own"
 	h.runScheduler("")
 	h.yaml = schedulerYAML{profiles: []profileYAML{{name: schedulerName}}}.render(h.Server.Endpoint())
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.Ctx))
@@ -97,9 +100,11 @@ func newHomestead(t *testing.T) *homestead {
 		factory.Shutdown()
 		running.Wait()
 	})
-	_, err = h.Client.CoreV1().ConfigMaps(h.Namespace).Create(h.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	_, err = h.Client.CoreV1().Namespaces().Create(h.Ctx, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: h.own}}, metav1.CreateOptions{})
 	h.Must(err)
-	_, err = h.Client.AppsV1().Deployments(h.Namespace).Create(h.Ctx, &appsv1.Deployment{
+	_, err = h.Client.CoreV1().ConfigMaps(h.own).Create(h.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	h.Must(err)
+	_, err = h.Client.AppsV1().Deployments(h.own).Create(h.Ctx, &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "rebalancer"}},
@@ -123,15 +128,23 @@ func (h *homestead) sets() (names []string) {
 func (h *homestead) database(name string, annotations map[string]string, scheduler string) {
 	h.Helper()
 	h.Volume(name, "n1")
+	h.set(name, annotations, scheduler, func(*appsv1.StatefulSetSpec) {})
+}
+
+// set makes a StatefulSet of one pod with the volume of its name.
+func (h *homestead) set(name string, annotations map[string]string, scheduler string, change func(*appsv1.StatefulSetSpec)) {
+	h.Helper()
 	pod := kit.Pod(h.Namespace, name, scheduler, name).Req(kit.CPU("1")).Label("app", "db").Label("set", name).Annotations(annotations).Obj()
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
-	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Create(h.Ctx, &appsv1.StatefulSet{
+	set := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.StatefulSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"set": name}},
 			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels, Annotations: pod.Annotations}, Spec: pod.Spec},
 		},
-	}, metav1.CreateOptions{})
+	}
+	change(&set.Spec)
+	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Create(h.Ctx, set, metav1.CreateOptions{})
 	h.Must(err)
 	h.isReady(name)
 }
@@ -266,7 +279,7 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	}
 	return rebalancer.NewController(&rebalancer.Options{
 		Configuration: settings, Client: client, Events: broadcaster.NewRecorder(nil, rebalancer.Name),
-		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name, Drivers: []string{kit.Driver},
+		Namespace: h.own, Journal: rebalancer.Name, Deployment: rebalancer.Name, Drivers: []string{kit.Driver},
 		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: h.conditions},
 	})
 }
@@ -282,7 +295,7 @@ func settingsOf(configuration *schedulerapi.KubeSchedulerConfiguration) config.O
 
 func (h *homestead) journal() *rebalance.Journal {
 	h.Helper()
-	j, err := rebalancer.ReadJournal(h.Ctx, h.Client, h.Namespace, rebalancer.Name)
+	j, err := rebalancer.ReadJournal(h.Ctx, h.Client, h.own, rebalancer.Name)
 	h.Must(err)
 	return j
 }
@@ -417,6 +430,57 @@ func TestALandingIsWhatThePlacementSays(t *testing.T) {
 			}
 			used.Add(pod, pod.Spec.NodeName)
 		}
+	}
+}
+
+// Pods that nobody places, which cost a tenant nothing, keep nobody from their node.
+func TestPodsThatAreNotToBePlacedKeepNobodyFromHome(t *testing.T) {
+	for _, tc := range []struct {
+		name, scheduler string
+		gates           []string
+	}{
+		{"with a scheduling gate", schedulerName, []string{"tenant.example/never"}},
+		{"of a scheduler that does not exist", "nobody", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHomestead(t)
+			h.cordon("n1", true)
+			h.database("a", optIn, schedulerName)
+			waits := kit.Pod(h.Namespace, "waits", tc.scheduler).Req(kit.CPU("1m")).NodeSelector(map[string]string{v1.LabelHostname: "n1"}).Priority(1).Obj()
+			for _, gate := range tc.gates {
+				waits.Spec.SchedulingGates = append(waits.Spec.SchedulingGates, v1.PodSchedulingGate{Name: gate})
+			}
+			_, err := h.Client.CoreV1().Pods(h.Namespace).Create(h.Ctx, waits, metav1.CreateOptions{})
+			h.Must(err)
+			h.cordon("n1", false)
+			h.until(h.rebalancer(), "it is home", h.allHome)
+		})
+	}
+}
+
+// OnDelete: the administrator of the database decides when a pod gets the new template.
+func TestAnEvictionRollsNothingOut(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("a", "n1")
+	h.cordon("n1", true)
+	h.set("a", optIn, schedulerName, func(s *appsv1.StatefulSetSpec) { s.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType })
+	sets := h.Client.AppsV1().StatefulSets(h.Namespace)
+	_, err := sets.Patch(h.Ctx, "a", types.StrategicMergePatchType, []byte(`{"spec":{"template":{"metadata":{"labels":{"version":"next"}}}}}`), metav1.PatchOptions{})
+	h.Must(err)
+	h.Eventually("the update is seen", func() error {
+		set, err := sets.Get(h.Ctx, "a", metav1.GetOptions{})
+		if err != nil || set.Status.UpdateRevision == set.Status.CurrentRevision {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	h.cordon("n1", false)
+	c := h.rebalancer()
+	h.until(c, "it stays", h.reasonIs(c, rebalance.OwnerBusy, 1))
+	h.Must(h.Client.CoreV1().Pods(h.Namespace).Delete(h.Ctx, "a-0", metav1.DeleteOptions{})) // the administrator decides
+	h.until(c, "the new version is home", h.allHome)
+	if n := h.evictions.Load(); n != 0 {
+		t.Errorf("%d evictions", n)
 	}
 }
 
@@ -614,14 +678,14 @@ func TestADeadNodeIsEmptiedAndItsVolumesAreDetached(t *testing.T) {
 
 func (h *homestead) rewrite(j *rebalance.Journal) {
 	h.Helper()
-	object, err := h.Client.CoreV1().ConfigMaps(h.Namespace).Get(h.Ctx, rebalancer.Name, metav1.GetOptions{})
+	object, err := h.Client.CoreV1().ConfigMaps(h.own).Get(h.Ctx, rebalancer.Name, metav1.GetOptions{})
 	h.Must(err)
 	data, err := j.Encode()
 	h.Must(err)
 	for key := range maps.Keys(object.Data) {
 		object.Data[key] = string(data)
 	}
-	_, err = h.Client.CoreV1().ConfigMaps(h.Namespace).Update(h.Ctx, object, metav1.UpdateOptions{})
+	_, err = h.Client.CoreV1().ConfigMaps(h.own).Update(h.Ctx, object, metav1.UpdateOptions{})
 	h.Must(err)
 }
 
@@ -695,7 +759,7 @@ func TestALateSuccessorHaltsUntilSomebodyResumes(t *testing.T) {
 		t.Errorf("%d evictions", n)
 	}
 	annotate := func(key, value string) {
-		_, err := h.Client.AppsV1().Deployments(h.Namespace).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
+		_, err := h.Client.AppsV1().Deployments(h.own).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
 			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value), metav1.PatchOptions{})
 		h.Must(err)
 	}
