@@ -22,12 +22,19 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
 )
 
-// evict asks the API server for an eviction of this very pod.
+// evictionTimeout is how long an eviction may take, webhooks included.
+const evictionTimeout = 30 * time.Second
+
+// evict asks the API server for an eviction of this very pod, once: while a budget is not counted,
+// which a tenant can have for ever, client-go would ask ten times more, and wait in between.
 func evict(ctx context.Context, client kubernetes.Interface, pod *rebalance.RunningPod) error {
-	return client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
-		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}},
-	})
+	ctx, stop := context.WithTimeout(ctx, evictionTimeout)
+	defer stop()
+	return client.PolicyV1().RESTClient().Post().AbsPath("/api/v1").Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
+		Body(&policyv1.Eviction{
+			ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+			DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}},
+		}).MaxRetries(0).Do(ctx).Error()
 }
 
 // turnedDownFor is how long a pod that could not be rescued leaves its place in the batches
