@@ -50,6 +50,10 @@ type Picture struct {
 	Nodes    []rebalance.NodeState
 	Stranded []rebalance.Stranded
 
+	// begun is when the look began, withVolumes are the nodes where pods with volumes have run.
+	begun       time.Time
+	withVolumes map[string]bool
+
 	observer *Observer
 	ctx      context.Context //nolint:containedctx // a Picture lives for one look, which the context ends
 	objects  map[types.UID]*v1.Pod
@@ -63,9 +67,9 @@ const maxPending = 100
 // Look makes a picture. Its cost is that of the locality of every pod with volumes, and of
 // an explanation of each that has not all of its data.
 func (o *Observer) Look(ctx context.Context) (*Picture, error) {
-	p := &Picture{observer: o, ctx: ctx, objects: map[types.UID]*v1.Pod{}}
+	p := &Picture{observer: o, ctx: ctx, objects: map[types.UID]*v1.Pod{}, begun: time.Now(), withVolumes: map[string]bool{}}
 	summary := volumes.Summarize(o.Index, 0)
-	p.Storage = rebalance.Storage{Conditions: o.Conditions(), NodeList: summary.LastNodeList, MaxAge: o.NodeListMaxAge}
+	p.Storage = rebalance.Storage{Conditions: o.Conditions(), NodeList: summary.LastNodeList, List: summary.NodeList, MaxAge: o.NodeListMaxAge}
 	owners, err := newOwners(o.Engine.Informers())
 	if err != nil {
 		return nil, err
@@ -82,7 +86,6 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 	p.Disruptions = allowed
 	p.Pods = make([]rebalance.RunningPod, 0, len(pods))
 	view := o.Index.View()
-	withVolumes := map[string]bool{}
 	var strandable []int // of Pods
 	for _, pod := range pods {
 		placed := pod.Spec.NodeName != ""
@@ -108,7 +111,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 		seen := podOf(pod, owner)
 		seen.Locality, seen.Foreign = plugin.Locality(pod), foreign
 		if seen.Locality != placement.LocalityNone {
-			withVolumes[seen.Node] = withVolumes[seen.Node] || hasRun(pod)
+			p.withVolumes[seen.Node] = p.withVolumes[seen.Node] || hasRun(pod)
 			if n := view.Node(seen.Node); n == nil || !n.State.Serves() {
 				strandable = append(strandable, len(p.Pods))
 				p.detail(&seen, pod, plugin)
@@ -127,7 +130,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 	}
 	slices.SortFunc(p.Pending, func(a, b rebalance.Pending) int { return int(b.Priority) - int(a.Priority) })
 	p.Pending = p.Pending[:min(len(p.Pending), maxPending)]
-	if err := p.nodes(view, withVolumes); err != nil {
+	if p.Nodes, err = p.nodes(); err != nil {
 		return nil, err
 	}
 	for _, i := range strandable {
@@ -238,10 +241,11 @@ func (o *Observer) localData(pod *v1.Pod) bool {
 	})
 }
 
-// nodes fills in the nodes.
-func (p *Picture) nodes(view *volumes.View, withVolumes map[string]bool) error {
-	there := map[string]bool{} // by what storage has listed
+// nodes are the nodes as they are now.
+func (p *Picture) nodes() (found []rebalance.NodeState, err error) {
+	view, there, listed := p.observer.Index.View(), map[string]bool{}, map[string]bool{}
 	for _, record := range volumes.StorageNodesOf(p.observer.Index) {
+		listed[record.Node] = true
 		if !record.Listed || record.State == placement.Offline.String() {
 			continue
 		}
@@ -249,16 +253,19 @@ func (p *Picture) nodes(view *volumes.View, withVolumes map[string]bool) error {
 	}
 	nodes, err := p.observer.Engine.Informers().Core().V1().Nodes().Lister().List(labels.Everything())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, node := range nodes {
-		n := rebalance.NodeState{Name: node.Name, HasVolumes: withVolumes[node.Name], Lost: !there[node.Name] && !there[""], Unreachable: unreachable(node)}
+		n := rebalance.NodeState{
+			Name: node.Name, HasVolumes: p.withVolumes[node.Name], Listed: listed[node.Name],
+			Lost: !there[node.Name] && !there[""], Unreachable: unreachable(node),
+		}
 		if seen := view.Node(node.Name); seen != nil {
 			n.State = seen.State
 		}
-		p.Nodes = append(p.Nodes, n)
+		found = append(found, n)
 	}
-	return nil
+	return found, nil
 }
 
 // unreachable reports whether Kubernetes has lost a node, by its controller's taint.

@@ -56,8 +56,10 @@ func (s *ClusterState) system(p *RunningPod) bool {
 type Storage struct {
 	// Conditions are the reasons of what is wrong with its API.
 	Conditions []string
-	// NodeList is when it last listed its nodes, which must not be longer ago than MaxAge.
+	// NodeList is when it last listed its nodes, which must not be longer ago than MaxAge. Each
+	// look reads the clock for it; List is a number that only another list changes.
 	NodeList time.Time
+	List     int64
 	MaxAge   time.Duration
 }
 

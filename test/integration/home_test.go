@@ -41,6 +41,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/debug"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
 	"github.com/hyperconverge/scheduler/pkg/simulation"
 	"github.com/hyperconverge/scheduler/test/kit"
@@ -59,6 +60,9 @@ type homestead struct {
 	// onEviction is called before one is sent; an error ends it there. After is called with
 	// the answer.
 	onEviction, after func() error
+	// deletions and onDeletion are those of deletions of pods.
+	deletions  atomic.Int32
+	onDeletion func()
 	// stalled holds back what watches of pods of the next controllers would tell.
 	stalled atomic.Bool
 	// conditions are what the last controller's engine has against storage.
@@ -191,6 +195,12 @@ func (h *homestead) budget(away int) {
 // RoundTrip lets the test know of evictions.
 func (h *homestead) roundTrip(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		if request.Method == http.MethodDelete && strings.Contains(request.URL.Path, "/pods/") {
+			h.deletions.Add(1)
+			if h.onDeletion != nil {
+				h.onDeletion()
+			}
+		}
 		if request.Method != http.MethodPost || !strings.HasSuffix(request.URL.Path, "/eviction") {
 			return next.RoundTrip(request)
 		}
@@ -257,6 +267,11 @@ func (h *homestead) engine() (*simulation.Engine, *simulation.Asked) {
 func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
 	h.Helper()
 	engine, replicas := h.engine()
+	return h.rebalancerOf(engine, replicas, changes...)
+}
+
+func (h *homestead) rebalancerOf(engine *simulation.Engine, replicas *simulation.Asked, changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+	h.Helper()
 	connection := rest.CopyConfig(h.Config)
 	connection.Wrap(h.roundTrip)
 	client, err := kubernetes.NewForConfig(connection)
@@ -676,6 +691,100 @@ func TestADeadNodeIsEmptiedAndItsVolumesAreDetached(t *testing.T) {
 	}
 }
 
+// rescue turns the rescue on.
+func rescue(c *rebalance.Configuration) { c.Rescue = rebalance.Rescue{Enabled: true, Batch: 10} }
+
+// stranded makes databases on n1 whose other replica is on n2.
+func (h *homestead) stranded(names ...string) {
+	h.Helper()
+	h.cordon("n2", true)
+	for _, name := range names {
+		h.Volume(name, "n1", "n2")
+		h.set(name, nil, schedulerName, func(*appsv1.StatefulSetSpec) {})
+	}
+	h.cordon("n2", false)
+}
+
+// looksAfter takes some looks after the controller may have acted.
+func (h *homestead) looksAfter(c *rebalancer.Controller, what string, happened func() bool) {
+	h.Helper()
+	h.until(c, what, kit.Holds(happened))
+	for range 5 {
+		h.Must(c.Look(h.Ctx))
+	}
+}
+
+func TestAReadyPodThatFitsNowhereElseIsNotRescued(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("a", "n1", "n2")
+	h.set("a", nil, schedulerName, func(s *appsv1.StatefulSetSpec) {
+		s.Template.Spec.NodeSelector = map[string]string{v1.LabelHostname: "n1"}
+	})
+	h.cordon("n2", true)
+	h.Volume("b", "n1", "n2")
+	h.set("b", nil, schedulerName, func(*appsv1.StatefulSetSpec) {})
+	h.cordon("n2", false)
+	h.storageState("n1", openstoragesim.StatusOffline)
+	c := h.rebalancer(rescue)
+	h.looksAfter(c, "the other one is rescued", func() bool { return h.evictions.Load() > 0 })
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestAPodThatComesBackIsNotRescuedAgainAndAgain(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("a", "n1", "n2")
+	h.set("a", nil, schedulerName, func(s *appsv1.StatefulSetSpec) { s.Template.Spec.NodeName = "n1" })
+	h.storageState("n1", openstoragesim.StatusOffline)
+	// The API server counts in seconds.
+	c := h.rebalancer(rescue, func(c *rebalance.Configuration) { c.Rescue.After = metav1.Duration{Duration: time.Second} })
+	h.looksAfter(c, "it is rescued once", func() bool { return h.evictions.Load() > 0 })
+	h.until(c, "it is back for longer than it takes to give up a node, or away again", func() error {
+		pod, err := h.Client.CoreV1().Pods(h.Namespace).Get(h.Ctx, "a-0", metav1.GetOptions{})
+		if h.evictions.Load() == 1 && (err != nil || !ready(pod) || time.Since(pod.CreationTimestamp.Time) < 3*time.Second) {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	if n := h.evictions.Load(); n > 1 {
+		t.Errorf("%d evictions of a pod that comes back to the node whose storage is gone", n)
+	}
+}
+
+func TestABatchEndsWhenSomebodyPauses(t *testing.T) {
+	h := newHomestead(t)
+	h.stranded("a", "b", "c")
+	h.storageState("n1", openstoragesim.StatusOffline)
+	h.onEviction = func() error { return h.annotate(rebalance.PauseAnnotation, "true") }
+	c := h.rebalancer(rescue)
+	h.looksAfter(c, "a batch begins", func() bool { return h.evictions.Load() > 0 })
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions, although it was paused after the first", n)
+	}
+}
+
+// The node comes back while its first pod is deleted, and the others run there.
+func TestAPodOnANodeThatIsBackIsNotForceDeleted(t *testing.T) {
+	h := newHomestead(t)
+	h.stranded("a", "b")
+	taint := fmt.Sprintf(`{"spec":{"taints":[{"key":%q,"effect":"NoSchedule"}]}}`, v1.TaintNodeUnreachable)
+	h.patch("node", "n1", taint)
+	h.storageState("n1", openstoragesim.StatusOffline)
+	engine, replicas := h.engine()
+	c := h.rebalancerOf(engine, replicas, rescue, func(c *rebalance.Configuration) { c.Rescue.ForceDelete = true })
+	h.onDeletion = func() {
+		h.storageState("n1", openstoragesim.StatusOK)
+		h.Must(kit.Wait(h.Ctx, kit.Soon, "storage is seen to be back", kit.Holds(func() bool {
+			return replicas.Index().View().Node("n1").State == placement.Online
+		})))
+	}
+	h.looksAfter(c, "a batch begins", func() bool { return h.deletions.Load() > 0 })
+	if n := h.deletions.Load(); n != 1 {
+		t.Errorf("%d pods are deleted without a grace period, although storage is back", n)
+	}
+}
+
 func (h *homestead) rewrite(j *rebalance.Journal) {
 	h.Helper()
 	object, err := h.Client.CoreV1().ConfigMaps(h.own).Get(h.Ctx, rebalancer.Name, metav1.GetOptions{})
@@ -728,6 +837,13 @@ func TestASuccessorOfAnotherSchedulerIsLeftAlone(t *testing.T) {
 	h.expectEvent("b-0", rebalancer.EventKept, "neither true nor false")
 }
 
+// annotate writes an order on the Deployment of the rebalancer.
+func (h *homestead) annotate(key, value string) error {
+	_, err := h.Client.AppsV1().Deployments(h.own).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
+		fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value), metav1.PatchOptions{})
+	return err
+}
+
 func TestALateSuccessorHaltsUntilSomebodyResumes(t *testing.T) {
 	h := newHomestead(t)
 	h.cordon("n1", true)
@@ -758,14 +874,9 @@ func TestALateSuccessorHaltsUntilSomebodyResumes(t *testing.T) {
 	if n := h.evictions.Load(); n != 1 {
 		t.Errorf("%d evictions", n)
 	}
-	annotate := func(key, value string) {
-		_, err := h.Client.AppsV1().Deployments(h.own).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
-			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value), metav1.PatchOptions{})
-		h.Must(err)
-	}
-	annotate(rebalance.PauseAnnotation, "true")
-	annotate(rebalance.ResumeAnnotation, h.journal().Halt.ID)
+	h.Must(h.annotate(rebalance.PauseAnnotation, "true"))
+	h.Must(h.annotate(rebalance.ResumeAnnotation, h.journal().Halt.ID))
 	h.until(c, "it is paused instead", h.reasonIs(c, rebalance.Paused, 1))
-	annotate(rebalance.PauseAnnotation, "false")
+	h.Must(h.annotate(rebalance.PauseAnnotation, "false"))
 	h.until(c, "all are home", h.allHome)
 }
