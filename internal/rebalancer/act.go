@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -22,24 +20,28 @@ import (
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
 )
 
-// evict asks the API server for an eviction of this very pod.
+// evictionTimeout is how long an eviction may take, webhooks included.
+const evictionTimeout = 30 * time.Second
+
+// evict asks the API server for an eviction of this very pod, once: while a budget is not counted,
+// which a tenant can have for ever, client-go would ask ten times more, and wait in between.
 func evict(ctx context.Context, client kubernetes.Interface, pod *rebalance.RunningPod) error {
-	return client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
-		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}},
-	})
+	ctx, stop := context.WithTimeout(ctx, evictionTimeout)
+	defer stop()
+	return client.PolicyV1().RESTClient().Post().AbsPath("/api/v1").Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
+		Body(&policyv1.Eviction{
+			ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+			DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}},
+		}).MaxRetries(0).Do(ctx).Error()
 }
 
-// turnedDownFor is how long a pod that could not be rescued leaves its place in the batches
-// to others.
-const turnedDownFor = 5 * time.Minute
+// pictureMaxAge is how long a picture is good for a rescue.
+const pictureMaxAge = 30 * time.Second
 
 // rescue takes pods off nodes whose storage is gone.
 func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture, journal *rebalance.Journal) error {
-	c.losses.Observe(picture.Storage.NodeList, picture.Nodes)
-	maps.DeleteFunc(c.turnedDown, func(_ types.UID, at time.Time) bool { return now.Sub(at) >= turnedDownFor })
-	stranded := slices.DeleteFunc(slices.Clone(picture.Stranded), func(p rebalance.Stranded) bool { return !c.turnedDown[p.Pod.UID].IsZero() })
-	s := c.losses.Salvage(now, c.Configuration, &picture.ClusterState, journal, picture.Nodes, stranded)
+	c.losses.Observe(&picture.Storage, picture.Nodes)
+	s := c.losses.Salvage(now, c.Configuration, &picture.ClusterState, journal, picture, picture.Nodes, picture.Stranded)
 	c.metrics.blind.Set(boolean(s.Blind))
 	if c.Configuration.DryRun {
 		for _, pod := range slices.Concat(s.Evict, s.Delete) {
@@ -57,17 +59,47 @@ func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture
 	}
 	var errs []error
 	for _, pod := range s.Evict {
-		errs = append(errs, c.rescued(ctx, pod, rescueEvicted, evict(ctx, c.Client, pod)))
+		if gone, _ := c.still(ctx, picture, pod.Node); gone {
+			errs = append(errs, c.rescued(ctx, pod, rescueEvicted, evict(ctx, c.Client, pod)))
+		}
 	}
 	for _, pod := range s.Delete {
-		errs = append(errs, c.rescued(ctx, pod, rescueDeleted, c.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
-			GracePeriodSeconds: ptr.To[int64](0), Preconditions: &metav1.Preconditions{UID: &pod.UID},
-		})))
+		live, err := c.podNow(ctx, pod.Namespace, pod.Name, pod.UID)
+		if err == nil && (live == nil || pod.ReadySince.IsZero() && !podOf(live, nil).ReadySince.IsZero()) {
+			continue // it is gone, or serves again
+		}
+		if _, dead := c.still(ctx, picture, pod.Node); !dead {
+			continue
+		}
+		if err == nil {
+			err = c.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+				GracePeriodSeconds: ptr.To[int64](0), Preconditions: &metav1.Preconditions{UID: &pod.UID},
+			})
+		}
+		errs = append(errs, c.rescued(ctx, pod, rescueDeleted, err))
 	}
 	if len(s.Detach) > 0 {
 		errs = append(errs, c.detach(ctx, picture, s.Detach))
 	}
 	return errors.Join(errs...)
+}
+
+// still looks again at what the rescue from a node rests on. A batch takes its time, in which
+// somebody may pause, and the node may come back. What is not known, or too old, holds the rest.
+func (c *Controller) still(ctx context.Context, picture *Picture, name string) (gone, dead bool) {
+	if picture.Paused {
+		return false, false
+	}
+	paused, _, err := c.orders(ctx)
+	nodes, nodesErr := picture.nodes()
+	if age := time.Since(picture.begun); paused || err != nil || nodesErr != nil || age > pictureMaxAge {
+		klog.FromContext(ctx).Info("The rescue waits for the next look", "paused", paused, "age", age, "err", errors.Join(err, nodesErr))
+		picture.Paused = true
+		return false, false
+	}
+	picture.Storage.Conditions = c.Observer.Conditions()
+	lost, _ := c.losses.Gone(time.Now(), c.Configuration, &picture.ClusterState, nodes)
+	return lost[name] != nil, lost[name] != nil && lost[name].Dead()
 }
 
 // rescued tells what has become of one pod.
@@ -76,12 +108,12 @@ func (c *Controller) rescued(ctx context.Context, pod *rebalance.RunningPod, wha
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil // it has gone by itself
 	case answerOf(err, pod.Machine != rebalance.NoMachine) == refused:
-		c.turnedDown[pod.UID] = time.Now()
+		c.losses.InVain(time.Now(), pod.UID)
 		c.metrics.rescues.WithLabelValues(rescueRefused).Inc()
 		klog.FromContext(ctx).Info("A pod may not leave a node whose storage is gone", "pod", klog.KRef(pod.Namespace, pod.Name), "node", pod.Node, "answer", err)
 		return nil
 	case answerOf(err, pod.Machine != rebalance.NoMachine) != accepted:
-		c.turnedDown[pod.UID] = time.Now()
+		c.losses.InVain(time.Now(), pod.UID)
 		c.metrics.rescues.WithLabelValues(rescueFailed).Inc()
 		return fmt.Errorf("taking pod %s/%s off node %s, whose storage is gone: %w", pod.Namespace, pod.Name, pod.Node, err)
 	}
@@ -111,6 +143,9 @@ func (c *Controller) detach(ctx context.Context, picture *Picture, nodes []strin
 	for i := range list.Items {
 		a := &list.Items[i]
 		if a.DeletionTimestamp != nil || !slices.Contains(nodes, a.Spec.NodeName) || !slices.Contains(c.Drivers, a.Spec.Attacher) {
+			continue
+		}
+		if _, dead := c.still(ctx, picture, a.Spec.NodeName); !dead {
 			continue
 		}
 		err := attachments.Delete(ctx, a.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &a.UID}})
@@ -173,7 +208,7 @@ func (c *Controller) tellHalt(ctx context.Context, halt *rebalance.Halt) {
 	order := fmt.Sprintf("kubectl -n %s annotate --overwrite deployment %s %s=%s", c.Namespace, c.Deployment, rebalance.ResumeAnnotation, halt.ID)
 	klog.FromContext(ctx).Error(nil, "No pod is brought home from now on", "because", halt.Message, "resumeBy", order)
 	c.Events.Eventf(&v1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: c.Namespace, Name: c.Deployment}, nil,
-		v1.EventTypeWarning, EventHalted, actionReturn, "%s; nothing is evicted until somebody says: %s", halt.Message, order)
+		v1.EventTypeWarning, EventHalted, actionReturn, "%s; nobody goes home until somebody says: %s", halt.Message, order)
 }
 
 func (c *Controller) tellKept(picture *Picture, k *rebalance.Kept) {
@@ -194,5 +229,6 @@ func ownerOf(o *rebalance.Owner) runtime.Object {
 	if !known {
 		version = group + "/v1"
 	}
-	return &v1.ObjectReference{APIVersion: version, Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID}
+	uid := o.UID[strings.LastIndexByte(string(o.UID), '/')+1:] // of keyOf
+	return &v1.ObjectReference{APIVersion: version, Kind: kind, Namespace: o.Namespace, Name: o.Name, UID: uid}
 }

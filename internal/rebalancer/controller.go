@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,8 +54,6 @@ type Controller struct {
 	lastLook time.Time
 	// told are pods and owners about which something was said once.
 	told map[types.UID]rebalance.StayReason
-	// turnedDown are pods that could not be rescued, and when they were tried.
-	turnedDown map[types.UID]time.Time
 	// toldHalt is the halt that was told; a process that begins tells the one that it finds.
 	toldHalt string
 	// held is what the log has said last.
@@ -66,7 +63,7 @@ type Controller struct {
 // NewController returns a controller that does nothing before Run.
 func NewController(o *Options) *Controller {
 	c := &Controller{
-		Options: *o, metrics: newMetrics(), memory: rebalance.Memory{}, home: map[types.UID]bool{}, told: map[types.UID]rebalance.StayReason{}, turnedDown: map[types.UID]time.Time{},
+		Options: *o, metrics: newMetrics(), memory: rebalance.Memory{}, home: map[types.UID]bool{}, told: map[types.UID]rebalance.StayReason{},
 		store: store{client: o.Client, namespace: o.Namespace, name: o.Journal},
 	}
 	c.metrics.dryRun.Set(boolean(o.Configuration.DryRun))
@@ -114,7 +111,7 @@ func (c *Controller) Look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	picture.Paused = paused
+	picture.Paused, picture.Namespace = paused, c.Namespace
 	before := journal.Clone()
 	if err := c.clear(ctx, now, journal); err != nil {
 		return err
@@ -149,16 +146,30 @@ func (c *Controller) Look(ctx context.Context) error {
 // clear finds out which evictions of unknown answer were made: watches may lag behind.
 func (c *Controller) clear(ctx context.Context, now time.Time, journal *rebalance.Journal) error {
 	for _, e := range journal.Doubtful(now) {
-		// A list of one needs no right that the watch has not.
-		list, err := c.Client.CoreV1().Pods(e.Namespace).List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, e.Name).String()})
+		pod, err := c.podNow(ctx, e.Namespace, e.Name, e.UID)
 		if err != nil {
 			return fmt.Errorf("finding out whether pod %s/%s was evicted: %w", e.Namespace, e.Name, err)
 		}
-		if !slices.ContainsFunc(list.Items, func(p v1.Pod) bool { return p.UID == e.UID && p.DeletionTimestamp == nil }) {
+		if pod == nil || pod.DeletionTimestamp != nil {
 			journal.Accept(e.UID)
 		}
 	}
 	return nil
+}
+
+// podNow is a pod as it is now, nil if it is gone. A list of one needs no right that the watch has
+// not.
+func (c *Controller) podNow(ctx context.Context, namespace, name string, uid types.UID) (*v1.Pod, error) {
+	list, err := c.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()})
+	if err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		if list.Items[i].UID == uid {
+			return &list.Items[i], nil
+		}
+	}
+	return nil, nil
 }
 
 // orders are what administrators have written on the Deployment.
@@ -292,6 +303,10 @@ func (c *Controller) conclude(ctx context.Context, o *rebalance.EvictionOutcome)
 	c.tellOutcome(o)
 }
 
+// eventsKept is how many pods are told of at a look: the API server takes a few events from
+// one source, and those of evictions must not be lost for others.
+const eventsKept = 10
+
 // tell logs what holds everybody, and tells the users of opt-in values that are no booleans.
 func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture *Picture) {
 	if plan.Held != c.held {
@@ -302,7 +317,7 @@ func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture
 			klog.FromContext(ctx).Info("Pods may be brought home again")
 		}
 	}
-	told := map[types.UID]rebalance.StayReason{}
+	told, said := map[types.UID]rebalance.StayReason{}, 0
 	for i := range plan.Kept {
 		k := &plan.Kept[i]
 		switch k.Reason {
@@ -310,10 +325,13 @@ func (c *Controller) tell(ctx context.Context, plan *rebalance.HomePlan, picture
 		default:
 			continue
 		}
-		told[k.Pod.UID] = k.Reason
 		if c.told[k.Pod.UID] != k.Reason {
+			if said++; said > eventsKept {
+				continue // until another look
+			}
 			c.tellKept(picture, k)
 		}
+		told[k.Pod.UID] = k.Reason
 	}
 	c.told = told
 }

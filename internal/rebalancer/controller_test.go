@@ -2,13 +2,63 @@ package rebalancer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/hyperconverge/scheduler/pkg/rebalance"
 )
+
+// A tenant may make any number of pods that nobody can bring home.
+func TestFewPodsAreToldOfAtEachLookAndAllInTheEnd(t *testing.T) {
+	recorder := events.NewFakeRecorder(100)
+	c := NewController(&Options{Configuration: rebalance.Default(), Events: recorder})
+	plan := &rebalance.HomePlan{}
+	for i := range 2*eventsKept + 5 {
+		name := fmt.Sprint("db-", i)
+		pod := &rebalance.RunningPod{Name: name, UID: types.UID(name)}
+		plan.Kept = append(plan.Kept, rebalance.Kept{Pod: pod, Reason: rebalance.OptInInvalid})
+	}
+	for look, want := range []int{eventsKept, 2 * eventsKept, 2*eventsKept + 5, 2*eventsKept + 5} {
+		c.tell(t.Context(), plan, &Picture{})
+		if got := len(recorder.Events); got != want {
+			t.Errorf("after look %d there are %d events, want %d", look+1, got, want)
+		}
+	}
+}
+
+// The API server says Retry-After while a budget has not been counted, which a tenant can keep
+// it from for ever.
+func TestAnEvictionIsAskedForOnce(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		status := apierrors.NewTooManyRequests("The disruption budget is still being processed by the server.", 1).Status()
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+		_ = json.NewEncoder(w).Encode(&status)
+	}))
+	defer server.Close()
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = evict(t.Context(), client, &rebalance.RunningPod{Namespace: "shop", Name: "db-0", UID: "x"})
+	if asked != 1 || answerOf(err, false) != refused {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+}
 
 func TestAnswersToAnEviction(t *testing.T) {
 	pods := schema.GroupResource{Resource: "pods"}

@@ -6,9 +6,9 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,6 +50,10 @@ type Picture struct {
 	Nodes    []rebalance.NodeState
 	Stranded []rebalance.Stranded
 
+	// begun is when the look began, withVolumes are the nodes where pods with volumes have run.
+	begun       time.Time
+	withVolumes map[string]bool
+
 	observer *Observer
 	ctx      context.Context //nolint:containedctx // a Picture lives for one look, which the context ends
 	objects  map[types.UID]*v1.Pod
@@ -63,9 +67,9 @@ const maxPending = 100
 // Look makes a picture. Its cost is that of the locality of every pod with volumes, and of
 // an explanation of each that has not all of its data.
 func (o *Observer) Look(ctx context.Context) (*Picture, error) {
-	p := &Picture{observer: o, ctx: ctx, objects: map[types.UID]*v1.Pod{}}
+	p := &Picture{observer: o, ctx: ctx, objects: map[types.UID]*v1.Pod{}, begun: time.Now(), withVolumes: map[string]bool{}}
 	summary := volumes.Summarize(o.Index, 0)
-	p.Storage = rebalance.Storage{Conditions: o.Conditions(), NodeList: summary.LastNodeList, MaxAge: o.NodeListMaxAge}
+	p.Storage = rebalance.Storage{Conditions: o.Conditions(), NodeList: summary.LastNodeList, List: summary.NodeList, MaxAge: o.NodeListMaxAge}
 	owners, err := newOwners(o.Engine.Informers())
 	if err != nil {
 		return nil, err
@@ -82,30 +86,32 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 	p.Disruptions = allowed
 	p.Pods = make([]rebalance.RunningPod, 0, len(pods))
 	view := o.Index.View()
-	withVolumes := map[string]bool{}
 	var strandable []int // of Pods
 	for _, pod := range pods {
-		owner := owners.of(pod)
-		switch {
-		case pod.Spec.NodeName != "" && hyperconverge.Occupies(pod):
-		case pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil:
-			if owner != nil {
-				owner.Unplaced++
-			}
-			p.Pending = append(p.Pending, rebalance.Pending{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Priority: corev1helpers.PodPriority(pod)})
-			p.objects[pod.UID] = pod
-			continue
-		default:
-			continue
+		placed := pod.Spec.NodeName != ""
+		if placed && !hyperconverge.Occupies(pod) || !placed && pod.DeletionTimestamp != nil {
+			continue // an owner that has no other pods is gone
 		}
+		owner := owners.of(pod)
 		plugin, foreign, err := o.plugin(pod)
 		if err != nil {
 			return nil, err
 		}
+		if !placed {
+			if owner != nil {
+				owner.Unplaced++
+			}
+			// One that our profiles may not place now takes no room that is known here.
+			if !foreign && len(pod.Spec.SchedulingGates) == 0 {
+				p.Pending = append(p.Pending, rebalance.Pending{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, Priority: corev1helpers.PodPriority(pod)})
+				p.objects[pod.UID] = pod
+			}
+			continue
+		}
 		seen := podOf(pod, owner)
 		seen.Locality, seen.Foreign = plugin.Locality(pod), foreign
 		if seen.Locality != placement.LocalityNone {
-			withVolumes[seen.Node] = withVolumes[seen.Node] || hasRun(pod)
+			p.withVolumes[seen.Node] = p.withVolumes[seen.Node] || hasRun(pod)
 			if n := view.Node(seen.Node); n == nil || !n.State.Serves() {
 				strandable = append(strandable, len(p.Pods))
 				p.detail(&seen, pod, plugin)
@@ -114,7 +120,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 		if seen.Locality == placement.LocalityRemote || seen.Locality == placement.LocalityPartly {
 			p.detail(&seen, pod, plugin)
 			for _, b := range budgets[pod.Namespace] {
-				if b.selector.Matches(labels.Set(pod.Labels)) {
+				if len(seen.Budgets) < 2 && b.selector.Matches(labels.Set(pod.Labels)) {
 					seen.Budgets = append(seen.Budgets, b.name)
 				}
 			}
@@ -124,7 +130,7 @@ func (o *Observer) Look(ctx context.Context) (*Picture, error) {
 	}
 	slices.SortFunc(p.Pending, func(a, b rebalance.Pending) int { return int(b.Priority) - int(a.Priority) })
 	p.Pending = p.Pending[:min(len(p.Pending), maxPending)]
-	if err := p.nodes(view, withVolumes); err != nil {
+	if p.Nodes, err = p.nodes(); err != nil {
 		return nil, err
 	}
 	for _, i := range strandable {
@@ -156,6 +162,7 @@ func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.RunningPod {
 	}
 	if owner != nil {
 		seen.Owner = owner.UID
+		seen.Outdated = owner.Revision != "" && owner.Revision != pod.Labels[appsv1.StatefulSetRevisionLabel]
 	}
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		// A tenant may write any number, and it counts in nanoseconds from here on.
@@ -208,24 +215,11 @@ func (p *Picture) detail(seen *rebalance.RunningPod, pod *v1.Pod, plugin *hyperc
 
 // consent is what a pod and its namespace say.
 func (o *Observer) consent(pod *v1.Pod) rebalance.Consent {
-	value, said := pod.Annotations[rebalance.ReturnHome]
-	if !said {
-		namespace, err := o.Engine.Informers().Core().V1().Namespaces().Lister().Get(pod.Namespace)
-		if err != nil {
-			return rebalance.No // what it says is not known
-		}
-		if value, said = namespace.Labels[rebalance.ReturnHome]; !said {
-			return rebalance.Unsaid
-		}
+	namespace, err := o.Engine.Informers().Core().V1().Namespaces().Lister().Get(pod.Namespace)
+	if err != nil {
+		return rebalance.No // what it says is not known
 	}
-	switch yes, err := strconv.ParseBool(value); {
-	case err != nil:
-		return rebalance.Invalid
-	case yes:
-		return rebalance.Yes
-	default:
-		return rebalance.No
-	}
+	return rebalance.ConsentOf(pod.Annotations, namespace.Labels)
 }
 
 // localData reports whether a pod has a volume whose data does not go with it.
@@ -247,10 +241,11 @@ func (o *Observer) localData(pod *v1.Pod) bool {
 	})
 }
 
-// nodes fills in the nodes.
-func (p *Picture) nodes(view *volumes.View, withVolumes map[string]bool) error {
-	there := map[string]bool{} // by what storage has listed
+// nodes are the nodes as they are now.
+func (p *Picture) nodes() (found []rebalance.NodeState, err error) {
+	view, there, listed := p.observer.Index.View(), map[string]bool{}, map[string]bool{}
 	for _, record := range volumes.StorageNodesOf(p.observer.Index) {
+		listed[record.Node] = true
 		if !record.Listed || record.State == placement.Offline.String() {
 			continue
 		}
@@ -258,16 +253,19 @@ func (p *Picture) nodes(view *volumes.View, withVolumes map[string]bool) error {
 	}
 	nodes, err := p.observer.Engine.Informers().Core().V1().Nodes().Lister().List(labels.Everything())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, node := range nodes {
-		n := rebalance.NodeState{Name: node.Name, HasVolumes: withVolumes[node.Name], Lost: !there[node.Name] && !there[""], Unreachable: unreachable(node)}
+		n := rebalance.NodeState{
+			Name: node.Name, HasVolumes: p.withVolumes[node.Name], Listed: listed[node.Name],
+			Lost: !there[node.Name] && !there[""], Unreachable: unreachable(node),
+		}
 		if seen := view.Node(node.Name); seen != nil {
 			n.State = seen.State
 		}
-		p.Nodes = append(p.Nodes, n)
+		found = append(found, n)
 	}
-	return nil
+	return found, nil
 }
 
 // unreachable reports whether Kubernetes has lost a node, by its controller's taint.
@@ -357,4 +355,9 @@ func (p *Picture) LandPending(pending *rebalance.Pending) (string, error) {
 // Keep implements rebalance.World.
 func (p *Picture) Keep(seen *rebalance.RunningPod, landing *rebalance.Landing) {
 	p.cluster.Add(p.objects[seen.UID], landing.Node)
+}
+
+// KeepPending implements rebalance.World.
+func (p *Picture) KeepPending(pending *rebalance.Pending, node string) {
+	p.cluster.Add(p.objects[pending.UID], node)
 }

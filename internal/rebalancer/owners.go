@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/informers"
 
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
@@ -14,7 +15,7 @@ import (
 // owners finds the controllers of pods.
 type owners struct {
 	factory informers.SharedInformerFactory
-	// known: UID → owner, of those that have pods or were looked up.
+	// known: UID, or keyOf, → owner, of those that have pods or were looked up.
 	known map[types.UID]*rebalance.Owner
 	// above: UID of a ReplicaSet → its Deployment.
 	above map[types.UID]*rebalance.Owner
@@ -28,13 +29,16 @@ func newOwners(factory informers.SharedInformerFactory) (*owners, error) {
 	}
 	for _, set := range sets {
 		owner := o.add(set, "ReplicaSet.apps", set.Spec.Replicas)
-		if above := metav1.GetControllerOf(set); above != nil {
-			deployment := o.known[above.UID]
+		if above := metav1.GetControllerOf(set); above != nil && kindOf(above) == "Deployment.apps" {
+			key := keyOf(set.Namespace, above.UID)
+			deployment := o.known[key]
 			if deployment == nil {
-				deployment = &rebalance.Owner{UID: above.UID, Kind: kindOf(above), Namespace: set.Namespace, Name: above.Name, Known: true}
-				o.known[above.UID] = deployment
+				deployment = &rebalance.Owner{UID: key, Kind: kindOf(above), Namespace: set.Namespace, Name: above.Name, Known: true}
+				o.known[key] = deployment
 			}
 			deployment.Wanted += owner.Wanted
+			// Its pods would be made anew by another ReplicaSet, or by none.
+			deployment.Changing = deployment.Changing || owner.Gone
 			o.above[set.UID] = deployment
 		}
 	}
@@ -43,7 +47,11 @@ func newOwners(factory informers.SharedInformerFactory) (*owners, error) {
 		return nil, err
 	}
 	for _, set := range stateful {
-		o.add(set, "StatefulSet.apps", set.Spec.Replicas)
+		owner := o.add(set, "StatefulSet.apps", set.Spec.Replicas)
+		owner.Changing = set.Status.ObservedGeneration < set.Generation
+		if set.Status.UpdateRevision != set.Status.CurrentRevision {
+			owner.Revision = set.Status.UpdateRevision
+		}
 	}
 	controllers, err := factory.Core().V1().ReplicationControllers().Lister().List(labels.Everything())
 	if err != nil {
@@ -71,23 +79,35 @@ func kindOf(reference *metav1.OwnerReference) string {
 	return schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind).GroupKind().String()
 }
 
-// maxUID and maxName are how long a UID and a name of Kubernetes are at the most; an API
-// server takes longer ones in a reference.
-const maxUID, maxName = 64, 253
+// keyOf is under which an owner is kept that only references tell of. Who writes those may
+// write the UID of an owner of another namespace.
+func keyOf(namespace string, uid types.UID) types.UID {
+	return types.UID(namespace + "/" + string(uid))
+}
+
+// maxUID is how long a UID of Kubernetes is at the most; an API server takes anything in a
+// reference.
+const maxUID = 36
 
 // of is the owner of a pod, nil if it has none. Who makes a pod may write any reference into
 // it, so that one that does not fit the object of its UID is none.
 func (o *owners) of(pod *v1.Pod) *rebalance.Owner {
 	reference := metav1.GetControllerOf(pod)
-	if reference == nil || len(reference.UID) > maxUID || len(reference.Name) > maxName {
+	if reference == nil || len(reference.UID) > maxUID {
 		return nil
 	}
 	kind := kindOf(reference)
 	owner := o.known[reference.UID]
 	if owner == nil {
-		listed := rebalance.Listed(kind)
-		owner = &rebalance.Owner{UID: reference.UID, Kind: kind, Namespace: pod.Namespace, Name: reference.Name, Known: listed, Gone: listed}
-		o.known[reference.UID] = owner
+		key := keyOf(pod.Namespace, reference.UID)
+		if owner = o.known[key]; owner == nil {
+			if len(validation.IsDNS1123Subdomain(reference.Name)) > 0 {
+				return nil
+			}
+			listed := rebalance.Listed(kind)
+			owner = &rebalance.Owner{UID: key, Kind: kind, Namespace: pod.Namespace, Name: reference.Name, Known: listed, Gone: listed}
+			o.known[key] = owner
+		}
 	}
 	if owner.Namespace != pod.Namespace || owner.Name != reference.Name || owner.Kind != kind {
 		return nil

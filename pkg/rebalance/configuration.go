@@ -1,14 +1,19 @@
 package rebalance
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
@@ -37,7 +42,8 @@ type Configuration struct {
 
 	// DryRun decides and reports, and evicts nothing. Default: true.
 	DryRun bool `json:"dryRun"`
-	// Interval is the time between two looks at the cluster, 1s to 1h. Default: 30s.
+	// Interval is the time between two looks at the cluster, 1s to 5m: the alert for one that
+	// does not look any more takes ten minutes for long. Default: 30s.
 	Interval metav1.Duration `json:"interval"`
 	// OptIn is annotated or all. Default: annotated.
 	OptIn OptIn `json:"optIn"`
@@ -52,7 +58,7 @@ type Configuration struct {
 	// such an owner is still there is not looked up. Default: none.
 	OwnerKinds []string `json:"ownerKinds,omitempty"`
 	// ReadyTimeout is how long after the grace period of the evicted pod its successor may
-	// take to be ready; more than 0. When it is over, all evictions stop. Default: 10m.
+	// take to be ready; more than 0. When it is over, nobody goes home any more. Default: 10m.
 	ReadyTimeout metav1.Duration `json:"readyTimeout"`
 	// Cooldown is how long an owner is left alone after a pod of it has not come home,
 	// doubled with each further time, up to seven days; at least 1m. Default: 1h.
@@ -122,6 +128,9 @@ func Decode(data []byte) (*Configuration, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := single(data); err != nil {
+		return nil, err
+	}
 	// encoding/json would take dryrun for dryRun.
 	strict, err := json.UnmarshalStrict(document, c)
 	if err := errors.Join(append(strict, err)...); err != nil {
@@ -131,6 +140,25 @@ func Decode(data []byte) (*Configuration, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// single complains of a further document, which nobody would read.
+func single(data []byte) error {
+	reader, documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data))), 0
+	for {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if text, err := yaml.YAMLToJSON(document); err != nil || string(text) != "null" { // comments are none
+			documents++
+		}
+		if documents > 1 {
+			return errors.New("there is a second document")
+		}
+	}
 }
 
 func (c *Configuration) validate() (errs field.ErrorList) {
@@ -145,7 +173,7 @@ func (c *Configuration) validate() (errs field.ErrorList) {
 	const day = 24 * time.Hour
 	check(c.APIVersion == APIVersion, c.APIVersion, "must be "+APIVersion, "apiVersion")
 	check(c.Kind == Kind, c.Kind, "must be "+Kind, "kind")
-	check(within(c.Interval, time.Second, time.Hour), c.Interval.Duration.String(), "must be from 1s to 1h", "interval")
+	check(within(c.Interval, time.Second, 5*time.Minute), c.Interval.Duration.String(), "must be from 1s to 5m", "interval")
 	check(c.OptIn == OptInAll || c.OptIn == OptInAnnotated, c.OptIn, "must be all or annotated", "optIn")
 	check(within(c.MinAge, 0, 365*day), c.MinAge.Duration.String(), "must be from 0s to 8760h", "minAge")
 	check(within(c.ReadyTimeout, time.Second, day), c.ReadyTimeout.Duration.String(), "must be from 1s to 24h", "readyTimeout")
@@ -157,9 +185,14 @@ func (c *Configuration) validate() (errs field.ErrorList) {
 	check(c.Rescue.Batch >= 1 && c.Rescue.Batch <= 1000, c.Rescue.Batch, "must be from 1 to 1000", "rescue", "batch")
 	check(c.Rescue.Enabled || !c.Rescue.ForceDelete, true, "needs rescue.enabled", "rescue", "forceDelete")
 	for i, kind := range c.OwnerKinds {
-		name, group, found := strings.Cut(kind, ".")
-		if !found || name == "" || group == "" {
-			errs = append(errs, field.Invalid(field.NewPath("ownerKinds").Index(i), kind, "must be Kind.group, such as Cluster.postgresql.cnpg.io"))
+		name, group, _ := strings.Cut(kind, ".")
+		path := field.NewPath("ownerKinds").Index(i)
+		switch {
+		// Groups without a dot are those of Kubernetes, of which all kinds are known here.
+		case name == "" || !strings.Contains(group, ".") || len(validation.IsDNS1123Subdomain(group)) > 0:
+			errs = append(errs, field.Invalid(path, kind, "must be Kind.group of an operator, such as Cluster.postgresql.cnpg.io"))
+		case name == "DaemonSet" || name == "Job":
+			errs = append(errs, field.Invalid(path, kind, "is of a kind that does not make a pod anew elsewhere"))
 		}
 	}
 	if c.Window != nil {

@@ -49,6 +49,13 @@ func TestWrongValuesNameTheirField(t *testing.T) {
 		{"a cool-down that is none", header + "cooldown: 1s", "cooldown: Invalid value"},
 		{"a timeout of nothing", header + "readyTimeout: 0s", "readyTimeout: Invalid value"},
 		{"looks without a pause", header + "interval: 0s", "interval: Invalid value"},
+		{"looks so rare that the alert takes them for none", header + "interval: 6m", "interval: Invalid value"},
+		{"a second document", header + "---\n" + header + "dryRun: true\n", "second document"},
+		{"owners that make pods on the same node", header + "ownerKinds: [DaemonSet.apps]", "ownerKinds[0]: Invalid value"},
+		{"owners of another group that do", header + "ownerKinds: [DaemonSet.apps.kruise.io]", "ownerKinds[0]: Invalid value"},
+		{"owners that count failures", header + "ownerKinds: [A.example.com, Job.batch]", "ownerKinds[1]: Invalid value"},
+		{"a version in the place of a group", header + "ownerKinds: [Node.v1]", "ownerKinds[0]: Invalid value"},
+		{"a group with a version", header + "ownerKinds: [ReplicaSet.extensions/v1]", "ownerKinds[0]: Invalid value"},
 		{"a kind without a group", header + "ownerKinds: [Cluster]", "ownerKinds[0]: Invalid value"},
 		{"no cron expression", header + "window: {start: at noon, duration: 1h}", "window.start: Invalid value"},
 		{"a window without a length", header + "window: {start: '0 22 * * *'}", "window.duration: Invalid value"},
@@ -66,6 +73,23 @@ func TestWrongValuesNameTheirField(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, tc.want)
 			}
 		})
+	}
+}
+
+func TestCommentsAreNoDocuments(t *testing.T) {
+	if _, err := Decode([]byte("# Ours.\n---\n" + header + "---\n# The end.\n")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnyPauseButAClearNoPauses(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "": true, "no": true, "false": false} {
+		if got := PausedBy(map[string]string{PauseAnnotation: value}); got != want {
+			t.Errorf("%q pauses: %t", value, got)
+		}
+	}
+	if PausedBy(nil) {
+		t.Error("it pauses without the annotation")
 	}
 }
 

@@ -178,6 +178,8 @@ func (c *Configuration) makesAnew(kind string) bool {
 func (d *decision) cheap(p *RunningPod) (StayReason, string) {
 	owner := d.s.Owners[p.Owner]
 	switch {
+	case d.s.system(p):
+		return OfTheSystem, ""
 	case p.Consent == Invalid:
 		return OptInInvalid, ""
 	case p.Consent == No, p.Consent == Unsaid && d.c.OptIn != OptInAll:
@@ -225,7 +227,7 @@ func (d *decision) cheap(p *RunningPod) (StayReason, string) {
 // makes one for each machine that allows nothing, ever, and migrates the machine instead.
 func (d *decision) spent(p *RunningPod) string {
 	if p.Machine == NoMachine && len(p.Budgets) > 1 { // the eviction API answers for one budget at the most
-		return strings.Join(p.Budgets, ", ")
+		return strings.Join(p.Budgets[:2], ", ") // a tenant may make thousands
 	}
 	for _, budget := range p.Budgets {
 		if p.Machine == NoMachine && d.disruptions[budget] <= 0 {
@@ -279,10 +281,12 @@ func countByOwner(s *ClusterState) map[types.UID]*count {
 	return owners
 }
 
-// busy reports whether any pod of an owner but p, which is ready, is not as it should be. A
+// busy reports whether any pod of an owner but p, which is ready, is not as it should be, or
+// the successor would be another pod than p. Of a pod too many p may be the one that is kept. A
 // machine that has two pods is migrating.
 func (n *count) busy(p *RunningPod, o *Owner) bool {
-	return n.ready < n.pods || n.leaving > 0 || o.Unplaced > 0 || o.Known && n.ready < o.Wanted || p.Machine != NoMachine && n.pods > 1
+	return n.ready < n.pods || n.leaving > 0 || o.Unplaced > 0 || o.Known && n.ready != o.Wanted || p.Machine != NoMachine && n.pods > 1 ||
+		o.Changing || p.Outdated
 }
 
 // first is the order in which pods go: remote ones before those that have a part of their
@@ -344,7 +348,9 @@ func (d *decision) spend(eligible []*RunningPod) {
 
 // land simulates the successor of a pod, and compares.
 func (d *decision) land(p *RunningPod) (landing Landing, reason StayReason, detail string) {
-	d.landPending()
+	if d.contested == nil {
+		d.contested = landPending(d.w, d.s)
+	}
 	landing, err := d.w.Land(p)
 	switch {
 	case err != nil:
@@ -366,18 +372,17 @@ func (d *decision) land(p *RunningPod) (landing Landing, reason StayReason, deta
 // the worst of the nodes that may come of it.
 func (l *Landing) Nearer() bool { return l.After > l.Before && l.After >= l.Needed }
 
-// landPending finds where the most important pending pods would go, once.
-func (d *decision) landPending() {
-	if d.contested != nil {
-		return
-	}
+// landPending finds where the most important pending pods would go, each beside those before
+// it, and has them stand there.
+func landPending(w World, s *ClusterState) map[string]int32 {
 	contested := map[string]int32{}
-	for i := range d.s.Pending {
-		p := &d.s.Pending[i]
+	for i := range s.Pending {
+		p := &s.Pending[i]
 		// One that cannot be simulated cannot be scheduled either.
-		if node, err := d.w.LandPending(p); err == nil && node != "" {
+		if node, err := w.LandPending(p); err == nil && node != "" {
 			contested[node] = max(contested[node], p.Priority)
+			w.KeepPending(p, node)
 		}
 	}
-	d.contested = contested
+	return contested
 }

@@ -21,8 +21,10 @@ var noon = time.Date(2026, time.November, 27, 12, 0, 0, 0, time.UTC)
 type fakeWorld struct {
 	landings map[string]Landing // name of the pod → landing; home for the others
 	pending  map[string]string
-	err      error
-	asked    []string
+	// room: node → for how many pods; all of them need some if it is not nil.
+	room  map[string]int
+	err   error
+	asked []string
 }
 
 var home = Landing{Node: "n1", Before: 0, After: 100, Needed: 10, Locality: placement.LocalityLocal}
@@ -30,13 +32,32 @@ var home = Landing{Node: "n1", Before: 0, After: 100, Needed: 10, Locality: plac
 func (w *fakeWorld) Land(p *RunningPod) (Landing, error) {
 	w.asked = append(w.asked, p.Name)
 	if landing, told := w.landings[p.Name]; told {
+		if w.room != nil && w.room[landing.Node] == 0 {
+			return Landing{}, w.err
+		}
 		return landing, w.err
 	}
 	return home, w.err
 }
 
-func (w *fakeWorld) LandPending(p *Pending) (string, error) { return w.pending[p.Name], nil }
-func (w *fakeWorld) Keep(*RunningPod, *Landing)             {}
+func (w *fakeWorld) LandPending(p *Pending) (string, error) {
+	for _, node := range slices.Sorted(maps.Keys(w.room)) {
+		if w.room[node] > 0 {
+			return node, nil
+		}
+	}
+	return w.pending[p.Name], nil
+}
+
+func (w *fakeWorld) Keep(_ *RunningPod, l *Landing) { w.take(l.Node) }
+
+func (w *fakeWorld) KeepPending(_ *Pending, node string) { w.take(node) }
+
+func (w *fakeWorld) take(node string) {
+	if w.room != nil {
+		w.room[node]--
+	}
+}
 
 // scene is a cluster in which the pod db-0 of a StatefulSet of two runs off its data, and
 // nothing speaks against its return.
@@ -84,6 +105,8 @@ func TestEachReason(t *testing.T) {
 		{"all are in that do not say no", func(s *scene) { s.pod.Consent, s.c.OptIn = Unsaid, OptInAll }, ""},
 		{"the pod says no where all are in", func(s *scene) { s.pod.Consent, s.c.OptIn = No, OptInAll }, NotOptedIn},
 		{"nobody has said anything", func(s *scene) { s.pod.Consent = Unsaid }, NotOptedIn},
+		{"it is of kube-system, where the admission policy denies it", func(s *scene) { s.pod.Namespace = "kube-system" }, OfTheSystem},
+		{"it is of the rebalancer's own namespace", func(s *scene) { s.s.Namespace = "shop" }, OfTheSystem},
 		{"a value is no boolean, even where all are in", func(s *scene) { s.pod.Consent, s.c.OptIn = Invalid, OptInAll }, OptInInvalid},
 		{"it is being deleted", func(s *scene) { s.pod.Terminating = true }, Leaving},
 		{"it is a bare pod", func(s *scene) { s.pod.Owner = "" }, NoOwner},
@@ -121,6 +144,9 @@ func TestEachReason(t *testing.T) {
 		{"another pod of the owner is leaving", func(s *scene) { s.s.Pods[1].Terminating = true }, OwnerBusy},
 		{"another pod of the owner has no node", func(s *scene) { s.owner.Unplaced = 1 }, OwnerBusy},
 		{"the owner lacks a pod", func(s *scene) { s.owner.Wanted = 3 }, OwnerBusy},
+		{"the owner is scaled down", func(s *scene) { s.owner.Wanted = 1 }, OwnerBusy},
+		{"the owner changes", func(s *scene) { s.owner.Changing = true }, OwnerBusy},
+		{"its successor would be of another revision", func(s *scene) { s.pod.Outdated = true }, OwnerBusy},
 		{"two PodDisruptionBudgets, of which the API takes none", func(s *scene) {
 			s.pod.Budgets, s.s.Disruptions = []string{"db", "all"}, map[string]int{"db": 1, "all": 1}
 		}, BudgetOfPods},
@@ -140,11 +166,18 @@ func TestEachReason(t *testing.T) {
 			s.w.landings = map[string]Landing{"db-0": both}
 		}, PendingFirst},
 		{"a pending pod of the same priority is behind it", func(s *scene) { s.s.Pending, s.w.pending = []Pending{{Name: "web"}}, map[string]string{"web": "n1"} }, ""},
+		{"pending pods need the room of both nodes", func(s *scene) {
+			s.s.Pending, s.w.room = []Pending{{Name: "web-0"}, {Name: "web-1"}}, map[string]int{"n1": 1, "n2": 1}
+			s.w.landings = map[string]Landing{"db-0": {Node: "n2", After: 100, Needed: 10}}
+		}, NoRoom},
 		{"it may take a day to end", func(s *scene) { s.pod.Grace = 24 * time.Hour }, LongGrace},
 		{"a plugin fails", func(s *scene) { s.w.err = errors.New("a plugin has failed") }, Unsimulated},
 		{"what was refused a moment ago", nil, NotEvicted},
 		{"the hour's budget is spent", func(s *scene) { s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(-59 * time.Minute)} }, WaitsForTurn},
 		{"the budget of an hour ago is back", func(s *scene) { s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(-time.Hour)} }, ""},
+		{"the clock was a year ahead", func(s *scene) {
+			s.c.Budgets.MaxPerHour, s.j.Recent = 1, []time.Time{noon.Add(365 * 24 * time.Hour)}
+		}, ""},
 		{"another owner's pod is on its way", func(s *scene) { s.j.Evictions = []Eviction{{Owner: "other"}} }, WaitsForTurn},
 		{"the controller is paused", func(s *scene) { s.s.Paused = true }, Paused},
 		{"a successor was late", func(s *scene) { s.j.Halt = &Halt{} }, Halted},
@@ -183,6 +216,46 @@ func TestEachReason(t *testing.T) {
 }
 
 var seen = map[StayReason]bool{}
+
+func TestTheNoOfANamespaceIsThatOfItsPods(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		pod, namespace string // empty for nothing
+		want           Consent
+	}{
+		{"nobody says anything", "", "", Unsaid},
+		{"the pod says yes", "true", "", Yes},
+		{"the pod says no", "false", "", No},
+		{"the namespace says yes", "", "true", Yes},
+		{"the namespace says no", "", "false", No},
+		{"the pod knows better than its namespace what goes home", "false", "true", No},
+		{"an administrator has excluded the tenant", "true", "false", No},
+		{"the namespace says nonsense", "", "maybe", Invalid},
+		{"the namespace says nonsense, and the pod yes", "true", "maybe", Yes},
+		{"the pod says nonsense", "maybe", "true", Invalid},
+		{"the pod says nonsense in a namespace that is excluded", "maybe", "false", No},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			said := func(value string) map[string]string {
+				if value == "" {
+					return nil
+				}
+				return map[string]string{ReturnHome: value}
+			}
+			if got := ConsentOf(said(tc.pod), said(tc.namespace)); got != tc.want {
+				t.Errorf("consent %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestATenantsBudgetsDoNotFillTheMemory(t *testing.T) {
+	s := newScene()
+	s.pod.Budgets = slices.Repeat([]string{"shop/db"}, 2000)
+	if plan := s.decide(Demand{}); len(plan.Kept) != 1 || len(plan.Kept[0].Detail) > 100 {
+		t.Errorf("kept are %.200v", plan.Kept)
+	}
+}
 
 func TestPodsThatAreHomeAreNoCandidates(t *testing.T) {
 	for _, locality := range []placement.Locality{placement.LocalityNone, placement.LocalityLocal, placement.LocalityAway, placement.LocalityUnknown} {

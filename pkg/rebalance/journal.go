@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -16,7 +17,7 @@ const (
 	// end a cool-down is remembered, so that the next one is longer.
 	MaxCooldown = 7 * 24 * time.Hour
 	// maxCooldowns bounds the journal, which has to fit into a ConfigMap of 1 MiB: an entry
-	// has 250 bytes, and 800 where names are as long as they may be.
+	// has 250 bytes, and 900 where names are as long as they may be.
 	maxCooldowns = 1000
 	// settle is how long after it was noted an eviction whose answer is not known may be on
 	// its way.
@@ -33,7 +34,7 @@ type Journal struct {
 	Recent []time.Time `json:"recent,omitempty"`
 }
 
-// Halt is why nothing is evicted until an administrator says so.
+// Halt is why nobody goes home until an administrator says so.
 type Halt struct {
 	// ID is what ResumeAnnotation has to say.
 	ID      string `json:"id"`
@@ -88,9 +89,10 @@ const (
 	Elsewhere EvictionResult = "elsewhere"
 	// Stayed: the machine has not migrated; the owner cools down.
 	Stayed EvictionResult = "stayed"
-	// Late: no successor was ready in time; everything halts.
+	// Late: no successor was ready in time; nobody goes home from then on.
 	Late EvictionResult = "late"
-	// NotReplaced: the owner is gone, or wants no more pods.
+	// NotReplaced: the owner is gone, or wants no more pods. An owner that is not listed is
+	// gone if it has no pod at the deadline: its machine was stopped.
 	NotReplaced EvictionResult = "not-replaced"
 	// NotBegun: the note was written, and the eviction never made.
 	NotBegun EvictionResult = "not-begun"
@@ -115,8 +117,15 @@ type EvictionOutcome struct {
 	Cooldown *Cooldown
 }
 
-// Encode writes the journal as it is kept.
-func (j *Journal) Encode() ([]byte, error) { return json.Marshal(j) }
+// Encode writes the journal as it is kept, without the escapes for HTML, with which names that
+// tenants choose have six times their length.
+func (j *Journal) Encode() ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(j)
+	return text.Bytes(), err
+}
 
 // DecodeJournal reads what Encode wrote; nothing is an empty journal.
 func DecodeJournal(data []byte) (*Journal, error) {
@@ -150,13 +159,24 @@ func (j *Journal) underWay(owner types.UID) bool {
 	return slices.ContainsFunc(j.Evictions, func(e Eviction) bool { return e.Owner == owner })
 }
 
+// ofHour reports whether a time is one of the last hour. The clock of another leader may be a
+// little ahead; a time that is further ahead is that of a clock which was wrong.
+func ofHour(now, at time.Time) bool { return now.Sub(at).Abs() < time.Hour }
+
 func (j *Journal) withinHour(now time.Time) (n int) {
 	for _, at := range j.Recent {
-		if now.Sub(at) < time.Hour {
+		if ofHour(now, at) {
 			n++
 		}
 	}
 	return n
+}
+
+// giveBack frees the place of the hour that an eviction had which was never made.
+func (j *Journal) giveBack(e *Eviction) {
+	if k := slices.IndexFunc(j.Recent, e.At.Equal); k >= 0 {
+		j.Recent = slices.Delete(j.Recent, k, k+1)
+	}
 }
 
 // full reports whether another failure would find no room.
@@ -167,14 +187,14 @@ func (j *Journal) Begin(now time.Time, c *Configuration, s *ClusterState, m *Mov
 	p, owner := m.Pod, s.Owners[m.Pod.Owner]
 	e := Eviction{
 		Namespace: p.Namespace, Name: p.Name, UID: p.UID, Owner: p.Owner, OwnerKind: owner.Kind, OwnerName: owner.Name,
-		From: p.Node, To: m.Node, At: now, Deadline: now.Add(p.Grace + c.ReadyTimeout.Duration),
+		From: p.Node, To: m.Node, At: now, Deadline: now.Add(min(p.Grace, maxGrace) + c.ReadyTimeout.Duration),
 		Newest: countByOwner(s)[p.Owner].newest, Machine: p.Machine != NoMachine,
 	}
 	if i := slices.IndexFunc(p.Volumes, func(v VolumeState) bool { return !v.Here }); i >= 0 {
 		e.Volume = p.Volumes[i].Name
 	}
 	j.Evictions = append(j.Evictions, e)
-	j.Recent = append(slices.DeleteFunc(j.Recent, func(at time.Time) bool { return now.Sub(at) >= time.Hour }), now)
+	j.Recent = append(slices.DeleteFunc(j.Recent, func(at time.Time) bool { return !ofHour(now, at) }), now)
 	return &j.Evictions[len(j.Evictions)-1]
 }
 
@@ -202,9 +222,7 @@ func (j *Journal) Withdraw(uid types.UID) {
 	for i := range j.Evictions {
 		if e := j.Evictions[i]; e.UID == uid {
 			j.Evictions = slices.Delete(j.Evictions, i, i+1)
-			if k := slices.IndexFunc(j.Recent, e.At.Equal); k >= 0 {
-				j.Recent = slices.Delete(j.Recent, k, k+1)
-			}
+			j.giveBack(&e)
 			return
 		}
 	}
@@ -239,6 +257,8 @@ func (j *Journal) Follow(now time.Time, c *Configuration, s *ClusterState) []Evi
 		case Late:
 			o.Cooldown = j.cool(now, c, &e)
 			j.halt(now, &e)
+		case NotBegun:
+			j.giveBack(&e)
 		}
 		ended = append(ended, o)
 	}
@@ -303,15 +323,14 @@ func (e *Eviction) follow(now time.Time, s *ClusterState) (EvictionResult, *Runn
 	switch {
 	case old != nil && !old.Terminating && !e.Accepted && now.Sub(e.At) > settle:
 		return NotBegun, nil
-	case old != nil && !old.Terminating && late:
-		return Stayed, nil
-	case old != nil && late:
-		return Late, nil
-	case old != nil:
+	case old != nil && !late:
 		return "", nil
+	case old != nil && !old.Terminating:
+		return Stayed, nil
+	// A pod that never ends is no reason to halt once its successor serves.
 	case successor != nil && !successor.ReadySince.IsZero():
 		return e.judge(successor, late), successor
-	case owner == nil && Listed(e.OwnerKind), owner != nil && owner.Gone, owner != nil && owner.Known && ready >= owner.Wanted:
+	case owner == nil && (late || Listed(e.OwnerKind)), owner != nil && owner.Gone, owner != nil && owner.Known && ready >= owner.Wanted:
 		return NotReplaced, nil
 	case late:
 		return Late, successor

@@ -71,9 +71,16 @@ func TestHowEvictionsEnd(t *testing.T) {
 		{"the owner is gone", func(s *scene) { s.owner.Gone = true }, later, NotReplaced, false, false},
 		{"the owner was scaled down", func(s *scene) { s.owner.Wanted = 1 }, later, NotReplaced, false, false},
 		{"the owner has been deleted with all its pods", func(s *scene) { delete(s.s.Owners, "set") }, late, NotReplaced, false, false},
+		{"an owner of another kind has no pod left", func(s *scene) { delete(s.s.Owners, "set"); s.j.Evictions[0].OwnerKind = "Cluster.db" }, late, NotReplaced, false, false},
+		{"the machine was stopped while it migrated", func(s *scene) {
+			s.s.Pods, s.s.Owners, s.j.Evictions[0].OwnerKind = nil, map[types.UID]*Owner{}, kindMachine
+		}, late, NotReplaced, false, false},
 		{"nothing is known of an owner of another kind", func(s *scene) { delete(s.s.Owners, "set"); s.j.Evictions[0].OwnerKind = "Cluster.db" }, later, "", false, false},
 		{"the pod is still ending", func(s *scene) { s.old(true) }, later, "", false, false},
 		{"the pod does not end", func(s *scene) { s.old(true) }, late, Late, true, true},
+		{"the pod does not end, and is not wanted any more", func(s *scene) { s.old(true); s.owner.Gone = true }, late, NotReplaced, false, false},
+		{"the pod is still ending, and its successor is home", func(s *scene) { s.besides() }, later, "", false, false},
+		{"the pod does not end, and its successor is home", func(s *scene) { s.besides() }, late, Home, false, false},
 		{"the machine still migrates", func(s *scene) { s.old(false); s.successor(placement.LocalityLocal, "n1") }, later, "", false, false},
 		{"the machine has stayed", func(s *scene) { s.old(false) }, late, Stayed, true, false},
 		{"killed before the eviction, a moment ago", func(s *scene) { s.old(false); s.j.Evictions[0].Accepted = false }, noon.Add(settle), "", false, false},
@@ -103,6 +110,29 @@ func (s *scene) old(terminating bool) {
 	p := remotePod("db-0", "set")
 	p.Terminating = terminating
 	s.s.Pods, s.owner.Unplaced = append([]RunningPod{p}, s.s.Pods...), 0
+}
+
+// besides has the pod of a Deployment hang in its end, while its successor is ready and home.
+func (s *scene) besides() {
+	s.owner.Kind, s.j.Evictions[0].OwnerKind = kindDeployment, kindDeployment
+	s.successor(placement.LocalityLocal, "n1")
+	s.old(true)
+}
+
+// The grace period of a machine is its tenant's.
+func TestAMachineKeepsItsPlaceForAnHourAtMost(t *testing.T) {
+	s := newScene()
+	s.owner.Kind, s.owner.Known, s.pod.Machine, s.pod.Grace = kindMachine, false, Migratable, (1<<31-1)*time.Second
+	s.s.Pods = s.s.Pods[:1]
+	plan := s.decide(Demand{})
+	if len(plan.Moves) != 1 {
+		t.Fatal(plan.Kept)
+	}
+	s.j.Begin(noon, s.c, s.s, &plan.Moves[0])
+	s.j.Accept(s.pod.UID)
+	if ended := s.j.Follow(noon.Add(maxGrace+s.c.ReadyTimeout.Duration+1), s.c, s.s); len(ended) != 1 || ended[0].Result != Stayed {
+		t.Errorf("ended are %v, under way %v", ended, s.j.Evictions)
+	}
 }
 
 func TestCooldownsDouble(t *testing.T) {
@@ -193,9 +223,9 @@ func TestAFullJournalFitsIntoAConfigMap(t *testing.T) {
 	long := strings.Repeat("x", 253)
 	j := &Journal{Recent: slices.Repeat([]time.Time{noon.Add(1)}, 1000)}
 	for range maxCooldowns {
-		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: types.UID(long[:36]), Kind: long, Namespace: long[:63], Name: long, Failures: 9, Until: noon.Add(1)})
+		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: types.UID(long[:100]), Kind: long, Namespace: long[:63], Name: long, Failures: 9, Until: noon.Add(1)})
 	}
-	e := Eviction{Namespace: long[:63], Name: long, UID: types.UID(long[:36]), Owner: types.UID(long[:36]), OwnerKind: long, OwnerName: long, From: long, To: long, Volume: long, At: noon.Add(1), Deadline: noon.Add(1), Newest: noon}
+	e := Eviction{Namespace: long[:63], Name: long, UID: types.UID(long[:36]), Owner: types.UID(long[:100]), OwnerKind: long, OwnerName: long, From: long, To: long, Volume: long, At: noon.Add(1), Deadline: noon.Add(1), Newest: noon}
 	j.Evictions = slices.Repeat([]Eviction{e}, 100)
 	data, err := j.Encode()
 	if err != nil || len(data) >= 1<<20 {
@@ -206,12 +236,32 @@ func TestAFullJournalFitsIntoAConfigMap(t *testing.T) {
 	}
 }
 
-func TestAnEvictionThatWasRefusedTakesNoBudget(t *testing.T) {
-	s := newScene()
-	plan := s.decide(Demand{})
-	s.j.Begin(noon, s.c, s.s, &plan.Moves[0])
-	s.j.Withdraw(s.pod.UID)
-	if diff := cmp.Diff(&Journal{Evictions: []Eviction{}, Recent: []time.Time{}}, s.j); diff != "" {
-		t.Error(diff)
+func TestAFullJournalOfOddNamesFitsIntoAConfigMap(t *testing.T) {
+	j := &Journal{}
+	for range maxCooldowns {
+		j.Cooldowns = append(j.Cooldowns, Cooldown{Owner: "set", Kind: "Cluster.db", Namespace: "a", Name: strings.Repeat("<", 253), Until: noon})
+	}
+	if data, err := j.Encode(); err != nil || len(data) >= 1<<20 {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+}
+
+func TestAnEvictionThatWasNotMadeTakesNoBudget(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(s *scene)
+	}{
+		{"refused", func(s *scene) { s.j.Withdraw(s.pod.UID) }},
+		{"not begun", func(s *scene) { s.j.Follow(noon.Add(2*settle), s.c, s.s) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newScene()
+			plan := s.decide(Demand{})
+			s.j.Begin(noon, s.c, s.s, &plan.Moves[0])
+			tc.end(s)
+			if len(s.j.Evictions) != 0 || len(s.j.Recent) != 0 {
+				t.Errorf("left is %+v", s.j)
+			}
+		})
 	}
 }

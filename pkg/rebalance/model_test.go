@@ -291,6 +291,8 @@ func (w *modelWorld) Land(seen *RunningPod) (Landing, error) {
 
 func (w *modelWorld) LandPending(*Pending) (string, error) { return "", nil }
 
+func (w *modelWorld) KeepPending(*Pending, string) {}
+
 func (w *modelWorld) Keep(seen *RunningPod, landing *Landing) {
 	w.used[w.pod(seen.UID).node]--
 	w.used[w.m.nodes[slices.IndexFunc(w.m.nodes, func(n *modelNode) bool { return n.name == landing.Node })]]++

@@ -16,6 +16,7 @@ const (
 
 // What keeps one pod where it is, in the order in which it is asked.
 const (
+	OfTheSystem    StayReason = "SystemNamespace"
 	OptInInvalid   StayReason = "OptInInvalid"
 	NotOptedIn     StayReason = "NotOptedIn"
 	Leaving        StayReason = "Leaving"
@@ -46,11 +47,12 @@ const (
 // sentences say for users what each reason means.
 var sentences = map[StayReason]string{
 	Paused:         "the rebalancer is paused by the annotation " + PauseAnnotation + " on its Deployment",
-	Halted:         "a successor was not ready in time, so that nothing is evicted until an administrator resumes",
+	Halted:         "a successor was not ready in time, so that nobody goes home until an administrator resumes",
 	WindowClosed:   "the maintenance window is closed",
 	StorageProblem: "something is wrong with the storage API",
 	NodeListOld:    "storage has not listed its nodes lately",
 	JournalFull:    "too many owners cool down: the journal has no room for more",
+	OfTheSystem:    "pods of kube-system and of the rebalancer's own namespace are never evicted",
 	OptInInvalid:   "the value of " + ReturnHome + " on the pod or its namespace is neither true nor false",
 	NotOptedIn:     "neither the pod nor its namespace has asked for it by " + ReturnHome,
 	Leaving:        "the pod is being deleted",
@@ -67,7 +69,7 @@ var sentences = map[StayReason]string{
 	ReplicaDown:    "a replica of a volume is not online",
 	Resyncing:      "a volume is being synchronized, or has lost a replica",
 	CoolingDown:    "a pod of its owner has lately not come home",
-	OwnerBusy:      "another pod of its owner is missing, leaving, or not ready",
+	OwnerBusy:      "another pod of its owner is missing, leaving, not ready or one too many, or its successor would be of another revision",
 	BudgetOfPods:   "a PodDisruptionBudget allows no disruption, or it has several, with which the API server evicts nothing",
 	NoBudget:       "how many pods its owner wants is not known, and no PodDisruptionBudget counts them",
 	WaitsForTurn:   "others come first within the budgets",

@@ -1,8 +1,10 @@
 package rebalance
 
 import (
+	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/hyperconverge/scheduler/pkg/placement"
@@ -10,10 +12,11 @@ import (
 
 const (
 	// ReturnHome is the annotation of a pod, and the label of a namespace, that say
-	// whether pods go home: a boolean. The annotation counts before the label.
+	// whether pods go home: a boolean. The annotation counts before the label, unless that
+	// says no.
 	ReturnHome = placement.PodReturnHome
 	// PauseAnnotation on the rebalancer's own Deployment stops all evictions while it is
-	// "true".
+	// anything but "false".
 	PauseAnnotation = "hyperconverge.dev/pause"
 	// ResumeAnnotation on the rebalancer's own Deployment ends the halt whose time it has.
 	ResumeAnnotation = "hyperconverge.dev/resume"
@@ -22,31 +25,41 @@ const (
 // PausedBy reports whether the annotations of the Deployment pause: who writes anything but
 // a clear no wants that.
 func PausedBy(annotations map[string]string) bool {
-	value := annotations[PauseAnnotation]
-	return value != "" && value != "false"
+	value, said := annotations[PauseAnnotation]
+	return said && value != "false"
 }
 
 // ClusterState is one picture of the cluster.
 type ClusterState struct {
 	Pods []RunningPod
-	// Owners: UID → the controller.
+	// Owners: UID → the controller. Of one that only references tell of, it is namespace/UID.
 	Owners map[types.UID]*Owner
-	// Pending are pods without a node, as far as they have a priority over somebody; the
-	// most important first.
+	// Pending are pods without a node that our profiles may place at any moment; the most
+	// important first.
 	Pending []Pending
 	Storage Storage
 	// Disruptions: PodDisruptionBudget → how many more of its pods may be away now.
 	Disruptions map[string]int
 	// Paused is that of PauseAnnotation.
 	Paused bool
+	// Namespace is the rebalancer's own.
+	Namespace string
+}
+
+// system reports whether a pod is of the namespaces of which the admission policy allows no
+// eviction.
+func (s *ClusterState) system(p *RunningPod) bool {
+	return p.Namespace == metav1.NamespaceSystem || p.Namespace == s.Namespace && s.Namespace != ""
 }
 
 // Storage is what is known of the storage system as a whole.
 type Storage struct {
 	// Conditions are the reasons of what is wrong with its API.
 	Conditions []string
-	// NodeList is when it last listed its nodes, which must not be longer ago than MaxAge.
+	// NodeList is when it last listed its nodes, which must not be longer ago than MaxAge. Each
+	// look reads the clock for it; List is a number that only another list changes.
 	NodeList time.Time
+	List     int64
 	MaxAge   time.Duration
 }
 
@@ -66,7 +79,7 @@ type RunningPod struct {
 	// Grace is how long the pod may take to end.
 	Grace    time.Duration
 	Locality placement.Locality
-	// Owner is the UID of the controller that stands behind the pod, which is the Deployment
+	// Owner is the key of the controller that stands behind the pod, which is the Deployment
 	// and not its ReplicaSet; empty for a bare pod.
 	Owner types.UID
 	// Consent is what pod and namespace say of going home.
@@ -78,7 +91,9 @@ type RunningPod struct {
 	// LocalData is a volume whose data would be lost.
 	LocalData bool
 	Machine   Mobility
-	// Budgets are the PodDisruptionBudgets that count the pod.
+	// Outdated pods are of another revision than their successors would be.
+	Outdated bool
+	// Budgets are the PodDisruptionBudgets that count the pod; no more than two are needed.
 	Budgets []string
 	Volumes []VolumeState
 }
@@ -93,6 +108,29 @@ const (
 	No
 	Invalid
 )
+
+// ConsentOf reads what a pod and its namespace say. The pod may say more than its namespace,
+// but administrators who say no for a namespace mean all of it.
+func ConsentOf(annotations, namespace map[string]string) Consent {
+	label, labelled := namespace[ReturnHome]
+	if yes, err := strconv.ParseBool(label); err == nil && !yes {
+		return No
+	}
+	value, said := annotations[ReturnHome]
+	if !said {
+		value, said = label, labelled
+	}
+	switch yes, err := strconv.ParseBool(value); {
+	case !said:
+		return Unsaid
+	case err != nil:
+		return Invalid
+	case yes:
+		return Yes
+	default:
+		return No
+	}
+}
 
 // Mobility is what a pod is to a virtual machine.
 type Mobility uint8
@@ -122,14 +160,18 @@ type VolumeState struct {
 
 // Owner is a controller, with what it wants.
 type Owner struct {
-	UID             types.UID
-	Kind            string // Kind.group, Kind alone in the core group
+	UID             types.UID // its key in ClusterState.Owners
+	Kind            string    // Kind.group, Kind alone in the core group
 	Namespace, Name string
 	// Known owners were looked up, and Wanted is how many pods they want; of the others
 	// nothing is known but their pods.
 	Known  bool
 	Gone   bool
 	Wanted int
+	// Changing says that what the owner wants is about to be something else.
+	Changing bool
+	// Revision is of which its StatefulSet makes pods, if others are left; empty if not.
+	Revision string
 	// Unplaced is how many of its pods have no node.
 	Unplaced int
 }
@@ -159,11 +201,13 @@ type Landing struct {
 }
 
 // World simulates the scheduler. Landings are kept one after the other: Keep has the pod
-// stand on the node of its landing from then on.
+// stand on the node of its landing from then on. A pod that is kept again is moved.
 type World interface {
 	// Land tells where the successor of a pod would go, with the pod gone.
 	Land(pod *RunningPod) (Landing, error)
 	// LandPending tells where a pod that waits would go; empty for nowhere.
 	LandPending(pod *Pending) (node string, err error)
 	Keep(pod *RunningPod, landing *Landing)
+	// KeepPending does that for a pod that waits.
+	KeepPending(pod *Pending, node string)
 }

@@ -31,6 +31,9 @@ type Summary struct {
 	// LastContact is when storage last gave an answer of use, LastNodeList when it
 	// last listed its nodes; zero if it never did.
 	LastContact, LastNodeList time.Time
+	// NodeList is a number that each node list has another of, 0 before the first. The dates
+	// of one list differ by what it takes to read the clock.
+	NodeList int64
 	// OldestVerified is the longest time ago that any known volume was confirmed.
 	OldestVerified time.Time
 	// Examples are some handles of each freshness other than fresh, sorted.
@@ -57,9 +60,10 @@ func Summarize(ix *Index, examples int) Summary {
 		UnmatchedNodes: len(view.unmatched),
 		Unmatched:      slices.Clone(view.unmatched[:min(examples, len(view.unmatched))]),
 		LastContact:    ix.dateOf(ix.contact.Load()),
-		LastNodeList:   ix.dateOf(ix.listed.Load()),
+		NodeList:       ix.listed.Load(),
 		Problems:       view.problems,
 	}
+	s.LastNodeList = ix.dateOf(s.NodeList)
 	for _, node := range view.nodes {
 		s.Nodes[node.State]++
 	}

@@ -43,6 +43,22 @@ func TestDatesOfTheSummaryFollowTheWallClock(t *testing.T) {
 	}
 }
 
+func TestANodeListHasOneNumber(t *testing.T) {
+	ix := NewIndex(Options{})
+	last := Summarize(ix, 0).NodeList
+	if last != 0 {
+		t.Errorf("the number %d before the first list", last)
+	}
+	for range 3 {
+		ix.SetStorageNodes([]StorageNode{{ID: "s1"}})
+		first := Summarize(ix, 0).NodeList
+		if again := Summarize(ix, 0).NodeList; first == last || again != first {
+			t.Errorf("the numbers %d and %d after %d", first, again, last)
+		}
+		last = first
+	}
+}
+
 func TestSummaryTellsWhichStorageNodesAreNotInKubernetes(t *testing.T) {
 	ix, _ := newTestIndex()
 	ix.feedNodes([]*v1.Node{testNode("a"), testNode("b")}, []*storagev1.CSINode{testCSINode("a", "s1"), testCSINode("b", "s2")})

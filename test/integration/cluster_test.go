@@ -94,6 +94,6 @@ func (c *cluster) events(object, reason string) []eventsv1.Event {
 	c.Must(err)
 	return slices.DeleteFunc(list.Items, func(event eventsv1.Event) bool {
 		return event.Reason != reason || event.Regarding.Name != object ||
-			(event.Namespace != c.Namespace && event.Namespace != metav1.NamespaceDefault)
+			(event.Namespace != c.Namespace && event.Namespace != c.Namespace+"-own" && event.Namespace != metav1.NamespaceDefault)
 	})
 }

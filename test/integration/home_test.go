@@ -41,6 +41,7 @@ import (
 	"github.com/hyperconverge/scheduler/internal/sandbox/fakenodes"
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/debug"
+	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
 	"github.com/hyperconverge/scheduler/pkg/simulation"
 	"github.com/hyperconverge/scheduler/test/kit"
@@ -52,11 +53,16 @@ import (
 type homestead struct {
 	*cluster
 	yaml string
+	// own is the namespace of the rebalancer, of which no pod is evicted.
+	own string
 	// evictions counts those that the API server was asked for.
 	evictions atomic.Int32
 	// onEviction is called before one is sent; an error ends it there. After is called with
 	// the answer.
 	onEviction, after func() error
+	// deletions and onDeletion are those of deletions of pods.
+	deletions  atomic.Int32
+	onDeletion func()
 	// stalled holds back what watches of pods of the next controllers would tell.
 	stalled atomic.Bool
 	// conditions are what the last controller's engine has against storage.
@@ -68,6 +74,7 @@ const homeNodes = 3
 func newHomestead(t *testing.T) *homestead {
 	t.Helper()
 	h := &homestead{cluster: newCluster(t, homeNodes)}
+	h.own = h.Namespace + "-own"
 	h.runScheduler("")
 	h.yaml = schedulerYAML{profiles: []profileYAML{{name: schedulerName}}}.render(h.Server.Endpoint())
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.Ctx))
@@ -106,9 +113,11 @@ func newHomestead(t *testing.T) *homestead {
 		factory.Shutdown()
 		running.Wait()
 	})
-	_, err = h.Client.CoreV1().ConfigMaps(h.Namespace).Create(h.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	_, err = h.Client.CoreV1().Namespaces().Create(h.Ctx, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: h.own}}, metav1.CreateOptions{})
 	h.Must(err)
-	_, err = h.Client.AppsV1().Deployments(h.Namespace).Create(h.Ctx, &appsv1.Deployment{
+	_, err = h.Client.CoreV1().ConfigMaps(h.own).Create(h.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	h.Must(err)
+	_, err = h.Client.AppsV1().Deployments(h.own).Create(h.Ctx, &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "rebalancer"}},
@@ -132,15 +141,23 @@ func (h *homestead) sets() (names []string) {
 func (h *homestead) database(name string, annotations map[string]string, scheduler string) {
 	h.Helper()
 	h.Volume(name, "n1")
+	h.set(name, annotations, scheduler, func(*appsv1.StatefulSetSpec) {})
+}
+
+// set makes a StatefulSet of one pod with the volume of its name.
+func (h *homestead) set(name string, annotations map[string]string, scheduler string, change func(*appsv1.StatefulSetSpec)) {
+	h.Helper()
 	pod := kit.Pod(h.Namespace, name, scheduler, name).Req(kit.CPU("1")).Label("app", "db").Label("set", name).Annotations(annotations).Obj()
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](1)
-	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Create(h.Ctx, &appsv1.StatefulSet{
+	set := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.StatefulSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"set": name}},
 			Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels, Annotations: pod.Annotations}, Spec: pod.Spec},
 		},
-	}, metav1.CreateOptions{})
+	}
+	change(&set.Spec)
+	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Create(h.Ctx, set, metav1.CreateOptions{})
 	h.Must(err)
 	h.isReady(name)
 }
@@ -187,6 +204,12 @@ func (h *homestead) budget(away int) {
 // RoundTrip lets the test know of evictions.
 func (h *homestead) roundTrip(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		if request.Method == http.MethodDelete && strings.Contains(request.URL.Path, "/pods/") {
+			h.deletions.Add(1)
+			if h.onDeletion != nil {
+				h.onDeletion()
+			}
+		}
 		if request.Method != http.MethodPost || !strings.HasSuffix(request.URL.Path, "/eviction") {
 			return next.RoundTrip(request)
 		}
@@ -253,6 +276,11 @@ func (h *homestead) engine() (*simulation.Engine, *simulation.Asked) {
 func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
 	h.Helper()
 	engine, replicas := h.engine()
+	return h.rebalancerOf(engine, replicas, changes...)
+}
+
+func (h *homestead) rebalancerOf(engine *simulation.Engine, replicas *simulation.Asked, changes ...func(*rebalance.Configuration)) *rebalancer.Controller {
+	h.Helper()
 	connection := rest.CopyConfig(h.Config)
 	connection.Wrap(h.roundTrip)
 	client, err := kubernetes.NewForConfig(connection)
@@ -275,7 +303,7 @@ func (h *homestead) rebalancer(changes ...func(*rebalance.Configuration)) *rebal
 	}
 	return rebalancer.NewController(&rebalancer.Options{
 		Configuration: settings, Client: client, Events: broadcaster.NewRecorder(nil, rebalancer.Name),
-		Namespace: h.Namespace, Journal: rebalancer.Name, Deployment: rebalancer.Name, Drivers: []string{kit.Driver},
+		Namespace: h.own, Journal: rebalancer.Name, Deployment: rebalancer.Name, Drivers: []string{kit.Driver},
 		Observer: &rebalancer.Observer{Engine: engine, Index: replicas.Index(), NodeListMaxAge: kit.Soon, Conditions: h.conditions},
 	})
 }
@@ -291,7 +319,7 @@ func settingsOf(configuration *schedulerapi.KubeSchedulerConfiguration) config.O
 
 func (h *homestead) journal() *rebalance.Journal {
 	h.Helper()
-	j, err := rebalancer.ReadJournal(h.Ctx, h.Client, h.Namespace, rebalancer.Name)
+	j, err := rebalancer.ReadJournal(h.Ctx, h.Client, h.own, rebalancer.Name)
 	h.Must(err)
 	return j
 }
@@ -426,6 +454,57 @@ func TestALandingIsWhatThePlacementSays(t *testing.T) {
 			}
 			used.Add(pod, pod.Spec.NodeName)
 		}
+	}
+}
+
+// Pods that nobody places, which cost a tenant nothing, keep nobody from their node.
+func TestPodsThatAreNotToBePlacedKeepNobodyFromHome(t *testing.T) {
+	for _, tc := range []struct {
+		name, scheduler string
+		gates           []string
+	}{
+		{"with a scheduling gate", schedulerName, []string{"tenant.example/never"}},
+		{"of a scheduler that does not exist", "nobody", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHomestead(t)
+			h.cordon("n1", true)
+			h.database("a", optIn, schedulerName)
+			waits := kit.Pod(h.Namespace, "waits", tc.scheduler).Req(kit.CPU("1m")).NodeSelector(map[string]string{v1.LabelHostname: "n1"}).Priority(1).Obj()
+			for _, gate := range tc.gates {
+				waits.Spec.SchedulingGates = append(waits.Spec.SchedulingGates, v1.PodSchedulingGate{Name: gate})
+			}
+			_, err := h.Client.CoreV1().Pods(h.Namespace).Create(h.Ctx, waits, metav1.CreateOptions{})
+			h.Must(err)
+			h.cordon("n1", false)
+			h.until(h.rebalancer(), "it is home", h.allHome)
+		})
+	}
+}
+
+// OnDelete: the administrator of the database decides when a pod gets the new template.
+func TestAnEvictionRollsNothingOut(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("a", "n1")
+	h.cordon("n1", true)
+	h.set("a", optIn, schedulerName, func(s *appsv1.StatefulSetSpec) { s.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType })
+	sets := h.Client.AppsV1().StatefulSets(h.Namespace)
+	_, err := sets.Patch(h.Ctx, "a", types.StrategicMergePatchType, []byte(`{"spec":{"template":{"metadata":{"labels":{"version":"next"}}}}}`), metav1.PatchOptions{})
+	h.Must(err)
+	h.Eventually("the update is seen", func() error {
+		set, err := sets.Get(h.Ctx, "a", metav1.GetOptions{})
+		if err != nil || set.Status.UpdateRevision == set.Status.CurrentRevision {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	h.cordon("n1", false)
+	c := h.rebalancer()
+	h.until(c, "it stays", h.reasonIs(c, rebalance.OwnerBusy, 1))
+	h.Must(h.Client.CoreV1().Pods(h.Namespace).Delete(h.Ctx, "a-0", metav1.DeleteOptions{})) // the administrator decides
+	h.until(c, "the new version is home", h.allHome)
+	if n := h.evictions.Load(); n != 0 {
+		t.Errorf("%d evictions", n)
 	}
 }
 
@@ -621,16 +700,110 @@ func TestADeadNodeIsEmptiedAndItsVolumesAreDetached(t *testing.T) {
 	}
 }
 
+// rescue turns the rescue on.
+func rescue(c *rebalance.Configuration) { c.Rescue = rebalance.Rescue{Enabled: true, Batch: 10} }
+
+// stranded makes databases on n1 whose other replica is on n2.
+func (h *homestead) stranded(names ...string) {
+	h.Helper()
+	h.cordon("n2", true)
+	for _, name := range names {
+		h.Volume(name, "n1", "n2")
+		h.set(name, nil, schedulerName, func(*appsv1.StatefulSetSpec) {})
+	}
+	h.cordon("n2", false)
+}
+
+// looksAfter takes some looks after the controller may have acted.
+func (h *homestead) looksAfter(c *rebalancer.Controller, what string, happened func() bool) {
+	h.Helper()
+	h.until(c, what, kit.Holds(happened))
+	for range 5 {
+		h.Must(c.Look(h.Ctx))
+	}
+}
+
+func TestAReadyPodThatFitsNowhereElseIsNotRescued(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("a", "n1", "n2")
+	h.set("a", nil, schedulerName, func(s *appsv1.StatefulSetSpec) {
+		s.Template.Spec.NodeSelector = map[string]string{v1.LabelHostname: "n1"}
+	})
+	h.cordon("n2", true)
+	h.Volume("b", "n1", "n2")
+	h.set("b", nil, schedulerName, func(*appsv1.StatefulSetSpec) {})
+	h.cordon("n2", false)
+	h.storageState("n1", openstoragesim.StatusOffline)
+	c := h.rebalancer(rescue)
+	h.looksAfter(c, "the other one is rescued", func() bool { return h.evictions.Load() > 0 })
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions", n)
+	}
+}
+
+func TestAPodThatComesBackIsNotRescuedAgainAndAgain(t *testing.T) {
+	h := newHomestead(t)
+	h.Volume("a", "n1", "n2")
+	h.set("a", nil, schedulerName, func(s *appsv1.StatefulSetSpec) { s.Template.Spec.NodeName = "n1" })
+	h.storageState("n1", openstoragesim.StatusOffline)
+	// The API server counts in seconds.
+	c := h.rebalancer(rescue, func(c *rebalance.Configuration) { c.Rescue.After = metav1.Duration{Duration: time.Second} })
+	h.looksAfter(c, "it is rescued once", func() bool { return h.evictions.Load() > 0 })
+	h.until(c, "it is back for longer than it takes to give up a node, or away again", func() error {
+		pod, err := h.Client.CoreV1().Pods(h.Namespace).Get(h.Ctx, "a-0", metav1.GetOptions{})
+		if h.evictions.Load() == 1 && (err != nil || !ready(pod) || time.Since(pod.CreationTimestamp.Time) < 3*time.Second) {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	if n := h.evictions.Load(); n > 1 {
+		t.Errorf("%d evictions of a pod that comes back to the node whose storage is gone", n)
+	}
+}
+
+func TestABatchEndsWhenSomebodyPauses(t *testing.T) {
+	h := newHomestead(t)
+	h.stranded("a", "b", "c")
+	h.storageState("n1", openstoragesim.StatusOffline)
+	h.onEviction = func() error { return h.annotate(rebalance.PauseAnnotation, "true") }
+	c := h.rebalancer(rescue)
+	h.looksAfter(c, "a batch begins", func() bool { return h.evictions.Load() > 0 })
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions, although it was paused after the first", n)
+	}
+}
+
+// The node comes back while its first pod is deleted, and the others run there.
+func TestAPodOnANodeThatIsBackIsNotForceDeleted(t *testing.T) {
+	h := newHomestead(t)
+	h.stranded("a", "b")
+	taint := fmt.Sprintf(`{"spec":{"taints":[{"key":%q,"effect":"NoSchedule"}]}}`, v1.TaintNodeUnreachable)
+	h.patch("node", "n1", taint)
+	h.storageState("n1", openstoragesim.StatusOffline)
+	engine, replicas := h.engine()
+	c := h.rebalancerOf(engine, replicas, rescue, func(c *rebalance.Configuration) { c.Rescue.ForceDelete = true })
+	h.onDeletion = func() {
+		h.storageState("n1", openstoragesim.StatusOK)
+		h.Must(kit.Wait(h.Ctx, kit.Soon, "storage is seen to be back", kit.Holds(func() bool {
+			return replicas.Index().View().Node("n1").State == placement.Online
+		})))
+	}
+	h.looksAfter(c, "a batch begins", func() bool { return h.deletions.Load() > 0 })
+	if n := h.deletions.Load(); n != 1 {
+		t.Errorf("%d pods are deleted without a grace period, although storage is back", n)
+	}
+}
+
 func (h *homestead) rewrite(j *rebalance.Journal) {
 	h.Helper()
-	object, err := h.Client.CoreV1().ConfigMaps(h.Namespace).Get(h.Ctx, rebalancer.Name, metav1.GetOptions{})
+	object, err := h.Client.CoreV1().ConfigMaps(h.own).Get(h.Ctx, rebalancer.Name, metav1.GetOptions{})
 	h.Must(err)
 	data, err := j.Encode()
 	h.Must(err)
 	for key := range maps.Keys(object.Data) {
 		object.Data[key] = string(data)
 	}
-	_, err = h.Client.CoreV1().ConfigMaps(h.Namespace).Update(h.Ctx, object, metav1.UpdateOptions{})
+	_, err = h.Client.CoreV1().ConfigMaps(h.own).Update(h.Ctx, object, metav1.UpdateOptions{})
 	h.Must(err)
 }
 
@@ -673,6 +846,13 @@ func TestASuccessorOfAnotherSchedulerIsLeftAlone(t *testing.T) {
 	h.expectEvent("b-0", rebalancer.EventKept, "neither true nor false")
 }
 
+// annotate writes an order on the Deployment of the rebalancer.
+func (h *homestead) annotate(key, value string) error {
+	_, err := h.Client.AppsV1().Deployments(h.own).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
+		fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value), metav1.PatchOptions{})
+	return err
+}
+
 func TestALateSuccessorHaltsUntilSomebodyResumes(t *testing.T) {
 	h := newHomestead(t)
 	h.cordon("n1", true)
@@ -703,14 +883,9 @@ func TestALateSuccessorHaltsUntilSomebodyResumes(t *testing.T) {
 	if n := h.evictions.Load(); n != 1 {
 		t.Errorf("%d evictions", n)
 	}
-	annotate := func(key, value string) {
-		_, err := h.Client.AppsV1().Deployments(h.Namespace).Patch(h.Ctx, rebalancer.Name, types.MergePatchType,
-			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value), metav1.PatchOptions{})
-		h.Must(err)
-	}
-	annotate(rebalance.PauseAnnotation, "true")
-	annotate(rebalance.ResumeAnnotation, h.journal().Halt.ID)
+	h.Must(h.annotate(rebalance.PauseAnnotation, "true"))
+	h.Must(h.annotate(rebalance.ResumeAnnotation, h.journal().Halt.ID))
 	h.until(c, "it is paused instead", h.reasonIs(c, rebalance.Paused, 1))
-	annotate(rebalance.PauseAnnotation, "false")
+	h.Must(h.annotate(rebalance.PauseAnnotation, "false"))
 	h.until(c, "all are home", h.allHome)
 }

@@ -146,11 +146,14 @@ func (c *cluster) startRebalancer(b *testing.B, scheduler, fields string) *child
 		c.Must(os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
-	_, err := c.Client.CoreV1().ConfigMaps(c.Namespace).Create(c.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
+	own := c.Namespace + "-own" // of its own namespace no pod is evicted
+	_, err := c.Client.CoreV1().Namespaces().Create(c.Ctx, &v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: own}}, metav1.CreateOptions{})
+	c.Must(err)
+	_, err = c.Client.CoreV1().ConfigMaps(own).Create(c.Ctx, &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: rebalancer.Name}}, metav1.CreateOptions{})
 	c.Must(err)
 	address := kit.FreeAddress(b)
 	return child.Run(b, process.Command{Name: "rebalancer", Path: child.Build(b, folder, "cmd/rebalancer"), Args: []string{
-		"--kubeconfig", controlplane.Kubeconfig(b, c.Config), "--namespace", c.Namespace,
+		"--kubeconfig", controlplane.Kubeconfig(b, c.Config), "--namespace", own,
 		"--deployment=", "--leader-elect=false", "--ops-address", address, "--scheduler-config", write("scheduler.yaml", scheduler),
 		"--config", write("rebalancer.yaml", "apiVersion: hyperconverge.dev/v1\nkind: RebalancerConfiguration\n"+fields),
 	}}, "http://"+address)

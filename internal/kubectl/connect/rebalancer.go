@@ -49,7 +49,7 @@ func (o *Options) Rebalance(ctx context.Context, s *Session, now time.Time) (*vi
 	if err != nil {
 		return nil, err
 	}
-	picture.Paused = paused
+	picture.Paused, picture.Namespace = paused, o.SchedulerNamespace
 	d.Owners = picture.Owners
 	d.Plan = rebalance.Decide(now, d.Configuration, &picture.ClusterState, d.Journal, picture, rebalance.Demand{All: true})
 	return d, ctx.Err()
