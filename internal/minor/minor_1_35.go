@@ -6,10 +6,7 @@ import (
 	"context"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -32,14 +29,6 @@ func Plugins() runtime.Registry {
 	}
 }
 
-// signedGang asks for nothing of nodes, but for who else of the group is there.
-type signedGang struct{ *coscheduling.Coscheduling }
-
-// SignPod implements fwk.SignPlugin.
-func (signedGang) SignPod(context.Context, *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	return nil, nil
-}
-
 // signedCapacity asks for nothing of nodes, but for what the quota has left.
 type signedCapacity struct {
 	*capacityscheduling.CapacityScheduling
@@ -48,20 +37,6 @@ type signedCapacity struct {
 // SignPod implements fwk.SignPlugin.
 func (signedCapacity) SignPod(context.Context, *v1.Pod) ([]fwk.SignFragment, *fwk.Status) {
 	return nil, nil
-}
-
-// NewInformerFactory makes the informers of a scheduler.
-func NewInformerFactory(client kubernetes.Interface) informers.SharedInformerFactory {
-	return scheduler.NewInformerFactory(client, 0)
-}
-
-// BeforeEach has f called whenever the scheduler is about to take something from its queue.
-func BeforeEach(s *scheduler.Scheduler, f func()) {
-	next := s.NextPod
-	s.NextPod = func(logger klog.Logger) (*framework.QueuedPodInfo, error) {
-		f()
-		return next(logger)
-	}
 }
 
 // SchedulePod finds a node for a pod, as a scheduling cycle does.

@@ -3,14 +3,13 @@
 package minor
 
 import (
-	"context"
-
-	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/runtime"
@@ -19,14 +18,27 @@ import (
 // Kubernetes is N of the minor 1.N.
 const Kubernetes uint = 37
 
-// EventRecorder is what the handle of a plugin has.
-type EventRecorder = events.EventRecorderLogger
-
 // Plugins are those of scheduler-plugins that not all minors have.
 func Plugins() runtime.Registry {
 	return runtime.Registry{
 		"Coscheduling":       leftOut("Coscheduling", "use the PodGroups of Kubernetes and the feature gate GenericWorkload"),
 		"CapacityScheduling": leftOut("CapacityScheduling", "use ResourceQuotas"),
+	}
+}
+
+// PreQueueingHints reports whether kube-scheduler asks for pods before it asks about each.
+func PreQueueingHints() bool {
+	return utilfeature.DefaultFeatureGate.Enabled(features.SchedulerPreQueueingHints)
+}
+
+// PreQueueingHint has an event tell which pods it concerns, where that is asked for.
+func PreQueueingHint(event *fwk.ClusterEventWithHint, pods func(logger klog.Logger, old, new any) ([]types.NamespacedName, error)) {
+	if !PreQueueingHints() {
+		return
+	}
+	event.PreQueueingHintFn = func(logger klog.Logger, old, now any) (fwk.PreQueueingHintResult, error) {
+		found, err := pods(logger, old, now)
+		return fwk.PreQueueingHintResult{Pods: found}, err
 	}
 }
 
@@ -41,24 +53,5 @@ func BeforeEach(s *scheduler.Scheduler, f func()) {
 	s.NextEntity = func(logger klog.Logger) (framework.QueuedEntityInfo, error) {
 		f()
 		return next(logger)
-	}
-}
-
-// SchedulePod finds a node for a pod, as a scheduling cycle does.
-func SchedulePod(ctx context.Context, s *scheduler.Scheduler, profile framework.Framework, state fwk.CycleState, pod *v1.Pod) (scheduler.ScheduleResult, error) {
-	info, err := framework.NewPodInfo(pod)
-	if err != nil {
-		return scheduler.ScheduleResult{}, err
-	}
-	return s.SchedulePod(ctx, profile, state, &framework.QueuedPodInfo{PodInfo: info})
-}
-
-// AfterEach has f called whenever the scheduler has looked for a node, with what has failed.
-func AfterEach(s *scheduler.Scheduler, f func(error)) {
-	schedulePod := s.SchedulePod
-	s.SchedulePod = func(ctx context.Context, profile framework.Framework, state fwk.CycleState, pod *framework.QueuedPodInfo) (scheduler.ScheduleResult, error) {
-		result, err := schedulePod(ctx, profile, state, pod)
-		f(err)
-		return result, err
 	}
 }

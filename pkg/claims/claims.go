@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"iter"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
@@ -252,12 +253,30 @@ func (s *seen) before(claims []Claim, claim *Claim) bool {
 	return false
 }
 
+// Names are those of the claims that are volumes of a pod.
+func Names(pod *v1.Pod) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range pod.Spec.Volumes {
+			name := ""
+			switch volume := &pod.Spec.Volumes[i]; {
+			case volume.PersistentVolumeClaim != nil:
+				name = volume.PersistentVolumeClaim.ClaimName
+			case volume.Ephemeral != nil:
+				name = ephemeral.VolumeClaimName(pod, volume)
+			default:
+				continue
+			}
+			if !yield(name) {
+				return
+			}
+		}
+	}
+}
+
 // Uses reports whether a volume of the pod is the claim of this name.
 func Uses(pod *v1.Pod, claim string) bool {
-	for i := range pod.Spec.Volumes {
-		volume := &pod.Spec.Volumes[i]
-		if volume.PersistentVolumeClaim != nil && volume.PersistentVolumeClaim.ClaimName == claim ||
-			volume.Ephemeral != nil && ephemeral.VolumeClaimName(pod, volume) == claim {
+	for name := range Names(pod) {
+		if name == claim {
 			return true
 		}
 	}

@@ -7,10 +7,12 @@ import (
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/util"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/strategies"
@@ -25,7 +27,7 @@ import (
 // scheduling queue. So it finds out whether the event is about the pod, and has the pod
 // decided about anew elsewhere: pods may share a thousand claims.
 func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
-	return []fwk.ClusterEventWithHint{
+	events := []fwk.ClusterEventWithHint{
 		// A claim may appear, be bound, be given to the pod, lose the mark of a restore,
 		// or be gone (F2, F3); an annotation may change what its volume wishes.
 		{
@@ -53,7 +55,11 @@ func (pl *Hyperconverge) EventsToRegister(context.Context) ([]fwk.ClusterEventWi
 			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.UpdateNodeLabel | fwk.UpdateNodeAllocatable},
 			QueueingHintFn: pl.isSchedulableAfterNodeUpdate,
 		},
-	}, nil
+	}
+	minor.PreQueueingHint(&events[0], func(_ klog.Logger, oldObj, newObj any) ([]types.NamespacedName, error) {
+		return podsOfClaim(pl.decider.machines.pods, oldObj, newObj)
+	})
+	return events, nil
 }
 
 // isSchedulableAfterPersistentVolumeClaimChange decides anew for claims of the

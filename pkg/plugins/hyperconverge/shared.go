@@ -12,6 +12,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/utils/lru"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/pkg/apis/config"
 	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/metrics"
@@ -80,6 +81,11 @@ func newShared(ctx context.Context, settings config.StorageSettings, factory inf
 	machines, err := newMachines(factory, client)
 	if err != nil {
 		return nil, err
+	}
+	if minor.PreQueueingHints() {
+		if err := addClaimIndex(factory.Core().V1().Pods().Informer()); err != nil {
+			return nil, err
+		}
 	}
 	store, err := strategies.New(client, factory.Core().V1().PersistentVolumeClaims().Informer())
 	if err != nil {
