@@ -69,7 +69,7 @@ var sentences = map[StayReason]string{
 	ReplicaDown:    "a replica of a volume is not online",
 	Resyncing:      "a volume is being synchronized, or has lost a replica",
 	CoolingDown:    "a pod of its owner has lately not come home",
-	OwnerBusy:      "another pod of its owner is missing, leaving, not ready or one too many, or its successor would be of another revision",
+	OwnerBusy:      "its owner is short of a pod, has one too many, or is rolling out",
 	BudgetOfPods:   "a PodDisruptionBudget allows no disruption, or it has several, with which the API server evicts nothing",
 	NoBudget:       "how many pods its owner wants is not known, and no PodDisruptionBudget counts them",
 	WaitsForTurn:   "others come first within the budgets",

@@ -62,7 +62,7 @@ shop        db-1      node-3   remote     OwnerBusy
 shop        db-2      node-3   remote     OwnerBusy
 
 NoRoom: no node would take the pod
-OwnerBusy: another pod of its owner is missing, leaving, or not ready
+OwnerBusy: its owner is short of a pod, has one too many, or is rolling out
 `
 	if diff := cmp.Diff(want, narrow); diff != "" {
 		t.Errorf("the table (-want +got):\n%s", diff)
