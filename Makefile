@@ -102,7 +102,9 @@ minors: ## Prove all minors of Kubernetes in hack/kubernetes/minors, write docs/
 chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, write docs/reliability.md; ROWS=regexp SOAK=10m SEED=n
 	@go test -c -o $(BIN)/chaos.test ./test/chaos
 	@cd test/chaos && CHAOS=all ROWS='$(ROWS)' SOAK='$(SOAK)' SEED='$(SEED)' REPORT=docs/reliability.md \
-		../../bin/chaos.test -test.run 'TestChaos|TestSoak' -test.timeout 90m
+		../../$(BIN)/chaos.test -test.run 'TestChaos|TestSoak' -test.timeout 90m
+	@test -z '$(SOAK)' || { echo 'The rebalancer under faults at random'; \
+		SOAK='$(SOAK)' SEED='$(SEED)' go test -v ./test/integration -run '^TestReturnsWhateverHappens$$' -timeout 90m | grep -E '^ *(---|ok|FAIL|home_soak)'; }
 
 .PHONY: conformance
 conformance: ## Run our client against the real OpenStorage SDK server code
@@ -110,11 +112,11 @@ conformance: ## Run our client against the real OpenStorage SDK server code
 
 .PHONY: bench
 bench: ## Measure everything, print the figures beside their limits, write docs/performance.md
-	@test/perf/bench.sh
+	@KUBERNETES=$(KUBERNETES) test/perf/bench.sh
 
 .PHONY: bench-quick
 bench-quick: ## Measure everything with few pods and one round, and only print, about 13 minutes
-	@test/perf/bench.sh -quick
+	@KUBERNETES=$(KUBERNETES) test/perf/bench.sh -quick
 
 .PHONY: bench-webhook
 bench-webhook: ## Measure the webhook alone

@@ -137,10 +137,8 @@ func (c *Controller) Look(ctx context.Context) error {
 	c.metrics.show(plan, journal)
 	c.count(now, picture)
 	c.tell(ctx, plan, picture)
-	if err := c.move(ctx, plan, picture, journal); err != nil {
-		return err
-	}
-	return c.rescue(ctx, now, picture, journal)
+	// An eviction of unknown answer keeps nobody on a node whose storage is gone.
+	return errors.Join(c.move(ctx, plan, picture, journal), c.rescue(ctx, now, picture, journal))
 }
 
 // clear finds out which evictions of unknown answer were made: watches may lag behind.

@@ -13,19 +13,20 @@ import (
 
 func main() {
 	docs := flag.String("docs", "", "folder to write performance.md and charts/ into; empty writes nothing")
+	kubernetes := flag.String("kubernetes", "1.35", "minor of Kubernetes that was measured, of which some limits depend")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-docs FOLDER] RESULTS...")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: report [-docs FOLDER] [-kubernetes MINOR] RESULTS...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := report(*docs, flag.Args()); err != nil {
+	if err := report(*docs, *kubernetes, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
 }
 
-func report(docs string, files []string) error {
-	r := &results{}
+func report(docs, kubernetes string, files []string) error {
+	r := &results{kubernetes: kubernetes}
 	for _, name := range files {
 		if err := readFile(r, name); err != nil {
 			return err

@@ -44,7 +44,7 @@ func output() string {
 
 func sampled(t *testing.T) *results {
 	t.Helper()
-	r := &results{}
+	r := &results{kubernetes: "1.35"}
 	if err := r.read(strings.NewReader(output())); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestReportWritesPageAndCharts(t *testing.T) {
 	if err := os.WriteFile(file, []byte(output()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := report(folder, []string{file}); err != nil {
+	if err := report(folder, "1.35", []string{file}); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(folder, "performance.md"))
@@ -144,5 +144,19 @@ func TestReportWritesPageAndCharts(t *testing.T) {
 				t.Fatalf("%s: %v", c.File, err)
 			}
 		}
+	}
+}
+
+func TestLimitsThatDependOnTheMinor(t *testing.T) {
+	limit := func(kubernetes string) float64 {
+		for _, f := range figures(&results{kubernetes: kubernetes}) {
+			if f.what == "throughput, replicated volumes, 5000 nodes, LocalFirst ÷ stock" {
+				return f.limit
+			}
+		}
+		return 0
+	}
+	if limit("1.35") != 2.6 || limit("1.37") != 1.5 {
+		t.Errorf("limits are %v and %v", limit("1.35"), limit("1.37"))
 	}
 }

@@ -25,6 +25,8 @@ type results struct {
 	samples []sample
 	index   []indexFigure
 	cpu     string
+	// kubernetes is the minor that was measured.
+	kubernetes string
 }
 
 // indexFigure is a line of JSON, as test/perf/index prints it with -json.
