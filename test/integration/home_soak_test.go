@@ -33,6 +33,7 @@ var soakFaults = map[string]func(s *soak){
 		s.cordon("n1", true)
 		defer s.cordon("n1", false)
 		for _, set := range s.sets() {
+			s.isReady(set)
 			if pod := s.Get(set + "-0"); pod.Spec.NodeName == "n1" {
 				s.Delete(pod.Name)
 			}
@@ -104,7 +105,10 @@ func TestReturnsWhateverHappens(t *testing.T) {
 			cooling[c.Name] = time.Now().Before(c.Until)
 		}
 		for _, set := range s.sets() {
-			pod := s.Get(set + "-0")
+			pod, err := s.Client.CoreV1().Pods(s.Namespace).Get(s.Ctx, set+"-0", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
 			if !ready(pod) || pod.Spec.NodeName != "n1" && !cooling[set] {
 				return fmt.Errorf("%s is on %q", pod.Name, pod.Spec.NodeName)
 			}
