@@ -57,10 +57,9 @@ func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture
 	if err := c.store.write(ctx, journal); err != nil {
 		return err
 	}
-	var errs []error
 	for _, pod := range s.Evict {
 		if gone, _ := c.still(ctx, picture, pod.Node); gone {
-			errs = append(errs, c.rescued(ctx, pod, rescueEvicted, evict(ctx, c.Client, pod)))
+			c.rescued(ctx, pod, rescueEvicted, evict(ctx, c.Client, pod))
 		}
 	}
 	for _, pod := range s.Delete {
@@ -76,12 +75,9 @@ func (c *Controller) rescue(ctx context.Context, now time.Time, picture *Picture
 				GracePeriodSeconds: ptr.To[int64](0), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 			})
 		}
-		errs = append(errs, c.rescued(ctx, pod, rescueDeleted, err))
+		c.rescued(ctx, pod, rescueDeleted, err)
 	}
-	if len(s.Detach) > 0 {
-		errs = append(errs, c.detach(ctx, picture, s.Detach))
-	}
-	return errors.Join(errs...)
+	return c.detach(ctx, picture, s.Detach)
 }
 
 // still looks again at what the rescue from a node rests on. A batch takes its time, in which
@@ -103,36 +99,36 @@ func (c *Controller) still(ctx context.Context, picture *Picture, name string) (
 }
 
 // rescued tells what has become of one pod.
-func (c *Controller) rescued(ctx context.Context, pod *rebalance.RunningPod, what string, err error) error {
+func (c *Controller) rescued(ctx context.Context, pod *rebalance.RunningPod, what string, err error) {
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		return nil // it has gone by itself
+		return // it has gone by itself
 	case answerOf(err, pod.Machine != rebalance.NoMachine) == refused:
-		c.losses.InVain(time.Now(), pod.UID)
+		c.losses.Tried(time.Now(), pod.UID)
 		c.metrics.rescues.WithLabelValues(rescueRefused).Inc()
 		klog.FromContext(ctx).Info("A pod may not leave a node whose storage is gone", "pod", klog.KRef(pod.Namespace, pod.Name), "node", pod.Node, "answer", err)
-		return nil
+		return
 	case answerOf(err, pod.Machine != rebalance.NoMachine) != accepted:
-		c.losses.InVain(time.Now(), pod.UID)
+		c.losses.Tried(time.Now(), pod.UID)
+		// It is no failure of the look: a tenant may have two budgets, for which that is the answer.
 		c.metrics.rescues.WithLabelValues(rescueFailed).Inc()
-		return fmt.Errorf("taking pod %s/%s off node %s, whose storage is gone: %w", pod.Namespace, pod.Name, pod.Node, err)
+		klog.FromContext(ctx).Error(err, "Cannot take a pod off a node whose storage is gone", "pod", klog.KRef(pod.Namespace, pod.Name), "node", pod.Node)
+		return
 	}
+	c.losses.Taken(time.Now(), pod, what == rescueDeleted)
 	c.metrics.rescues.WithLabelValues(what).Inc()
 	klog.FromContext(ctx).Info("Took a pod off a node whose storage is gone", "how", what, "pod", klog.KRef(pod.Namespace, pod.Name), "node", pod.Node)
 	c.Events.Eventf(objectOf(pod.Namespace, pod.Name, pod.UID), nil, v1.EventTypeWarning, "Rescued", "Rescue", "storage on node %s is gone: the pod is %s", pod.Node, what)
-	return nil
 }
 
-// detach deletes the VolumeAttachments of the driver on dead nodes, as soon as no pod that
-// uses volumes is left there.
+// detach deletes the VolumeAttachments of the driver on dead nodes that no pod there uses.
 func (c *Controller) detach(ctx context.Context, picture *Picture, nodes []string) error {
-	for i := range picture.Stranded {
-		if pod := picture.Stranded[i].Pod; slices.Contains(nodes, pod.Node) {
-			nodes = slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return n == pod.Node })
-		}
-	}
 	if len(nodes) == 0 {
 		return nil
+	}
+	used, err := picture.claimsUsedOn(nodes)
+	if err != nil {
+		return err
 	}
 	attachments := c.Client.StorageV1().VolumeAttachments()
 	list, err := attachments.List(ctx, metav1.ListOptions{ResourceVersion: "0"})
@@ -145,10 +141,15 @@ func (c *Controller) detach(ctx context.Context, picture *Picture, nodes []strin
 		if a.DeletionTimestamp != nil || !slices.Contains(nodes, a.Spec.NodeName) || !slices.Contains(c.Drivers, a.Spec.Attacher) {
 			continue
 		}
-		if _, dead := c.still(ctx, picture, a.Spec.NodeName); !dead {
+		claim, err := picture.claimOf(ptr.Deref(a.Spec.Source.PersistentVolumeName, ""))
+		if err != nil {
+			errs = append(errs, err)
 			continue
 		}
-		err := attachments.Delete(ctx, a.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &a.UID}})
+		if _, dead := c.still(ctx, picture, a.Spec.NodeName); !dead || claim == "" || used[a.Spec.NodeName+" "+claim] {
+			continue
+		}
+		err = attachments.Delete(ctx, a.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &a.UID}})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			errs = append(errs, fmt.Errorf("detaching %s from node %s: %w", ptr.Deref(a.Spec.Source.PersistentVolumeName, a.Name), a.Spec.NodeName, err))
 			continue

@@ -215,8 +215,16 @@ func (c *Controller) move(ctx context.Context, plan *rebalance.HomePlan, picture
 			logger.V(2).Info("Would evict a pod to bring it home, but for the dry run")
 			continue
 		}
+		if i > 0 {
+			// What was true of the first need not be true any more.
+			paused, _, err := c.orders(ctx)
+			if paused || err != nil || len(c.Observer.Conditions()) > 0 || !c.Configuration.Window.Open(time.Now()) || time.Since(picture.begun) > pictureMaxAge/2 {
+				return err
+			}
+		}
 		eviction := journal.Begin(time.Now(), c.Configuration, &picture.ClusterState, m)
 		if err := c.store.write(ctx, journal); err != nil {
+			journal.Withdraw(m.Pod.UID)
 			return err
 		}
 		err := evict(ctx, c.Client, m.Pod)
@@ -270,7 +278,7 @@ func answerOf(err error, machine bool) answer {
 	switch {
 	case err == nil:
 		return accepted
-	case apierrors.IsTooManyRequests(err) && machine:
+	case apierrors.IsTooManyRequests(err) && machine && !later(err):
 		return accepted
 	case apierrors.IsTooManyRequests(err):
 		return refused
@@ -279,6 +287,12 @@ func answerOf(err error, machine bool) answer {
 	default:
 		return unknown
 	}
+}
+
+// later reports whether an API server has too much to do, which is no word of KubeVirt.
+func later(err error) bool {
+	_, said := apierrors.SuggestsClientDelay(err)
+	return said
 }
 
 // conclude tells how an eviction has ended.

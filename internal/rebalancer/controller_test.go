@@ -70,6 +70,7 @@ func TestAnswersToAnEviction(t *testing.T) {
 	}{
 		{"it is taken", nil, false, accepted},
 		{"a budget allows nothing", apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 10), false, refused},
+		{"the API server has too much to do to ask KubeVirt", apierrors.NewTooManyRequests("too many requests, please try again later", 1), true, refused},
 		{"KubeVirt migrates the machine", apierrors.NewTooManyRequestsError(`Eviction triggered evacuation of VMI "shop/db"`), true, accepted},
 		{"the pod is gone", apierrors.NewNotFound(pods, "db-0"), false, failed},
 		{"another pod has its name", apierrors.NewConflict(pods, "db-0", errors.New("the UID differs")), false, failed},

@@ -8,13 +8,14 @@ import (
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 
+	"github.com/hyperconverge/scheduler/pkg/claims"
 	"github.com/hyperconverge/scheduler/pkg/placement"
 	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
@@ -162,7 +163,7 @@ func podOf(pod *v1.Pod, owner *rebalance.Owner) rebalance.RunningPod {
 	}
 	if owner != nil {
 		seen.Owner = owner.UID
-		seen.Outdated = owner.Revision != "" && owner.Revision != pod.Labels[appsv1.StatefulSetRevisionLabel]
+		seen.Outdated = outdated(pod, owner)
 	}
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		// A tenant may write any number, and it counts in nanoseconds from here on.
@@ -305,6 +306,39 @@ func (p *Picture) simulated() (*simulation.Cluster, error) {
 		}
 	}
 	return p.cluster, nil
+}
+
+// claimsUsedOn are the claims that pods use which have not ended, whatever their locality:
+// node, blank, namespace/name.
+func (p *Picture) claimsUsedOn(nodes []string) (map[string]bool, error) {
+	pods, err := p.observer.Engine.Informers().Core().V1().Pods().Lister().List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, pod := range pods {
+		if !slices.Contains(nodes, pod.Spec.NodeName) || !hyperconverge.Occupies(pod) {
+			continue
+		}
+		for name := range claims.Names(pod) {
+			used[pod.Spec.NodeName+" "+pod.Namespace+"/"+name] = true
+		}
+	}
+	return used, nil
+}
+
+// claimOf is the claim that has or had a PersistentVolume, empty if nobody knows.
+func (p *Picture) claimOf(volume string) (string, error) {
+	pv, err := p.observer.Engine.Informers().Core().V1().PersistentVolumes().Lister().Get(volume)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", err
+	case pv.Spec.ClaimRef == nil:
+		return "", nil
+	}
+	return pv.Spec.ClaimRef.Namespace + "/" + pv.Spec.ClaimRef.Name, nil
 }
 
 // Land implements rebalance.World.

@@ -1,6 +1,10 @@
 package rebalancer
 
 import (
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -8,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/informers"
+	"k8s.io/utils/ptr"
 
 	"github.com/hyperconverge/scheduler/pkg/rebalance"
 )
@@ -49,9 +54,7 @@ func newOwners(factory informers.SharedInformerFactory) (*owners, error) {
 	for _, set := range stateful {
 		owner := o.add(set, "StatefulSet.apps", set.Spec.Replicas)
 		owner.Changing = set.Status.ObservedGeneration < set.Generation
-		if set.Status.UpdateRevision != set.Status.CurrentRevision {
-			owner.Revision = set.Status.UpdateRevision
-		}
+		owner.Current, owner.Update, owner.Before = set.Status.CurrentRevision, set.Status.UpdateRevision, currentBelow(set)
 	}
 	controllers, err := factory.Core().V1().ReplicationControllers().Lister().List(labels.Everything())
 	if err != nil {
@@ -61,6 +64,33 @@ func newOwners(factory informers.SharedInformerFactory) (*owners, error) {
 		o.add(controller, "ReplicationController", controller.Spec.Replicas)
 	}
 	return o, nil
+}
+
+// currentBelow is the ordinal below which a StatefulSet makes pods of its current revision, by
+// the rule of newVersionedStatefulSetPod (pkg/controller/statefulset of Kubernetes).
+func currentBelow(set *appsv1.StatefulSet) int {
+	start, strategy := 0, set.Spec.UpdateStrategy
+	if set.Spec.Ordinals != nil {
+		start = int(set.Spec.Ordinals.Start)
+	}
+	switch {
+	case strategy.RollingUpdate != nil:
+		return start + int(ptr.Deref(strategy.RollingUpdate.Partition, 0))
+	case strategy.Type == appsv1.RollingUpdateStatefulSetStrategyType:
+		return start + int(set.Status.CurrentReplicas)
+	default:
+		return 0
+	}
+}
+
+// outdated reports whether the successor of a pod of a StatefulSet would be of another revision.
+func outdated(pod *v1.Pod, owner *rebalance.Owner) bool {
+	made := owner.Update
+	ordinal, err := strconv.Atoi(pod.Name[strings.LastIndexByte(pod.Name, '-')+1:])
+	if err == nil && ordinal < owner.Before {
+		made = owner.Current
+	}
+	return made != "" && made != pod.Labels[appsv1.StatefulSetRevisionLabel]
 }
 
 func (o *owners) add(object metav1.Object, kind string, replicas *int32) *rebalance.Owner {

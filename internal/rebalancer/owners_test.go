@@ -120,6 +120,14 @@ func TestOwnersThatAreAboutToWantSomethingElse(t *testing.T) {
 			Status:     appsv1.StatefulSetStatus{ObservedGeneration: 1, CurrentRevision: current, UpdateRevision: update},
 		}
 	}
+	onDelete := func(set *appsv1.StatefulSet) *appsv1.StatefulSet {
+		set.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType
+		return set
+	}
+	canary := func(set *appsv1.StatefulSet, partition int32) *appsv1.StatefulSet {
+		set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition}
+		return set
+	}
 	going := replicaSet("shop", "db", 1, deployment)
 	going.UID, going.DeletionTimestamp = "db", ptr.To(metav1.Now())
 	for _, tc := range []struct {
@@ -132,6 +140,9 @@ func TestOwnersThatAreAboutToWantSomethingElse(t *testing.T) {
 		{"one whose controller has not seen its last version", status(2, "a", "a"), "StatefulSet", true, false},
 		{"one that makes pods of another revision", status(1, "a", "b"), "StatefulSet", false, true},
 		{"one whose strategy has left this pod as the last", status(1, "b", "a"), "StatefulSet", false, false},
+		{"a canary that has left this pod as it was", canary(status(1, "a", "b"), 1), "StatefulSet", false, false},
+		{"a partition that has been raised above a pod that was made anew", canary(status(1, "b", "a"), 1), "StatefulSet", false, true},
+		{"OnDelete, and a way back while this pod was left", onDelete(status(1, "b", "b")), "StatefulSet", false, true},
 		{"a Deployment whose ReplicaSet is being deleted", going, "ReplicaSet", true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -148,6 +159,7 @@ func TestOwnersThatAreAboutToWantSomethingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			pod := podOfOwner("shop", "apps/v1", tc.kind, "db", "db")
+			pod.Name = "db-0"
 			pod.Labels = map[string]string{appsv1.StatefulSetRevisionLabel: "a"}
 			owner := o.of(pod)
 			if owner == nil || owner.Gone || owner.Changing != tc.changing || podOf(pod, owner).Outdated != tc.outdated {

@@ -263,6 +263,9 @@ func (j *Journal) Follow(now time.Time, c *Configuration, s *ClusterState) []Evi
 		ended = append(ended, o)
 	}
 	j.Evictions = left
+	if j.full() { // what has run out is remembered only as long as there is room
+		j.Cooldowns = slices.DeleteFunc(j.Cooldowns, func(d Cooldown) bool { return now.After(d.Until) })
+	}
 	j.Cooldowns = slices.DeleteFunc(j.Cooldowns, func(d Cooldown) bool {
 		return now.Sub(d.Until) > MaxCooldown || Listed(d.Kind) && s.Owners[d.Owner] == nil
 	})
@@ -332,6 +335,8 @@ func (e *Eviction) follow(now time.Time, s *ClusterState) (EvictionResult, *Runn
 		return e.judge(successor, late), successor
 	case owner == nil && (late || Listed(e.OwnerKind)), owner != nil && owner.Gone, owner != nil && owner.Known && ready >= owner.Wanted:
 		return NotReplaced, nil
+	case late && old != nil && successor == nil:
+		return Stayed, nil // who keeps a pod from ending halts nobody
 	case late:
 		return Late, successor
 	default:

@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func TestHowEvictionsEnd(t *testing.T) {
 		}, late, NotReplaced, false, false},
 		{"nothing is known of an owner of another kind", func(s *scene) { delete(s.s.Owners, "set"); s.j.Evictions[0].OwnerKind = "Cluster.db" }, later, "", false, false},
 		{"the pod is still ending", func(s *scene) { s.old(true) }, later, "", false, false},
-		{"the pod does not end", func(s *scene) { s.old(true) }, late, Late, true, true},
+		{"the pod does not end", func(s *scene) { s.old(true) }, late, Stayed, true, false},
 		{"the pod does not end, and is not wanted any more", func(s *scene) { s.old(true); s.owner.Gone = true }, late, NotReplaced, false, false},
 		{"the pod is still ending, and its successor is home", func(s *scene) { s.besides() }, later, "", false, false},
 		{"the pod does not end, and its successor is home", func(s *scene) { s.besides() }, late, Home, false, false},
@@ -168,6 +169,21 @@ func TestComingHomeEndsTheCooldowns(t *testing.T) {
 	s.j.Follow(noon.Add(time.Minute), s.c, s.s)
 	if len(s.j.Cooldowns) != 1 || s.j.Cooldowns[0].Owner != "other" {
 		t.Errorf("left are %v", s.j.Cooldowns)
+	}
+}
+
+func TestAFullJournalForgetsWhatHasRunOut(t *testing.T) {
+	s := newScene()
+	for i := range maxCooldowns {
+		until := noon.Add(-time.Hour)
+		if i == 0 {
+			until = noon.Add(time.Hour)
+		}
+		s.j.Cooldowns = append(s.j.Cooldowns, Cooldown{Owner: types.UID(fmt.Sprint(i)), Kind: "Cluster.postgresql.cnpg.io", Until: until})
+	}
+	s.j.Follow(noon, s.c, s.s)
+	if len(s.j.Cooldowns) != 1 || s.j.Cooldowns[0].Owner != "0" {
+		t.Errorf("%d are left", len(s.j.Cooldowns))
 	}
 }
 

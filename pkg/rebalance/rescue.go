@@ -60,12 +60,21 @@ type loss struct {
 	lists int
 }
 
-// InVain notes that a pod could not be rescued.
-func (l *Losses) InVain(now time.Time, uid types.UID) {
+// Tried notes that something was done for a pod that may be there all the same: others come
+// first for a while.
+func (l *Losses) Tried(now time.Time, uid types.UID) {
 	if l.tried == nil {
 		l.tried = map[types.UID]time.Time{}
 	}
 	l.tried[uid] = now
+}
+
+// Taken notes that a pod was taken off its node. One that a finalizer holds, or whose machine
+// does not migrate, is there all the same.
+func (l *Losses) Taken(now time.Time, p *RunningPod, deleted bool) {
+	if deleted || p.Machine != NoMachine {
+		l.Tried(now, p.UID)
+	}
 }
 
 // Observe takes what the last node list has said. A list that was seen before is no
@@ -189,7 +198,7 @@ func (l *Losses) Salvage(now time.Time, c *Configuration, s *ClusterState, j *Jo
 				landPending(w, s)
 			}
 			if !lands(w, p, lost) {
-				l.InVain(now, p.UID)
+				l.Tried(now, p.UID)
 				continue
 			}
 			moved[p.Owner] = true

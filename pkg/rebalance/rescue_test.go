@@ -240,7 +240,7 @@ func TestPodsThatMayNotGoKeepNobodyFromTheRescue(t *testing.T) {
 		w.s.Storage.NodeList = now
 		for _, p := range l.Salvage(now, w.c, w.s, w.j, w.w, w.nodes, w.stranded).Evict {
 			asked[p.Name]++
-			l.InVain(now, p.UID)
+			l.Tried(now, p.UID)
 		}
 		now = now.Add(w.c.Interval.Duration)
 	}
@@ -249,6 +249,42 @@ func TestPodsThatMayNotGoKeepNobodyFromTheRescue(t *testing.T) {
 	}
 	if asked["db-000"] != 2 {
 		t.Errorf("the most important one is asked for %d times", asked["db-000"])
+	}
+}
+
+// Pods with a finalizer on a dead node, and machines that KubeVirt does not migrate.
+func TestPodsThatStayAfterTheirRescueKeepNobodyFromIt(t *testing.T) {
+	for name, machine := range map[string]Mobility{"their finalizers hold them": NoMachine, "they do not migrate": Migratable} {
+		t.Run(name, func(t *testing.T) {
+			w := newWreck()
+			w.c.Rescue.ForceDelete, w.nodes[0].Unreachable, w.nodes[0].Lost = true, true, true
+			w.stranded, w.s.Pods = nil, nil
+			for i := range w.c.Rescue.Batch + 1 {
+				p := remotePod(fmt.Sprintf("db-%03d", i), types.UID(fmt.Sprint("set-", i)))
+				p.Node, p.Priority, p.ReadySince, p.Machine = "n1", 1, time.Time{}, machine
+				if i == w.c.Rescue.Batch {
+					p.Priority, p.Machine = 0, NoMachine
+				}
+				w.s.Owners[p.Owner] = &Owner{UID: p.Owner, Kind: kindStatefulSet}
+				w.stranded = append(w.stranded, Stranded{Pod: &p})
+			}
+			l, now, last := w.losses(), noon, w.stranded[w.c.Rescue.Batch].Pod.Name
+			for range 2 {
+				w.s.Storage.NodeList = now
+				s := l.Salvage(now, w.c, w.s, w.j, w.w, w.nodes, w.stranded)
+				for _, p := range s.Evict {
+					l.Taken(now, p, false)
+				}
+				for _, p := range s.Delete {
+					if p.Name == last {
+						return
+					}
+					l.Taken(now, p, true)
+				}
+				now = now.Add(w.c.Interval.Duration)
+			}
+			t.Error("nobody asks for the last one")
+		})
 	}
 }
 

@@ -170,8 +170,10 @@ type Owner struct {
 	Wanted int
 	// Changing says that what the owner wants is about to be something else.
 	Changing bool
-	// Revision is of which its StatefulSet makes pods, if others are left; empty if not.
-	Revision string
+	// A StatefulSet makes the pods whose ordinals are below Before of the revision Current, and
+	// the others of Update; empty for other owners.
+	Current, Update string
+	Before          int
 	// Unplaced is how many of its pods have no node.
 	Unplaced int
 }

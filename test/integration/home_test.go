@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -659,10 +660,12 @@ func TestADeadNodeIsEmptiedAndItsVolumesAreDetached(t *testing.T) {
 		_, err := attachments.Get(h.Ctx, h.Namespace+"-"+name, metav1.GetOptions{})
 		return err == nil
 	}
-	for name, driver := range map[string]string{"ours": kit.Driver, "theirs": "csi.example.com"} {
-		_, err := attachments.Create(h.Ctx, &storagev1.VolumeAttachment{
+	for name, driver := range map[string]string{"a": kit.Driver, "b": kit.Driver, "theirs": "csi.example.com"} {
+		claim, err := h.Client.CoreV1().PersistentVolumeClaims(h.Namespace).Get(h.Ctx, cmp.Or(map[string]string{"theirs": "a"}[name], name), metav1.GetOptions{})
+		h.Must(err)
+		_, err = attachments.Create(h.Ctx, &storagev1.VolumeAttachment{
 			ObjectMeta: metav1.ObjectMeta{Name: h.Namespace + "-" + name},
-			Spec:       storagev1.VolumeAttachmentSpec{Attacher: driver, NodeName: "n1", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &name}},
+			Spec:       storagev1.VolumeAttachmentSpec{Attacher: driver, NodeName: "n1", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &claim.Spec.VolumeName}},
 		}, metav1.CreateOptions{})
 		h.Must(err)
 	}
@@ -680,18 +683,22 @@ func TestADeadNodeIsEmptiedAndItsVolumesAreDetached(t *testing.T) {
 		}
 	}
 	h.until(c, "the pod is where its other replica is", on("a-0", "n2"))
+	detached := func(name string) func() error {
+		return func() error {
+			if attached(name) {
+				return errors.New("not yet")
+			}
+			return nil
+		}
+	}
+	h.until(c, "its volume is detached", detached("a"))
 	h.Must(on("b-0", "n1")()) // is ready, and its data is nowhere else
-	if !attached("ours") {
+	if !attached("b") {
 		t.Error("a volume is detached from a pod that runs")
 	}
 	_, err := h.Client.AppsV1().StatefulSets(h.Namespace).Patch(h.Ctx, "b", types.MergePatchType, []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{})
 	h.Must(err)
-	h.until(c, "the volumes are detached", func() error {
-		if attached("ours") {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	h.until(c, "the other one is detached", detached("b"))
 	if !attached("theirs") {
 		t.Error("a volume of another driver is detached")
 	}
