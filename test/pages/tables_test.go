@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -147,6 +148,7 @@ func isTarget(text string) error {
 	if err != nil {
 		return err
 	}
+	makefile = bytes.ReplaceAll(makefile, []byte("$(BIN)/"), []byte("bin/"))
 	targets := 0
 	command, _, _ := strings.Cut(text, "#")
 	for _, word := range regexp.MustCompile(`[A-Z]+=('[^']*'|\S*)|\S+`).FindAllString(command, -1)[1:] {
