@@ -32,7 +32,7 @@ func PreQueueingHints() bool {
 }
 
 // PreQueueingHint has an event tell which pods it concerns, where that is asked for.
-func PreQueueingHint(event *fwk.ClusterEventWithHint, pods func(logger klog.Logger, old, new any) ([]types.NamespacedName, error)) {
+func PreQueueingHint(event *fwk.ClusterEventWithHint, pods func(logger klog.Logger, old, now any) ([]types.NamespacedName, error)) {
 	if !PreQueueingHints() {
 		return
 	}

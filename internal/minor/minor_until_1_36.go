@@ -34,7 +34,7 @@ func BeforeEach(s *scheduler.Scheduler, f func()) {
 func PreQueueingHints() bool { return false }
 
 // PreQueueingHint has an event tell which pods it concerns, where that is asked for.
-func PreQueueingHint(*fwk.ClusterEventWithHint, func(logger klog.Logger, old, new any) ([]types.NamespacedName, error)) {
+func PreQueueingHint(*fwk.ClusterEventWithHint, func(logger klog.Logger, old, now any) ([]types.NamespacedName, error)) {
 }
 
 // signedGang asks for nothing of nodes, but for who else of the group is there.

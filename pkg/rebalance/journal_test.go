@@ -1,8 +1,8 @@
 package rebalance
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -179,7 +179,7 @@ func TestAFullJournalForgetsWhatHasRunOut(t *testing.T) {
 		if i == 0 {
 			until = noon.Add(time.Hour)
 		}
-		s.j.Cooldowns = append(s.j.Cooldowns, Cooldown{Owner: types.UID(fmt.Sprint(i)), Kind: "Cluster.postgresql.cnpg.io", Until: until})
+		s.j.Cooldowns = append(s.j.Cooldowns, Cooldown{Owner: types.UID(strconv.Itoa(i)), Kind: "Cluster.postgresql.cnpg.io", Until: until})
 	}
 	s.j.Follow(noon, s.c, s.s)
 	if len(s.j.Cooldowns) != 1 || s.j.Cooldowns[0].Owner != "0" {
