@@ -13,6 +13,7 @@ import (
 var versioned = []string{
 	"charts/hyperconverge/Chart.yaml", "cmd/kubectl-hyperconverge/hyperconverge.yaml",
 	"manifests/base/scheduler/kustomization.yaml", "manifests/webhook/kustomization.yaml",
+	"manifests/rebalancer/kustomization.yaml",
 }
 
 // project returns a folder with the files that have to do with the version.
