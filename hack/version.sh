@@ -2,7 +2,8 @@
 
 # Prints the version of what is built here, which is the tag of the images, too: v and
 # what VERSION says where the commit has that tag and nothing is changed, and otherwise
-# a pre-release of it. Not a + and more: a tag of an image has none.
+# a pre-release of it. Not a + and more: a tag of an image has none. With KUBERNETES, a minor
+# of hack/kubernetes/minors other than the default one, the minor stands behind it.
 #
 # Sourced, it exports VERSION, REVISION and SOURCE_DATE_EPOCH, the time of the commit in
 # seconds since 1970, unless they are set. What is no clone of its own is of revision
@@ -27,6 +28,10 @@ changes=$(ours status --porcelain 2>/dev/null || true)
 if [[ -n $changes ]] || ! ours tag --points-at HEAD 2>/dev/null | grep -qxF "$version"; then
   # As many digits in every clone, however many objects it has.
   version+=-dev-${revision:0:12}${changes:+-dirty}
+fi
+if [[ -n ${KUBERNETES:-} ]] && ! cut -d' ' -f1 "$root/hack/kubernetes/minors" | grep -qxF -- "$KUBERNETES"; then
+  echo "KUBERNETES says '$KUBERNETES', which is none of the minors in hack/kubernetes/minors." >&2
+  exit 1
 fi
 if [[ -f $root/hack/kubernetes/${KUBERNETES:-}/go.mod ]]; then # not the default minor
   version+=-kubernetes$KUBERNETES
