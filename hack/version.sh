@@ -6,8 +6,8 @@
 # of hack/kubernetes/minors other than the default one, the minor stands behind it.
 #
 # Sourced, it exports VERSION, REVISION and SOURCE_DATE_EPOCH, the time of the commit in
-# seconds since 1970, unless they are set. What is no clone of its own is of revision
-# unknown and of 1970.
+# seconds since 1970, unless they are set, and DIST, the folder of what is built to be
+# published. What is no clone of its own is of revision unknown and of 1970.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -33,8 +33,10 @@ if [[ -n ${KUBERNETES:-} ]] && ! cut -d' ' -f1 "$root/hack/kubernetes/minors" | 
   echo "KUBERNETES says '$KUBERNETES', which is none of the minors in hack/kubernetes/minors." >&2
   exit 1
 fi
+export DIST=dist
 if [[ -f $root/hack/kubernetes/${KUBERNETES:-}/go.mod ]]; then # not the default minor
   version+=-kubernetes$KUBERNETES
+  DIST+=/kubernetes$KUBERNETES
 fi
 export VERSION=${VERSION:-$version} REVISION=${REVISION:-$revision}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(ours log -1 --format=%ct 2>/dev/null || echo 0)}
