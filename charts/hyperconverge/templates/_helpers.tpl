@@ -129,6 +129,7 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 {{- if $.Values.defaultScheduler.enabled -}}
 {{- if eq (toString $.Values.webhook.mode) "policy" }}{{ fail "webhook.mode: the policies would give pods another name than default-scheduler, so it has to be self-managed, cert-manager or off" }}{{ end -}}
 {{- if $.Values.aks.enabled }}{{ fail "aks.enabled: AKS keeps its own scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
+{{- if $.Values.openshift.enabled }}{{ fail "openshift.enabled: OpenShift keeps its own scheduler, whose lease is in openshift-kube-scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
 {{- if $.Values.storkReplacement.enabled }}{{ fail "storkReplacement.enabled: kube-scheduler, which takes over when it is put back, does not serve stork, so defaultScheduler.enabled has to be false" }}{{ end -}}
 {{- else if has "default-scheduler" $.Values.profiles -}}
 {{- fail "profiles: default-scheduler is served by kube-scheduler, and both would place its pods; set defaultScheduler.enabled to be the only one" -}}
