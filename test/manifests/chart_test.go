@@ -444,6 +444,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"defaultScheduler.enabled=true,aks.enabled=true":              "aks.enabled: ",
 		"gang.enabled=true,image.tag=v1.2.3-kubernetes1.37":           "gang.enabled: the build for Kubernetes 1.37 has no Coscheduling",
 		"defaultScheduler.enabled=true,openshift.enabled=true":        "openshift.enabled: OpenShift keeps its own scheduler",
+		"webhook.mode=policy,storkReplacement.enabled=true":           "webhook.mode: the policies would give pods another name than stork",
 		"webhook.mode=policy,webhook.hostNetwork=true":                "webhook.hostNetwork: there is no webhook",
 		"defaultScheduler.enabled=true,storkReplacement.enabled=true": "storkReplacement.enabled: ",
 	} {

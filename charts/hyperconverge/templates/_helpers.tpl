@@ -126,6 +126,7 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 {{- if and $.Values.openshift.enabled $.Values.webhook.hostNetwork }}{{ fail "webhook.hostNetwork: the SCC restricted-v2 of OpenShift forbids the network of nodes, and its API servers reach pods" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.aks.enabled }}{{ fail "openshift.enabled: a cluster is one of OpenShift or one of AKS, and aks.enabled is set" }}{{ end -}}
 {{- if and $.Values.gang.enabled (hasSuffix "-kubernetes1.37" ($.Values.image.tag | default $.Chart.AppVersion)) }}{{ fail "gang.enabled: the build for Kubernetes 1.37 has no Coscheduling; use the PodGroups of Kubernetes itself" }}{{ end -}}
+{{- if and $.Values.storkReplacement.enabled (eq (toString $.Values.webhook.mode) "policy") }}{{ fail "webhook.mode: the policies would give pods another name than stork, so it has to be self-managed, cert-manager or off" }}{{ end -}}
 {{- if $.Values.defaultScheduler.enabled -}}
 {{- if eq (toString $.Values.webhook.mode) "policy" }}{{ fail "webhook.mode: the policies would give pods another name than default-scheduler, so it has to be self-managed, cert-manager or off" }}{{ end -}}
 {{- if $.Values.aks.enabled }}{{ fail "aks.enabled: AKS keeps its own scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
