@@ -269,6 +269,9 @@ patches:
     - op: replace
       path: /spec/template/spec/containers/0/resources
       value: {requests: {cpu: 200m, memory: 512Mi}, limits: {cpu: "1", memory: 2Gi}}
+- target: {kind: NetworkPolicy}
+  patch: |-
+    - {op: add, path: /spec/egress/1/ports/-, value: {protocol: TCP, port: 16443}}
 - target: {kind: NetworkPolicy, name: hyperconverge-(scheduler|rebalancer)}
   patch: |-
     - {op: add, path: /spec/egress/1/ports/-, value: {protocol: TCP, port: 17017}}
