@@ -3,6 +3,8 @@
 #   docker build --build-arg BASE=... --build-arg COMMAND=scheduler \
 #     --build-arg VERSION=$(hack/version.sh) --build-arg REVISION=$(git rev-parse HEAD) .
 #
+# KUBERNETES is a minor of hack/kubernetes/minors, the default one unless it is given; VERSION
+# is $(KUBERNETES=1.37 hack/version.sh) with it.
 # BASE is the static image of the distroless project with the tag nonroot, from a
 # registry that you trust and best by its digest. It holds certificates of
 # authorities, an account nonroot (65532), and no shell. The image of `make image`
@@ -18,6 +20,7 @@ COPY . .
 ARG COMMAND=scheduler
 ARG VERSION
 ARG REVISION
+ARG KUBERNETES
 ARG TARGETARCH
 RUN ARCH=${TARGETARCH:-amd64} hack/release-binary.sh ${COMMAND} /out/usr/local/bin/hyperconverge-${COMMAND}
 # Where OpenShift's Secondary Scheduler Operator looks for a scheduler.

@@ -16,7 +16,8 @@ BIN := bin/$(KUBERNETES)
 CONTROLPLANE_MODULES := $(CURDIR)/hack/kubernetes/$(KUBERNETES)/controlplane.mod
 export GOFLAGS := $(shell go env GOFLAGS) -modfile=$(CURDIR)/hack/kubernetes/$(KUBERNETES)/go.mod -tags=kubernetes$(KUBERNETES)
 endif
-# Modules of this tree that have go.mod files of their own are the same for all minors.
+# Modules of this tree that have go.mod files of their own are the same for all minors; scripts
+# that build with both choose those of the minor by KUBERNETES.
 GO_OWN := env -u GOFLAGS go
 VERSION := $(shell KUBERNETES=$(KUBERNETES) hack/version.sh)
 ifeq ($(VERSION),)
@@ -177,15 +178,15 @@ $(BIN)/kube%: $(CONTROLPLANE_MODULES)
 
 .PHONY: image
 image: ## Build reproducible OCI images into dist/, without a daemon; ARCH=arm64 for one architecture
-	@KUBERNETES=$(KUBERNETES) hack/image.sh
+	@env -u GOFLAGS KUBERNETES=$(KUBERNETES) hack/image.sh
 
 .PHONY: release
 release: ## Make a release in dist/; REGISTRY=registry/folder ARCH='amd64 arm64' MINISIGN_KEY=file
-	@KUBERNETES=$(KUBERNETES) hack/release.sh
+	@env -u GOFLAGS KUBERNETES=$(KUBERNETES) hack/release.sh
 
 .PHONY: verify-release
 verify-release: ## Make a release of two clones and compare them, which takes very long
-	@hack/verify-release.sh
+	@env -u GOFLAGS KUBERNETES=$(KUBERNETES) hack/verify-release.sh
 
 .PHONY: clean
 clean: ## Remove what was built

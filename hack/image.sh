@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 
-# Builds the container images of scheduler, webhook and rebalancer into dist/, as OCI
-# archives, each for all architectures, with bills of materials. Neither a Docker daemon
+# Builds the container images of scheduler, webhook and rebalancer into dist/, or those of
+# another minor than the default one into dist/kubernetes1.36/ for example, as OCI archives, each for all architectures, with bills of materials. Neither a Docker daemon
 # nor a registry is needed. Two builds of the same commit have the same digest.
 #
 #   hack/image.sh                  all
@@ -22,7 +22,7 @@ export ARCH=${ARCH:-amd64 arm64}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p dist
+mkdir -p "$DIST"
 go -C hack build -o "$work/release" ./release
 
 if (($# == 0)); then

@@ -7,7 +7,7 @@
 #   hack/minors.sh [-quick] [MINOR...]    all of them without an argument
 #
 # -quick builds, vets and runs the unit tests alone, of all but the default one without an
-# argument, and writes nothing. STEPS chooses targets of make.
+# argument. STEPS chooses targets of make. Only all steps of all minors are written.
 
 set -o errexit -o nounset -o pipefail
 
@@ -44,7 +44,7 @@ for minor in "${minors[@]}"; do
 done
 table=$(printf '| minor | Kubernetes |'; printf ' %s |' "${steps[@]}"; printf '\n|---|---|'; printf -- '---|%.0s' "${steps[@]}"; printf '\n'; cat "$results/rows")
 echo "$table"
-if [[ -z ${quick:-} ]]; then
+if [[ -z ${quick:-}${STEPS:-}$* ]]; then
   { sed '/make minors writes from here on/q' docs/versions.md; printf '\n%s\n' "$table"; } > "$results/page"
   cp "$results/page" docs/versions.md
 fi

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 
-# Makes a release in dist/, which it empties when it begins to compile: images, the kubectl plugin with
-# krew's manifest, the chart, install.yaml files, bills of materials, checksums and their
-# signature. Two runs at the same commit make the same files.
+# Makes a release in dist/, that of another minor than the default one in
+# dist/kubernetes1.36/ for example, and deletes the files of the one before there when it
+# begins to compile: images, the kubectl plugin with krew's manifest, the chart, install.yaml
+# files, bills of materials, checksums and their signature. Two runs at the same commit make
+# the same files.
 #
 # REGISTRY is the registry and folder that the images will be pulled from; without it
 # they have bare names. ARCH has the architectures of the images, "amd64 arm64" unless it
@@ -29,12 +31,11 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p dist
+mkdir -p "$DIST"
 go -C hack build -o "$work/release" ./release
 # A key that is no good stops here, and not when all is compiled.
 "$work/release" sign >/dev/null
-rm -rf dist
-mkdir dist
+find "$DIST" -maxdepth 1 -type f -delete # folders are those of other minors
 
 echo "[1/5] Images for $ARCH"
 hack/image.sh
@@ -47,7 +48,7 @@ for platform in {linux,darwin,windows}-{amd64,arm64}; do
   ARCH=${platform#*-} hack/release-binary.sh kubectl-hyperconverge "$work/plugin/$platform/$file" "$os"
 done
 "$work/release" plugin "$work/plugin"
-hack/verify-krew.sh dist/hyperconverge.yaml
+hack/verify-krew.sh "$DIST/hyperconverge.yaml"
 echo "[3/5] Helm chart"
 "$work/release" chart
 echo "[4/5] Manifests with the images of ${REGISTRY:-no registry: REGISTRY is not set}"

@@ -12,7 +12,8 @@ hack/version.sh >/dev/null # refuses what is no version
 version=$(<VERSION)
 stale=0
 for file in charts/hyperconverge/Chart.yaml cmd/kubectl-hyperconverge/hyperconverge.yaml \
-  manifests/base/scheduler/kustomization.yaml manifests/webhook/kustomization.yaml; do
+  manifests/base/scheduler/kustomization.yaml manifests/webhook/kustomization.yaml \
+  manifests/rebalancer/kustomization.yaml; do
   fresh=$(sed -E "s/^(version:) .*/\1 $version/; s/^(appVersion|  version|  newTag): .*/\1: v$version/
     s#(/releases/download)/[^/]+/#\1/v$version/#" "$file")
   if [[ ${1:-} != --check ]]; then

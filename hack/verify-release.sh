@@ -22,4 +22,4 @@ if ! diff -r "$work/first/dist" "$work/second/dist"; then
   echo "The two differ." >&2
   exit 1
 fi
-echo "Both have made the same $(wc -l <"$work/first/dist/checksums.txt") files."
+echo "Both have made the same $(find "$work/first/dist" -name checksums.txt -exec cat {} + | wc -l) files."

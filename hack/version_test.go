@@ -13,13 +13,14 @@ import (
 var versioned = []string{
 	"charts/hyperconverge/Chart.yaml", "cmd/kubectl-hyperconverge/hyperconverge.yaml",
 	"manifests/base/scheduler/kustomization.yaml", "manifests/webhook/kustomization.yaml",
+	"manifests/rebalancer/kustomization.yaml",
 }
 
 // project returns a folder with the files that have to do with the version.
 func project(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	for _, file := range append([]string{"VERSION", "hack/version.sh", "hack/update-version.sh", "hack/release.sh"}, versioned...) {
+	for _, file := range append([]string{"VERSION", "hack/version.sh", "hack/update-version.sh", "hack/release.sh", "hack/kubernetes/minors", "hack/kubernetes/1.36/go.mod"}, versioned...) {
 		content, err := os.ReadFile(filepath.Join("..", file))
 		if err != nil {
 			t.Fatal(err)
@@ -64,6 +65,9 @@ func TestVersionSaysWhatIsBuilt(t *testing.T) {
 		"no clone":                         {"", "1.2.3", `v1\.2\.3-dev-unknown`},
 		"sources in another repository":    {"mkdir inner && mv VERSION hack inner && " + commit + tag + "cd inner && ", "1.2.3", `v1\.2\.3-dev-unknown`},
 		"a version that is given":          {"VERSION=v9 ", "1.2.3", `v9`},
+		"another minor":                    {"KUBERNETES=1.36 ", "1.2.3", `v1\.2\.3-dev-unknown-kubernetes1\.36`},
+		"the default minor by its name":    {"KUBERNETES=1.35 ", "1.2.3", `v1\.2\.3-dev-unknown`},
+		"no minor":                         {"KUBERNETES=1.360 ", "1.2.3", `KUBERNETES says '1\.360', which is none of the minors in hack/kubernetes/minors\.`},
 		"no tag of an image":               {"", "1.2.3+a", `VERSION says '1\.2\.3\+a', which is no semantic version as 1\.2\.3 or 1\.2\.3-rc\.1\.`},
 		"no version":                       {"", "1.2", `VERSION says '1\.2', which .*`},
 		"a pre-release that begins with 0": {"", "1.2.3-rc.01", `VERSION says '1\.2\.3-rc\.01', which .*`},
@@ -75,7 +79,7 @@ func TestVersionSaysWhatIsBuilt(t *testing.T) {
 			if !regexp.MustCompile("^" + row.want + "$").MatchString(got) {
 				t.Errorf("it says %q, want %s", got, row.want)
 			}
-			if refused := strings.HasPrefix(row.want, "VERSION says"); (err != nil) != refused {
+			if refused := strings.Contains(row.want, " says '"); (err != nil) != refused {
 				t.Errorf("it ends with %v", err)
 			}
 		})

@@ -75,8 +75,9 @@ type override struct {
 	text string
 	// value is the path of a value that, if set, takes the place of the field.
 	value string
-	// more is the path of a list whose items are added to those of the list; each is what
-	// is made of one of them, which is the item itself if empty.
+	// more is the path of a list whose items are added to those of the list, or an expression
+	// that begins with it; each is what is made of one of them, which is the item itself if
+	// empty.
 	more, each string
 }
 
@@ -94,8 +95,9 @@ var overrides = map[string]map[string]override{
 		"spec.template.spec.volumes[0].configMap.name": {text: `{{ include "hyperconverge.rebalancer.configMap" $ }}`},
 		"spec.template.spec.volumes[1].configMap.name": {text: `{{ include "hyperconverge.configMap" $ }}`},
 	}),
-	"NetworkPolicy/hyperconverge-scheduler":                storagePorts,
-	"NetworkPolicy/hyperconverge-rebalancer":               storagePorts,
+	"NetworkPolicy/hyperconverge-scheduler":                ports("storagePorts | concat $.Values.apiServerPorts"),
+	"NetworkPolicy/hyperconverge-rebalancer":               ports("storagePorts | concat $.Values.apiServerPorts"),
+	"NetworkPolicy/hyperconverge-webhook":                  ports("apiServerPorts"),
 	"MutatingAdmissionPolicy/hyperconverge-claims":         policy,
 	"MutatingAdmissionPolicy/hyperconverge-volumes":        policy,
 	"MutatingAdmissionPolicyBinding/hyperconverge-claims":  {"apiVersion": policyVersion},
@@ -119,8 +121,9 @@ func deployment(values string, others map[string]override) map[string]override {
 	return others
 }
 
-var storagePorts = map[string]override{
-	"spec.egress[1].ports": {more: "storagePorts", each: `{protocol: TCP, port: {{ . }}}`},
+// ports are those that a network policy lets pods reach besides the ones of DNS.
+func ports(values string) map[string]override {
+	return map[string]override{"spec.egress[1].ports": {more: values, each: `{protocol: TCP, port: {{ . }}}`}}
 }
 
 var policyVersion = override{text: `{{ include "hyperconverge.policyVersion" $ }}`}

@@ -1,4 +1,4 @@
-// Command release makes the files of a release in dist, one part at each call, in the
+// Command release makes the files of a release in DIST, one part at each call, in the
 // folder of the project:
 //
 //	release image NAME ARCH=BINARY...   the image of a program, and its bills of materials
@@ -7,7 +7,7 @@
 //	release install                     an install.yaml for each common choice
 //	release sign                        checksums of all that is there, and their signature
 //
-// It reads VERSION, REVISION and SOURCE_DATE_EPOCH, as hack/version.sh sets them; ARCH,
+// It reads VERSION, REVISION, SOURCE_DATE_EPOCH and DIST, as hack/version.sh sets them; ARCH,
 // the architectures of the images; REGISTRY, the registry and folder that images are
 // pulled from; MINISIGN_KEY, a secret key of minisign or the path of one, and
 // MINISIGN_PASSWORD.
@@ -45,13 +45,13 @@ func main() {
 
 func run(args []string) error {
 	r := release{
-		source: ".", dist: "dist", version: os.Getenv("VERSION"), revision: os.Getenv("REVISION"),
+		source: ".", dist: os.Getenv("DIST"), version: os.Getenv("VERSION"), revision: os.Getenv("REVISION"),
 		registry: strings.TrimSuffix(os.Getenv("REGISTRY"), "/"), arches: strings.Fields(os.Getenv("ARCH")),
 		key: os.Getenv("MINISIGN_KEY"), password: os.Getenv("MINISIGN_PASSWORD"),
 	}
 	epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
-	if err != nil || r.version == "" || len(r.arches) == 0 {
-		return errors.New("VERSION, SOURCE_DATE_EPOCH and ARCH have to be set: run hack/release.sh or hack/image.sh")
+	if err != nil || r.version == "" || r.dist == "" || len(r.arches) == 0 {
+		return errors.New("VERSION, SOURCE_DATE_EPOCH, DIST and ARCH have to be set: run hack/release.sh or hack/image.sh")
 	}
 	r.created = time.Unix(epoch, 0).UTC()
 

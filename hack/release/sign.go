@@ -28,7 +28,8 @@ func (r release) sign() (string, error) {
 	}
 	var list bytes.Buffer
 	for _, f := range files {
-		if f.Path != checksums && f.Path != signature {
+		// Folders have the releases of other minors, with checksums of their own.
+		if f.Path != checksums && f.Path != signature && !strings.Contains(f.Path, "/") {
 			fmt.Fprintf(&list, "%s  %s\n", sum(f.Content), f.Path)
 		}
 	}

@@ -66,6 +66,12 @@ func TestChecksumsAreSigned(t *testing.T) {
 			if err := r.write("b", []byte("second")); err != nil {
 				t.Fatal(err)
 			}
+			if err := os.Mkdir(filepath.Join(r.dist, "kubernetes1.36"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.write("kubernetes1.36/a", []byte("another release")); err != nil {
+				t.Fatal(err)
+			}
 			public, secret := newKey(t, row.password)
 			r.key, r.password = secret, row.password
 			if row.asFile {

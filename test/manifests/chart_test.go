@@ -269,6 +269,9 @@ patches:
     - op: replace
       path: /spec/template/spec/containers/0/resources
       value: {requests: {cpu: 200m, memory: 512Mi}, limits: {cpu: "1", memory: 2Gi}}
+- target: {kind: NetworkPolicy}
+  patch: |-
+    - {op: add, path: /spec/egress/1/ports/-, value: {protocol: TCP, port: 16443}}
 - target: {kind: NetworkPolicy, name: hyperconverge-(scheduler|rebalancer)}
   patch: |-
     - {op: add, path: /spec/egress/1/ports/-, value: {protocol: TCP, port: 17017}}
@@ -434,7 +437,10 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"rebalancer.settings.rescue.forceDelete=true":                 "rebalancer.settings.rescue.forceDelete: set rebalancer.rescue.forceDelete instead",
 		"rebalancer.settings.rescue=true":                             "at '/rebalancer/settings/rescue': got boolean, want object",
 		"rebalancer.rescue.forceDelete=true":                          "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled",
-		"webhook.hostPorts.ops=19443":                                 "webhook.hostPorts.ops: ",
+		"rebalancer.rescue.enabled=true":                              "rebalancer.rescue.enabled: needs rebalancer.enabled",
+		"storage.tls.serverName=storage.example":                      "storage.tls.serverName: needs storage.tls.enabled",
+		"image.registry=https://registry.example":                     "at '/image/registry': 'https://registry.example' does not match",
+		"webhook.hostNetwork=true,webhook.hostPorts.ops=19443":        "webhook.hostPorts.ops: ",
 		"webhook.hostPorts.ops=80":                                    "at '/webhook/hostPorts/ops'",
 		"image.digests.webhook=v1":                                    "at '/image/digests/webhook'",
 		"profiles=null":                                               "at '': missing property 'profiles'",
@@ -442,6 +448,9 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"storage.endpoint=":                                           "at '/storage/endpoint': '' does not match",
 		"profiles={default-scheduler}":                                "profiles: default-scheduler is served by kube-scheduler",
 		"defaultScheduler.enabled=true,aks.enabled=true":              "aks.enabled: ",
+		"gang.enabled=true,image.tag=v1.2.3-kubernetes1.37":           "gang.enabled: the build for Kubernetes 1.37 has no Coscheduling",
+		"defaultScheduler.enabled=true,openshift.enabled=true":        "openshift.enabled: OpenShift keeps its own scheduler",
+		"webhook.mode=policy,storkReplacement.enabled=true":           "webhook.mode: the policies would give pods another name than stork",
 		"webhook.mode=policy,webhook.hostNetwork=true":                "webhook.hostNetwork: there is no webhook",
 		"defaultScheduler.enabled=true,storkReplacement.enabled=true": "storkReplacement.enabled: ",
 	} {

@@ -119,15 +119,20 @@ hyperconverge-rebalancer-config-{{ include "hyperconverge.rebalancer.configurati
 {{- if hasKey ($.Values.rebalancer.settings.rescue | default dict) . }}{{ fail (printf "rebalancer.settings.rescue.%s: set rebalancer.rescue.%s instead" . .) }}{{ end -}}
 {{- end -}}
 {{- if and $.Values.rebalancer.rescue.forceDelete (not $.Values.rebalancer.rescue.enabled) }}{{ fail "rebalancer.rescue.forceDelete: needs rebalancer.rescue.enabled" }}{{ end -}}
+{{- if and $.Values.rebalancer.rescue.enabled (not $.Values.rebalancer.enabled) }}{{ fail "rebalancer.rescue.enabled: needs rebalancer.enabled" }}{{ end -}}
+{{- if and $.Values.storage.tls.serverName (not $.Values.storage.tls.enabled) }}{{ fail "storage.tls.serverName: needs storage.tls.enabled" }}{{ end -}}
 {{- if and $.Values.webhook.hostNetwork (not (has $.Values.webhook.mode (list "self-managed" "cert-manager"))) -}}
 {{- fail "webhook.hostNetwork: there is no webhook: webhook.mode has to be self-managed or cert-manager" -}}
 {{- end -}}
-{{- if eq (int $.Values.webhook.hostPorts.admission) (int $.Values.webhook.hostPorts.ops) }}{{ fail "webhook.hostPorts.ops: has to be another port than webhook.hostPorts.admission" }}{{ end -}}
+{{- if and $.Values.webhook.hostNetwork (eq (int $.Values.webhook.hostPorts.admission) (int $.Values.webhook.hostPorts.ops)) }}{{ fail "webhook.hostPorts.ops: has to be another port than webhook.hostPorts.admission" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.webhook.hostNetwork }}{{ fail "webhook.hostNetwork: the SCC restricted-v2 of OpenShift forbids the network of nodes, and its API servers reach pods" }}{{ end -}}
 {{- if and $.Values.openshift.enabled $.Values.aks.enabled }}{{ fail "openshift.enabled: a cluster is one of OpenShift or one of AKS, and aks.enabled is set" }}{{ end -}}
+{{- if and $.Values.gang.enabled (hasSuffix "-kubernetes1.37" ($.Values.image.tag | default $.Chart.AppVersion)) }}{{ fail "gang.enabled: the build for Kubernetes 1.37 has no Coscheduling; use the PodGroups of Kubernetes itself" }}{{ end -}}
+{{- if and $.Values.storkReplacement.enabled (eq (toString $.Values.webhook.mode) "policy") }}{{ fail "webhook.mode: the policies would give pods another name than stork, so it has to be self-managed, cert-manager or off" }}{{ end -}}
 {{- if $.Values.defaultScheduler.enabled -}}
 {{- if eq (toString $.Values.webhook.mode) "policy" }}{{ fail "webhook.mode: the policies would give pods another name than default-scheduler, so it has to be self-managed, cert-manager or off" }}{{ end -}}
 {{- if $.Values.aks.enabled }}{{ fail "aks.enabled: AKS keeps its own scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
+{{- if $.Values.openshift.enabled }}{{ fail "openshift.enabled: OpenShift keeps its own scheduler, whose lease is in openshift-kube-scheduler, so defaultScheduler.enabled has to be false" }}{{ end -}}
 {{- if $.Values.storkReplacement.enabled }}{{ fail "storkReplacement.enabled: kube-scheduler, which takes over when it is put back, does not serve stork, so defaultScheduler.enabled has to be false" }}{{ end -}}
 {{- else if has "default-scheduler" $.Values.profiles -}}
 {{- fail "profiles: default-scheduler is served by kube-scheduler, and both would place its pods; set defaultScheduler.enabled to be the only one" -}}

@@ -71,8 +71,6 @@ var passed = map[string]string{
 	"volumes":     "they are Stork's own",
 	"resources":   "the manifests have requests and limits that fit this scheduler; docs/operate.md has more",
 	"hostNetwork": "where API servers do not reach pods, docs/webhook.md has the ways out",
-
-	"scheduler.verboseLogLevel": "the log level is --v in the Deployment",
 }
 
 // fromCluster reads an installation by the operator.
@@ -115,7 +113,7 @@ func (s *settings) fromCluster(object *unstructured.Unstructured) error {
 		s.lose("spec.stork.enabled is false: Stork does not run, and --take-over is only for pods that still name it")
 	}
 	if spec.ImagePullSecret != "" {
-		s.lose("spec.imagePullSecret: copy it to " + systemNamespace + " and name it in imagePullSecrets, if our images are in that registry, too")
+		s.lose("spec.imagePullSecret: copy it to " + systemNamespace + " and name it in " + s.either("imagePullSecrets", "image.pullSecrets") + ", if our images are in that registry, too")
 	}
 	s.readPassed(object)
 	s.readSecurity(&c)
@@ -173,7 +171,9 @@ func (s *settings) readPassed(object *unstructured.Unstructured) {
 				continue
 			}
 			why, known := passed[key]
-			if !known {
+			if key == "scheduler.verboseLogLevel" {
+				why = "the log level is " + s.either("--v in the Deployment", "scheduler.logLevel")
+			} else if !known {
 				why = "it is not known here; look it up in the operator's release notes"
 			}
 			s.lose("spec.stork." + clean(key) + ": " + why)

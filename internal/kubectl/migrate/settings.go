@@ -65,10 +65,15 @@ func (s *settings) carry(format string, args ...any) {
 
 // part is what chooses a component.
 func (s *settings) part(component, value string) string {
+	return s.either("the component "+component, value)
+}
+
+// either is what people look for in the format that is written.
+func (s *settings) either(kustomize, helm string) string {
 	if s.helm {
-		return value
+		return helm
 	}
-	return "the component " + component
+	return kustomize
 }
 
 func (s *settings) lose(text string) { s.lost = append(s.lost, text) }
