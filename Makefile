@@ -64,10 +64,12 @@ up: $(BIN)/scheduler $(BIN)/sandbox $(BIN)/webhook $(BIN)/rebalancer $(BIN)/kube
 .PHONY: test
 test: test-unit test-race test-integration ## Run all tests: unit, race detector, integration
 
+UNIT_PACKAGES := ./cmd/... ./internal/... ./pkg/... ./test/kit ./test/kit/child
+
 .PHONY: test-unit
 test-unit: ## Run the unit tests
 	@echo "Unit tests (first time: compiling for some minutes)"
-	hack/test.sh ./cmd/... ./internal/... ./pkg/... ./test/kit ./test/kit/child
+	hack/test.sh $(UNIT_PACKAGES)
 ifeq ($(KUBERNETES),$(DEFAULT_KUBERNETES))
 	@echo "Tests of the tools that make chart, images and releases"
 	@$(GO_OWN) -C hack test ./...
@@ -92,7 +94,7 @@ vet: ## Compile what runs in clusters, its tests included, and vet it
 	@go vet ./cmd/... ./internal/... ./pkg/...
 
 .PHONY: test-minors
-test-minors: ## Build and vet what runs in clusters for the other minors of Kubernetes, and run its unit tests
+test-minors: ## Build and vet what runs in clusters for the other minors of Kubernetes, and run the unit tests of what has kube-scheduler in it
 	@hack/minors.sh -quick
 
 .PHONY: minors
