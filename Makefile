@@ -114,8 +114,8 @@ conformance: ## Run our client against the real OpenStorage SDK server code
 	$(GO_OWN) -C test/conformance test .
 
 .PHONY: bench
-bench: ## Measure everything, print the figures beside their limits, write docs/performance.md
-	@KUBERNETES=$(KUBERNETES) test/perf/bench.sh
+bench: ## Measure everything, print the figures beside their limits, write docs/performance.md; SCALE=1 for 30 000 nodes
+	@KUBERNETES=$(KUBERNETES) SCALE=$(SCALE) test/perf/bench.sh
 
 .PHONY: bench-quick
 bench-quick: ## Measure everything with few pods and one round, and only print, about 13 minutes

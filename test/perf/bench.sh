@@ -4,7 +4,8 @@
 #
 #   test/perf/bench.sh [-quick]
 #
-# -quick takes few pods and one round, and only prints.
+# -quick takes few pods and one round, and only prints. SCALE=1 adds 30 000 nodes and a million
+# volumes, which wants 24 GiB of memory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export CGO_ENABLED=0
@@ -12,7 +13,8 @@ export CGO_ENABLED=0
 scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=3 -perf.pods=500 -perf.extender-pods=60)
 small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
 own=(-perf.rounds=3 -perf.pods=1000)
-scale=(-perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200 -perf.variants=stock,LocalFirst)
+scale=()
+[[ -z ${SCALE:-} ]] || scale=(-perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200 -perf.variants=stock,LocalFirst)
 heap=(-perf.rounds=3)
 index=()
 count=5
