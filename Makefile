@@ -107,7 +107,7 @@ chaos: $(CHAOS_BINARIES) ## Attack the real binaries with all kinds of faults, w
 	@cd test/chaos && CHAOS=all ROWS='$(ROWS)' SOAK='$(SOAK)' SEED='$(SEED)' REPORT=docs/reliability.md \
 		../../$(BIN)/chaos.test -test.run 'TestChaos|TestSoak' -test.timeout 90m
 	@test -z '$(SOAK)' || { echo 'The rebalancer under faults at random'; \
-		SOAK='$(SOAK)' SEED='$(SEED)' go test -v ./test/integration -run '^TestReturnsWhateverHappens$$' -timeout 90m | grep -E '^ *(---|ok|FAIL|home_soak)'; }
+		SOAK='$(SOAK)' SEED='$(SEED)' hack/test.sh ./test/integration -run '^TestReturnsWhateverHappens$$' -timeout 90m; }
 
 .PHONY: conformance
 conformance: ## Run our client against the real OpenStorage SDK server code

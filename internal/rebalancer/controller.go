@@ -218,7 +218,8 @@ func (c *Controller) move(ctx context.Context, plan *rebalance.HomePlan, picture
 		if i > 0 {
 			// What was true of the first need not be true any more.
 			paused, _, err := c.orders(ctx)
-			if paused || err != nil || len(c.Observer.Conditions()) > 0 || !c.Configuration.Window.Open(time.Now()) || time.Since(picture.begun) > pictureMaxAge/2 {
+			if age := time.Since(picture.begun); paused || err != nil || len(c.Observer.Conditions()) > 0 || !c.Configuration.Window.Open(time.Now()) || age > pictureMaxAge/2 {
+				logger.Info("The return waits for the next look", "paused", paused, "age", age, "err", err)
 				return err
 			}
 		}

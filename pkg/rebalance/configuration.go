@@ -42,8 +42,8 @@ type Configuration struct {
 
 	// DryRun decides and reports, and evicts nothing. Default: true.
 	DryRun bool `json:"dryRun"`
-	// Interval is the time between two looks at the cluster, 1s to 5m: the alert for one that
-	// does not look any more takes ten minutes for long. Default: 30s.
+	// Interval is the time between two looks at the cluster, 1s to 5m, because the alert
+	// HyperconvergeRebalancerStands fires ten minutes after the last one. Default: 30s.
 	Interval metav1.Duration `json:"interval"`
 	// OptIn is annotated or all. Default: annotated.
 	OptIn OptIn `json:"optIn"`

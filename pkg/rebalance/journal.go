@@ -19,9 +19,9 @@ const (
 	// maxCooldowns bounds the journal, which has to fit into a ConfigMap of 1 MiB: an entry
 	// has 250 bytes, and 900 where names are as long as they may be.
 	maxCooldowns = 1000
-	// settle is how long after it was noted an eviction whose answer is not known may be on
+	// answerTimeout is how long after it was noted an eviction whose answer is not known may be on
 	// its way.
-	settle = time.Minute
+	answerTimeout = time.Minute
 )
 
 // Journal is what has to outlive the process. An eviction is noted before it is asked for, so
@@ -91,7 +91,7 @@ const (
 	Stayed EvictionResult = "stayed"
 	// Late: no successor was ready in time; nobody goes home from then on.
 	Late EvictionResult = "late"
-	// NotReplaced: the owner is gone, or wants no more pods. An owner that is not listed is
+	// NotReplaced: the owner is gone, or was scaled down. An owner that is not listed is
 	// gone if it has no pod at the deadline: its machine was stopped.
 	NotReplaced EvictionResult = "not-replaced"
 	// NotBegun: the note was written, and the eviction never made.
@@ -210,7 +210,7 @@ func (j *Journal) Accept(uid types.UID) {
 // Doubtful are the evictions of which it should be known by now whether they were made.
 func (j *Journal) Doubtful(now time.Time) (doubtful []Eviction) {
 	for _, e := range j.Evictions {
-		if !e.Accepted && now.Sub(e.At) > settle {
+		if !e.Accepted && now.Sub(e.At) > answerTimeout {
 			doubtful = append(doubtful, e)
 		}
 	}
@@ -324,7 +324,7 @@ func (e *Eviction) follow(now time.Time, s *ClusterState) (EvictionResult, *Runn
 	late := now.After(e.Deadline)
 	owner := s.Owners[e.Owner]
 	switch {
-	case old != nil && !old.Terminating && !e.Accepted && now.Sub(e.At) > settle:
+	case old != nil && !old.Terminating && !e.Accepted && now.Sub(e.At) > answerTimeout:
 		return NotBegun, nil
 	case old != nil && !late:
 		return "", nil

@@ -84,8 +84,8 @@ func TestHowEvictionsEnd(t *testing.T) {
 		{"the pod does not end, and its successor is home", func(s *scene) { s.besides() }, late, Home, false, false},
 		{"the machine still migrates", func(s *scene) { s.old(false); s.successor(placement.LocalityLocal, "n1") }, later, "", false, false},
 		{"the machine has stayed", func(s *scene) { s.old(false) }, late, Stayed, true, false},
-		{"killed before the eviction, a moment ago", func(s *scene) { s.old(false); s.j.Evictions[0].Accepted = false }, noon.Add(settle), "", false, false},
-		{"killed before the eviction", func(s *scene) { s.old(false); s.j.Evictions[0].Accepted = false }, noon.Add(settle + 1), NotBegun, false, false},
+		{"killed before the eviction, a moment ago", func(s *scene) { s.old(false); s.j.Evictions[0].Accepted = false }, noon.Add(answerTimeout), "", false, false},
+		{"killed before the eviction", func(s *scene) { s.old(false); s.j.Evictions[0].Accepted = false }, noon.Add(answerTimeout + 1), NotBegun, false, false},
 		{"killed after the eviction", func(s *scene) { s.j.Evictions[0].Accepted = false; s.successor(placement.LocalityLocal, "n1") }, later, Home, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestAnEvictionThatWasNotMadeTakesNoBudget(t *testing.T) {
 		end  func(s *scene)
 	}{
 		{"refused", func(s *scene) { s.j.Withdraw(s.pod.UID) }},
-		{"not begun", func(s *scene) { s.j.Follow(noon.Add(2*settle), s.c, s.s) }},
+		{"not begun", func(s *scene) { s.j.Follow(noon.Add(2*answerTimeout), s.c, s.s) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newScene()

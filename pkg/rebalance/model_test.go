@@ -420,7 +420,7 @@ func TestModel(t *testing.T) {
 				}
 			}
 			evictions += len(m.evictions)
-			m.settle()
+			m.calm()
 			for result, n := range m.results {
 				results[result] += n
 			}
@@ -434,9 +434,9 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// settle ends all disturbances, and checks that the controller comes to rest: each eviction
+// calm ends all disturbances, and checks that the controller comes to rest: each eviction
 // lowers the potential, until nothing would help any more.
-func (m *model) settle() {
+func (m *model) calm() {
 	m.contrary, m.sick, m.storageDown, m.paused = 0, 0, false, false
 	for _, n := range m.nodes {
 		n.cordoned, n.offline, n.others = false, false, 0

@@ -93,7 +93,7 @@ type RunningPod struct {
 	Machine   Mobility
 	// Outdated pods are of another revision than their successors would be.
 	Outdated bool
-	// Budgets are the PodDisruptionBudgets that count the pod; no more than two are needed.
+	// Budgets are the PodDisruptionBudgets whose selectors match the pod, two of them at most.
 	Budgets []string
 	Volumes []VolumeState
 }

@@ -768,6 +768,21 @@ func TestAPodThatComesBackIsNotRescuedAgainAndAgain(t *testing.T) {
 	}
 }
 
+func TestTheReturnEndsWhenSomebodyPauses(t *testing.T) {
+	h := newHomestead(t)
+	h.cordon("n1", true)
+	for _, name := range []string{"a", "b", "c"} {
+		h.database(name, optIn, schedulerName)
+	}
+	h.cordon("n1", false)
+	h.onEviction = func() error { return h.annotate(rebalance.PauseAnnotation, "true") }
+	c := h.rebalancer()
+	h.looksAfter(c, "a pod is evicted", func() bool { return h.evictions.Load() > 0 })
+	if n := h.evictions.Load(); n != 1 {
+		t.Errorf("%d evictions after somebody has paused", n)
+	}
+}
+
 func TestABatchEndsWhenSomebodyPauses(t *testing.T) {
 	h := newHomestead(t)
 	h.stranded("a", "b", "c")

@@ -536,7 +536,7 @@ func TestReleaseLeavesNothingBehind(t *testing.T) {
 			plane.disarm(t)
 			expectInventory(t, plane, "the rollback brings back what was", first)
 			release(t, "uninstall", "hc")
-			expectInventory(t, plane, "no more is left than docs/install.md says, and nothing is missing", remains)
+			expectInventory(t, plane, "left is what docs/install.md says, all of it and nothing else", remains)
 			forget(t)
 			secrets, err := plane.Client.CoreV1().Secrets(systemNamespace).List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(secrets.Items) > 0 {
