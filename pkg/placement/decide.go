@@ -159,25 +159,36 @@ func (c *PodClaim) objection() string {
 func (p *Pod) insistsOn(v *Volume) bool { return v.Kind == Near && (p.Strict || v.Fast) }
 
 // hold is the grace period of section 7: a pod waits a moment for the replicas of
-// volumes that were bound just now, and goes without them afterwards. Volumes whose
-// replicas have no say hold nobody, nor do those that the index does not follow.
+// volumes that were bound just now and of the sources of new ones, and goes without them
+// afterwards. Volumes whose replicas have no say hold nobody, nor do those that the index
+// does not follow.
 func (d *Decision) hold(pod *Pod, grace time.Duration, now time.Time) {
-	var holder *Volume
+	holder := ""
+	wait := func(name string, since time.Time) bool {
+		until := since.Add(grace)
+		if since.IsZero() || !now.Before(until) {
+			return false
+		}
+		if until.After(d.HeldUntil) {
+			d.HeldUntil, holder = until, name
+		}
+		return true
+	}
 	for i := range pod.Volumes {
 		v := &pod.Volumes[i]
 		if !v.Unknown || v.Kind == Neutral || pod.Off && !pod.Strict && !v.Fast {
 			continue
 		}
-		until := v.FirstSeen.Add(grace)
-		if !pod.Strict && !v.Fast && !v.Stale && !v.FirstSeen.IsZero() && now.Before(until) {
-			if until.After(d.HeldUntil) {
-				d.HeldUntil, holder = until, v
-			}
-			continue
+		if pod.Strict || v.Fast || v.Stale || !wait(v.Name, v.FirstSeen) {
+			d.Ignored = append(d.Ignored, v)
 		}
-		d.Ignored = append(d.Ignored, v)
 	}
-	if holder != nil {
-		d.Rejection = &Rejection{Reason: ReasonVolumeUnknown, Blame: holder.Name}
+	for i := range pod.Expected {
+		if e := &pod.Expected[i]; e.Source == nil && e.Kind == Near && (!pod.Off || pod.Strict || e.Fast) {
+			wait(e.Name, e.UnknownSince)
+		}
+	}
+	if holder != "" {
+		d.Rejection = &Rejection{Reason: ReasonVolumeUnknown, Blame: holder}
 	}
 }

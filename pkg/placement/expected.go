@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"time"
 )
 
 // Expected is a volume that does not exist yet, with what can be told of where its
@@ -26,6 +27,9 @@ type Expected struct {
 	Candidates *Candidates
 	// Peers are the volumes that rules about other volumes speak of.
 	Peers []Peers
+	// UnknownSince is when the source was first heard of, or strategies and snapshots were
+	// first asked for, if nothing has been told of them since; else zero.
+	UnknownSince time.Time
 }
 
 // Peers are the volumes that one rule about other volumes matches. A rule that matches

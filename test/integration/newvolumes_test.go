@@ -164,6 +164,13 @@ var newVolumeScenarios = []scenario{
 		play: func(c *cluster) {
 			c.class("new", "repl", "2")
 			c.Volume("source", "n4", "n5")
+			// Before the scheduler: a pod waits for what there was when the scheduler started, and
+			// not for snapshots that come at the same time.
+			handle := c.handle("source")
+			c.resource(schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshotcontents"}, "VolumeSnapshotContent", "",
+				c.Namespace, map[string]any{"spec": map[string]any{"driver": kit.Driver, "source": map[string]any{"volumeHandle": handle}}})
+			c.resource(schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshots"}, "VolumeSnapshot", c.Namespace,
+				"yesterday", map[string]any{"spec": map[string]any{}, "status": map[string]any{"boundVolumeSnapshotContentName": c.Namespace}})
 			c.runScheduler("")
 			c.Create(c.strict("reader", "source"))
 			c.ExpectNode("reader", "n4", "n5") // where the source is, is known
@@ -173,11 +180,6 @@ var newVolumeScenarios = []scenario{
 			c.Create(c.pod("copy", "clone"))
 			c.expectReplica("clone", c.ExpectNode("copy", "n4", "n5"))
 
-			handle := c.handle("source")
-			c.resource(schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshotcontents"}, "VolumeSnapshotContent", "",
-				c.Namespace, map[string]any{"spec": map[string]any{"driver": kit.Driver, "source": map[string]any{"volumeHandle": handle}}})
-			c.resource(schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshots"}, "VolumeSnapshot", c.Namespace,
-				"yesterday", map[string]any{"spec": map[string]any{}, "status": map[string]any{"boundVolumeSnapshotContentName": c.Namespace}})
 			c.newVolume("restore", "new", func(claim *v1.PersistentVolumeClaim) {
 				claim.Spec.DataSource = &v1.TypedLocalObjectReference{APIGroup: ptr.To("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot", Name: "yesterday"}
 			})

@@ -26,6 +26,7 @@ const (
 // newVolumes tells what may be expected of volumes that do not exist yet (section 12).
 type newVolumes struct {
 	store    *strategies.Store
+	since    time.Time // the store began to read then
 	bookings *bookings
 	// candidates are the nodes for rules, by candidatesKey; nil where only verdicts are asked
 	// for, which depend on rules alone.
@@ -34,7 +35,9 @@ type newVolumes struct {
 
 // brief tells no more than verdicts need. It is for who decides about a great many pods:
 // tenants can have each of them look at all nodes in its own way, by templates.
-func (p *newVolumes) brief() *newVolumes { return &newVolumes{store: p.store, bookings: p.bookings} }
+func (p *newVolumes) brief() *newVolumes {
+	return &newVolumes{store: p.store, since: p.since, bookings: p.bookings}
+}
 
 type candidatesKey struct {
 	rules *placement.StrategyRules
@@ -42,7 +45,7 @@ type candidatesKey struct {
 }
 
 func makeNewVolumes(store *strategies.Store, bookings *bookings) *newVolumes {
-	return &newVolumes{store: store, bookings: bookings, candidates: lru.New(candidatesKept)}
+	return &newVolumes{store: store, since: time.Now(), bookings: bookings, candidates: lru.New(candidatesKept)}
 }
 
 // expect gathers what can be told of the volume of a claim that is not bound.
@@ -53,9 +56,12 @@ func (dec *decider) expect(d *decision, pod *v1.Pod, c *claims.Claim, policy pla
 	size := c.PVC.Spec.Resources.Requests[v1.ResourceStorage]
 	e := placement.Expected{Name: c.String(), Policy: policy, Size: size.Value()}
 	store := dec.newVolumes.store
+	if !store.Tried() {
+		e.UnknownSince = dec.newVolumes.since
+	}
 	source, problem := store.Source(c.PVC)
 	if source != nil {
-		e.Source, problem = dec.source(d, c.PVC, source, look)
+		problem = dec.locateSource(d, &e, c.PVC, source, look)
 	}
 	if problem == nil && !strategies.IsCopy(c.PVC) {
 		if e.Rules, problem = store.Rules(c.PVC, c.Parameters(), pod); e.Rules != nil {
@@ -93,47 +99,48 @@ func (p *newVolumes) candidatesFor(rules *placement.StrategyRules, view *volumes
 	return c
 }
 
-// source is the volume that a new one is a copy of; nil if its replicas are not known.
-func (dec *decider) source(d *decision, pvc *v1.PersistentVolumeClaim, s *strategies.CopySource, look lookup) (*placement.Volume, *placement.Problem) {
+// locateSource fills in the volume that a new one is a copy of, if its replicas are known,
+// or else since when they may come to be.
+func (dec *decider) locateSource(d *decision, e *placement.Expected, pvc *v1.PersistentVolumeClaim, s *strategies.CopySource, look lookup) *placement.Problem {
 	if s.Claim != "" {
 		c := dec.claims.Claim(s.Namespace, s.Claim)
 		switch {
 		case c.State == placement.ClaimMissing:
-			return nil, strategies.SourceProblem(pvc, "does not exist")
+			return strategies.SourceProblem(pvc, "does not exist")
 		case c.State != placement.ClaimBound:
-			return nil, strategies.SourceProblem(pvc, "is not bound to a volume")
+			return strategies.SourceProblem(pvc, "is not bound to a volume")
 		case c.Driver == "":
-			return nil, strategies.SourceProblem(pvc, "is no volume of the storage driver")
+			return strategies.SourceProblem(pvc, "is no volume of the storage driver")
 		}
-		return dec.known(d, c.Handle, look), nil
+		dec.locateCopied(d, e, c.Handle, look)
+		return nil
 	}
 	if !dec.claims.Ours(s.Driver) {
-		return nil, strategies.SourceProblem(pvc, "is no snapshot of the storage driver")
+		return strategies.SourceProblem(pvc, "is no snapshot of the storage driver")
 	}
 	for _, handle := range s.Handles {
-		if handle != "" && len(handle) <= claims.MaxHandle {
-			if v := dec.known(d, handle, look); v != nil {
-				return v, nil
-			}
+		if handle != "" && len(handle) <= claims.MaxHandle && e.Source == nil {
+			dec.locateCopied(d, e, handle, look)
 		}
 	}
-	return nil, nil //nolint:nilnil // not known yet, which is no problem of the claim
+	return nil
 }
 
-// known is a volume with the replicas that the index knows, nil if it knows none.
-func (dec *decider) known(d *decision, handle string, look lookup) *placement.Volume {
+// locateCopied makes a volume the source of a new one if the index knows its replicas.
+func (dec *decider) locateCopied(d *decision, e *placement.Expected, handle string, look lookup) {
 	if slices.Contains(d.handles, handle) {
 		look = dec.index.Lookup // the pod has it already
 	} else {
 		d.handles = append(d.handles, handle)
 	}
 	entry := look(handle)
-	if entry.Volume == nil || entry.Freshness == volumes.Stale || entry.Volume.NumSets() == 0 {
-		return nil
+	switch {
+	case entry.Volume == nil:
+		e.UnknownSince = entry.FirstSeen
+	case entry.Freshness != volumes.Stale && entry.Volume.NumSets() > 0:
+		e.Source = &placement.Volume{Name: handle}
+		locate(e.Source, d.view, entry.Volume)
 	}
-	v := &placement.Volume{Name: handle}
-	locate(v, d.view, entry.Volume)
-	return v
 }
 
 // peers finds the volumes that rules about other volumes speak of. A rule of which not all

@@ -1,6 +1,7 @@
 package hyperconverge
 
 import (
+	"context"
 	"errors"
 	"math"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2"
@@ -170,7 +172,10 @@ func TestNewVolumes(t *testing.T) {
 		{name: "a snapshot without content", objects: []runtime.Object{snapshotOf("new", "")}, claim: cloneOf("VolumeSnapshot", "new"), scores: nothing, events: []string{"has no content yet"}},
 		{name: "a snapshot of another driver", objects: []runtime.Object{snapshotOf("new", "c"), contentOf("c", "disk.csi.azure.com", map[string]any{"volumeHandle": "1"})},
 			claim: cloneOf("VolumeSnapshot", "new"), scores: nothing, events: []string{"is no snapshot of the storage driver"}},
-		{name: "a clone of a volume whose replicas are not known", claim: cloneOf("PersistentVolumeClaim", "data"), before: func(s *scene) { s.add(volume{name: "data", silent: true}) }, scores: nothing},
+		{name: "a clone of a volume whose replicas stay unknown", claim: cloneOf("PersistentVolumeClaim", "data"), before: func(s *scene) {
+			s.add(volume{name: "data", silent: true})
+			s.pass(grace)
+		}, scores: nothing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			set := setting{nodes: nodes, resources: customResources(row.objects...)}
@@ -212,6 +217,111 @@ func TestNewVolumes(t *testing.T) {
 		})
 	}
 }
+
+// TestNewVolumesOfWhichMoreMayBeKnownSoon: section 12, pods wait a moment for sources of
+// copies and for strategies.
+func TestNewVolumesOfWhichMoreMayBeKnownSoon(t *testing.T) {
+	const notKnown = placement.ReasonVolumeUnknown + ": shop/new"
+	ssd := where("replicaAffinity disk In ssd")
+
+	t.Run("a clone waits for the replicas of its source, and is tried again when they are known", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			handle := s.unknown("data")
+			s.newClaim("new", nil, cloneOf("PersistentVolumeClaim", "data"))
+			pod := s.pending(strict(makePod("db", "new")))
+			same(s, "rejection", notKnown, s.rejection(pod))
+			s.replicas(handle, 2)
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
+			same(s, "scores", []int64{0, 81, 0}, s.scores(pod))
+		})
+	})
+	t.Run("a clone waits for its source no longer than for a volume", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.unknown("data")
+			s.newClaim("new", nil, cloneOf("PersistentVolumeClaim", "data"))
+			pod := s.pending(makePod("db", "new").Obj())
+			s.pass(grace - time.Millisecond)
+			same(s, "activated early", nil, s.queue.taken())
+			s.pass(time.Millisecond)
+			same(s, "activated", []string{"shop/db"}, s.queue.taken())
+			same(s, "verdicts", everywhere, s.verdicts(pod))
+		})
+	})
+	t.Run("a restore waits for nothing when the snapshot is known and its volume is not", func(t *testing.T) {
+		client := customResources(snapshotOf("old", "content"), contentOf("content", driver, map[string]any{"volumeHandle": "gone", "snapshotHandle": "1001"}))
+		play(t, setting{nodes: []string{"", "", ""}, resources: client}, func(s *scene) {
+			s.data("data", 2)
+			s.newClaim("new", nil, cloneOf("VolumeSnapshot", "old"))
+			same(s, "scores", []int64{0, 81, 0}, s.scores(s.pending(makePod("db", "new").Obj())))
+		})
+	})
+	t.Run("a pod without placement waits for no source", func(t *testing.T) {
+		play(t, online(3), func(s *scene) {
+			s.unknown("data")
+			s.newClaim("new", nil, cloneOf("PersistentVolumeClaim", "data"))
+			same(s, "verdicts", everywhere, s.verdicts(s.pending(makePod("db", "new").Annotation(placement.PodDisableHyperconvergence, "true").Obj())))
+		})
+	})
+	for _, row := range []struct {
+		name string
+		// takes is how long the API server takes to list strategies.
+		takes, activated time.Duration
+		verdicts         []string
+	}{
+		{"strategies that have not been read are waited for", time.Second, time.Second, []string{"ok", placement.ReasonNoNewReplica}},
+		{"strategies that cannot be read are waited for in the grace period alone", time.Hour, grace, []string{"ok", "ok"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			client := slowClient{customResources(strategy("fast", ssd)), row.takes}
+			play(t, setting{nodes: []string{"disk=ssd", "disk=hdd"}, resources: client}, func(s *scene) {
+				started := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // where time begins in play
+				s.newClaim("new", placedBy("fast"), nil)
+				pod := s.pending(strict(makePod("db", "new")))
+				same(s, "rejection", notKnown, s.rejection(pod))
+				s.pass(row.activated - time.Since(started) - time.Millisecond)
+				same(s, "activated early", nil, s.queue.taken())
+				s.pass(triedSoon)
+				same(s, "activated", []string{"shop/db"}, s.queue.taken())
+				same(s, "verdicts", row.verdicts, s.verdicts(pod))
+			})
+		})
+	}
+}
+
+// slowClient takes its time to list strategies. A reactor would keep all other calls waiting.
+type slowClient struct {
+	dynamic.Interface
+	takes time.Duration
+}
+
+func (c slowClient) Resource(resource schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	found := c.Interface.Resource(resource)
+	if resource != strategies.Resource {
+		return found
+	}
+	return slowList{found, c.takes}
+}
+
+func (slowClient) IsWatchListSemanticsUnSupported() bool { return true }
+
+type slowList struct {
+	dynamic.NamespaceableResourceInterface
+	takes time.Duration
+}
+
+func (l slowList) Namespace(string) dynamic.ResourceInterface { return l }
+
+func (l slowList) List(ctx context.Context, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	select {
+	case <-time.After(l.takes):
+		return l.NamespaceableResourceInterface.List(ctx, options)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// triedSoon is when a store has surely noticed that all is read.
+const triedSoon = 50 * time.Millisecond
 
 // TestStrictPodsWithNewVolumes: F15, and that its pods are tried again when a strategy or a
 // node leaves them one more node, and at no other time.
