@@ -51,7 +51,7 @@ type Index struct {
 	// belongs to step.
 	readmitAt int64
 
-	// registrations is written once, by AddEventHandlers.
+	// registrations is written by AddEventHandlers, and once more when Run ends.
 	registrations atomic.Pointer[[]registration]
 	// syncedAt is one more than the generation of the node table that has the
 	// informers' initial lists in it; 0 until they are in.

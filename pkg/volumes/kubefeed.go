@@ -49,8 +49,10 @@ type registration struct {
 	cache.ResourceEventHandlerRegistration
 }
 
+// removeEventHandlers forgets the registrations, too: each keeps what the informer has queued
+// for it, which after a long initial list is as large as the list was.
 func (ix *Index) removeEventHandlers() {
-	registrations := ix.registrations.Load()
+	registrations := ix.registrations.Swap(nil)
 	if registrations == nil {
 		return
 	}

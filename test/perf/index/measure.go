@@ -24,6 +24,7 @@ const (
 
 // measure runs the whole plan.
 func measure(ctx context.Context, p plan) ([]figure, error) {
+	fmt.Fprintf(os.Stderr, "index: making %d volumes on %d nodes, which of a million takes minutes\n", p.volumes, p.nodes)
 	s, err := startStorage(ctx, p)
 	if err != nil {
 		return nil, err
