@@ -43,6 +43,11 @@ func filledIndex(b *testing.B) *Index {
 }
 
 func indexOfNodes(n int) *Index {
+	ix, _ := indexAndList(n)
+	return ix
+}
+
+func indexAndList(n int) (*Index, []StorageNode) {
 	ix := NewIndex(Options{Drivers: []string{testDriver}, TopologyKeys: LabelKeys{Zone: []string{"zone"}}})
 	var records []StorageNode
 	for i := range n {
@@ -54,7 +59,7 @@ func indexOfNodes(n int) *Index {
 	}
 	ix.SetStorageNodes(records)
 	ix.step()
-	return ix
+	return ix, records
 }
 
 // BenchmarkLookup: at most 0.5 µs, without an allocation.
@@ -131,6 +136,36 @@ func BenchmarkView(b *testing.B) {
 		}
 		ix.nodeHandler().OnUpdate(node, node)
 		ix.step()
+	}
+}
+
+// BenchmarkNodeList is one list of all storage nodes in which nothing is new.
+func BenchmarkNodeList(b *testing.B) {
+	benchmarkNodeLists(b, func([]StorageNode, int) {})
+}
+
+// BenchmarkRollingStateChange is one list of all storage nodes in a rolling upgrade of
+// storage: in each, one node is down that was up, and the one before is up again.
+func BenchmarkRollingStateChange(b *testing.B) {
+	benchmarkNodeLists(b, func(list []StorageNode, i int) {
+		list[(i+len(list)-1)%len(list)].State = placement.Online
+		list[i%len(list)].State = placement.Offline
+	})
+}
+
+func benchmarkNodeLists(b *testing.B, change func(list []StorageNode, i int)) {
+	for _, nodes := range []int{500, 1000, mostNodes, 15_000, 30_000} {
+		b.Run(fmt.Sprint("nodes=", nodes), func(b *testing.B) {
+			ix, list := indexAndList(nodes)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				change(list, i)
+				ix.SetStorageNodes(list)
+				ix.step()
+				i++
+			}
+		})
 	}
 }
 

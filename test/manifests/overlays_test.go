@@ -12,6 +12,7 @@ import (
 	certutil "k8s.io/client-go/util/cert"
 	"sigs.k8s.io/yaml"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 )
 
@@ -23,6 +24,10 @@ func TestOverlayBindsPodsWithVolumesByItsOwnRightsOnly(t *testing.T) {
 		t.Run(folder, func(t *testing.T) {
 			objects := build(t, folder)
 			plane.apply(t, objects)
+			gangs := strings.Contains(configuration(t, objects), "Coscheduling")
+			if gangs && minor.Kubernetes >= 37 {
+				t.Skip("Coscheduling is left out of this build, so that the scheduler does not start (docs/versions.md)")
+			}
 			storage := openstoragesim.ServerOptions{}
 			if strings.Contains(configuration(t, objects), "tokenFile:") {
 				storage = plane.secureStorage(t)
@@ -37,7 +42,7 @@ func TestOverlayBindsPodsWithVolumesByItsOwnRightsOnly(t *testing.T) {
 				c.Create(c.pod(profile, profile, "data-"+profile))
 				c.ExpectNode(profile, "n2")
 			}
-			if strings.Contains(configuration(t, objects), "Coscheduling") {
+			if gangs {
 				c.expectGang()
 			}
 

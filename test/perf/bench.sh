@@ -12,7 +12,7 @@ export CGO_ENABLED=0
 
 scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=3 -perf.pods=500 -perf.extender-pods=60)
 small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=300 -perf.extender-pods=30)
-own=(-perf.rounds=3 -perf.pods=1000)
+own=(-perf.nodes=5000 -perf.rounds=3 -perf.pods=1000)
 scale=()
 [[ -z ${SCALE:-} ]] || scale=(-perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200 -perf.variants=stock,LocalFirst)
 heap=(-perf.rounds=3)
@@ -26,7 +26,7 @@ if [[ ${1:-} == -quick ]]; then
 	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	scale=()
-	own=(-perf.rounds=1 -perf.pods=300)
+	own=(-perf.nodes=5000 -perf.rounds=1 -perf.pods=300)
 	heap=(-perf.rounds=1)
 	index=(-steady 10s -moves 100)
 	count=1
@@ -77,6 +77,7 @@ echo "Measuring, about $minutes minutes on 2 cores"
 gobench ./pkg/plugins/hyperconverge -bench '^Benchmark(PreFilter|Filter|Score|Cycle)$' -count "$count"
 gobench ./pkg/plugins/hyperconverge -count "$few" \
 	-bench '^Benchmark(PreFilterOfTenThousandVolumes|PreFilterBesideWaitingPods|HeapOfWaitingPods|RunningPodHeap|RunningPodChange|PreFilterOfNewVolume|HeapOfStrategies)$'
+gobench ./pkg/volumes -count "$few" -bench '^Benchmark(NodeList|RollingStateChange)$'
 "$folder/index" -json "${index[@]}" >>"$results"
 KUBE_CACHE_MUTATION_DETECTOR=false gobench ./test/webhook -bench . -benchtime 1x -count "$webhook" -timeout 30m
 run '^BenchmarkHeap$' "${heap[@]}"
@@ -89,7 +90,10 @@ run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
 if ((${#scale[@]})); then
 	run '^BenchmarkScheduling$' "${scale[@]}"
-	"$folder/index" -json -scale -volumes 1000000 -nodes 5000 >>"$results"
+	gobench ./test/perf -bench '^BenchmarkOwnProcess$' -benchtime 1x -timeout 60m -args -perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200
+	for volumes in 300000 1000000; do
+		"$folder/index" -json -scale -volumes "$volumes" -nodes 5000 >>"$results"
+	done
 fi
 printf '\n\n'
 "$folder/report" "${docs[@]}" -kubernetes "$kubernetes" "$results"

@@ -25,9 +25,14 @@ import (
 // here, so that API server, etcd and client do not count. Stock is the same program without
 // the plugin. Run it with -benchtime=1x.
 func BenchmarkOwnProcess(b *testing.B) {
-	const nodes = 5000
-	c := newCluster(b, nodes, *podsFlag)
 	binary := child.Build(b, b.TempDir(), "cmd/scheduler")
+	for _, nodes := range sizes(b) {
+		b.Run(fmt.Sprint("nodes=", nodes), func(b *testing.B) { benchmarkOwn(b, nodes, binary) })
+	}
+}
+
+func benchmarkOwn(b *testing.B, nodes int, binary string) {
+	c := newCluster(b, nodes, *podsFlag)
 	factory := informers.NewSharedInformerFactory(c.Client, 0)
 	pods := factory.Core().V1().Pods().Lister()
 	factory.Start(c.Ctx.Done())
@@ -38,7 +43,7 @@ func BenchmarkOwnProcess(b *testing.B) {
 			if v.extender != nil || v.preference == "Score" {
 				continue
 			}
-			b.Run(fmt.Sprintf("nodes=%d/round=%d/variant=%s", nodes, round+1, v.name), func(b *testing.B) {
+			b.Run(fmt.Sprintf("round=%d/variant=%s", round+1, v.name), func(b *testing.B) {
 				s := startOwn(b, c, v, binary)
 				for _, w := range workloads {
 					b.Run("workload="+w.name, func(b *testing.B) { s.measureOwn(b, c, w, pods) })
@@ -84,18 +89,19 @@ func startOwn(b *testing.B, c *cluster, v variant, binary string) *ownProcess {
 	return s
 }
 
-// used is what the process has used so far.
-func (s *ownProcess) used() (cpu, allocations float64, err error) {
+// used is what the process has used so far, and what it holds.
+func (s *ownProcess) used() (cpu, allocations, resident float64, err error) {
 	metrics, err := s.Metrics()
 	cpu, _ = metrics.Sum("process_cpu_seconds_total")
 	allocations, _ = metrics.Sum("go_memstats_mallocs_total")
-	return cpu, allocations, err
+	resident, _ = metrics.Sum("process_resident_memory_bytes")
+	return cpu, allocations, resident, err
 }
 
 // measureOwn has the process schedule the pods of a workload.
 func (s *ownProcess) measureOwn(b *testing.B, c *cluster, w workload, lister corelisters.PodLister) {
 	ctx, n := b.Context(), c.pods*w.fold
-	cpu, allocations, err := s.used()
+	cpu, allocations, _, err := s.used()
 	c.Must(err)
 	share := make(chan float64, 1)
 	if s.plugin {
@@ -120,11 +126,13 @@ func (s *ownProcess) measureOwn(b *testing.B, c *cluster, w workload, lister cor
 		return err
 	}
 	c.Must(kit.Wait(ctx, patience, "all pods are bound", func() error { return count(true, n) }))
-	cpuNow, allocationsNow, err := s.used()
+	cpuNow, allocationsNow, resident, err := s.used()
 	c.Must(err)
 	b.ReportMetric(0, "ns/op") // of no meaning here
 	b.ReportMetric((cpuNow-cpu)*1e6/float64(n), "own-cpu-µs/pod")
 	b.ReportMetric((allocationsNow-allocations)/float64(n), "own-allocs/pod")
+	b.ReportMetric(resident/1e6, "own-rss-MB")
+	b.ReportMetric(float64(c.volumes), "volumes")
 	if s.plugin {
 		b.ReportMetric(<-share, "own-share-%")
 	}

@@ -51,7 +51,7 @@ func main() {
 	figures, err := measure(ctx, p)
 	exitOn(err)
 	if *asJSON {
-		exitOn(encode(figures))
+		exitOn(encode(figures, p.volumes))
 		return
 	}
 	if over := show(figures); over > 0 && *strict {
@@ -75,14 +75,15 @@ type figure struct {
 }
 
 // encode prints one line of JSON per figure.
-func encode(figures []figure) error {
+func encode(figures []figure, volumes int) error {
 	out := json.NewEncoder(os.Stdout)
 	out.SetEscapeHTML(false)
 	for _, f := range figures {
 		line := struct {
 			What, Unit, Note string
 			Limit, Measured  float64
-		}{f.what, f.unit, f.note, f.limit, f.measured}
+			Volumes          int
+		}{f.what, f.unit, f.note, f.limit, f.measured, volumes}
 		if err := out.Encode(line); err != nil {
 			return err
 		}

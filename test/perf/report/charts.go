@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -60,25 +63,98 @@ var looks = map[string]look{
 	"extender":       {color.RGBA{R: 0xcf, G: 0x22, B: 0x2e, A: 255}, diamond{}, []vg.Length{vg.Points(2), vg.Points(3)}},
 }
 
-// chart is one quantity over the cluster size.
+// chart shows how figures grow with a size.
 type chart struct {
-	File, Title, unit string
-	axis              string
-	scale             float64 // from the unit to that of the axis
-	logarithmic       bool
-	most              float64 // of the axis; 0 for what the values need
+	File, Title string
+	x, y        string // what the axes are of
+	logarithmic bool
+	most        float64 // of the y axis; 0 for what the values need
+	series      func(*results) []series
 }
 
+// series is one line of a chart.
+type series struct {
+	title  string
+	look   look
+	points plotter.XYs // in ascending order of x
+}
+
+const (
+	nodesAxis = "nodes in the cluster"
+	oneVolume = " – pods with 1 replicated volume"
+)
+
 var charts = []chart{
-	{File: "throughput.svg", Title: "Throughput", unit: "pods/s", axis: "pods per second", scale: 1, logarithmic: true},
-	{File: "latency.svg", Title: "Filter+Score, p50", unit: "filter-score-p50-ns", axis: "milliseconds", scale: 1e-6, logarithmic: true},
-	{File: "locality.svg", Title: "Pods on their data", unit: "on-data-%", axis: "per cent of the pods", scale: 1, most: 100},
+	{File: "throughput.svg", Title: "Throughput" + oneVolume, x: nodesAxis, y: "pods per second", logarithmic: true, series: ofVariants("pods/s", 1)},
+	{File: "latency.svg", Title: "Filter+Score, p50" + oneVolume, x: nodesAxis, y: "milliseconds", logarithmic: true, series: ofVariants("filter-score-p50-ns", 1e-6)},
+	{File: "locality.svg", Title: "Pods on their data" + oneVolume, x: nodesAxis, y: "per cent of the pods", most: 100, series: ofVariants("on-data-%", 1)},
+	{File: "nodelist.svg", Title: "What a node list costs", x: nodesAxis, y: "milliseconds", logarithmic: true, series: ofNodeLists},
+	{File: "index.svg", Title: "The volume index", x: "volumes of three replicas", y: "MB, or seconds", logarithmic: true, series: ofIndex},
+}
+
+// ofVariants has a line for each scheduler; factor leads from the unit to that of the axis.
+func ofVariants(unit string, factor float64) func(*results) []series {
+	return func(r *results) []series {
+		var all []series
+		for _, v := range variants {
+			values := r.scheduling(v.name, unit)
+			var points plotter.XYs
+			for _, nodes := range r.sizes() {
+				if value, found := median(pick(values, nodes, charted)); found {
+					points = append(points, plotter.XY{X: float64(nodes), Y: value * factor})
+				}
+			}
+			all = append(all, series{v.title, looks[v.name], points})
+		}
+		return all
+	}
+}
+
+func ofNodeLists(r *results) []series {
+	all := make([]series, len(nodeLists))
+	for i, list := range nodeLists {
+		all[i] = series{list.title, looks[list.look], nil}
+		for _, nodes := range r.nodesOf(list.benchmark) {
+			if value, found := median(r.of(volumesPackage, fmt.Sprint(list.benchmark, "/nodes=", nodes), "ns/op")); found {
+				all[i].points = append(all[i].points, plotter.XY{X: float64(nodes), Y: value / 1e6})
+			}
+		}
+	}
+	return all
+}
+
+func ofIndex(r *results) []series {
+	all := []series{{"live heap, MB", looks["LocalFirst"], nil}, {"first sync, s", looks["Score"], nil}}
+	for i, figure := range []string{"live heap of the index", "first sync"} {
+		for _, f := range r.index {
+			if f.Volumes > 0 && strings.HasPrefix(f.What, figure) {
+				all[i].points = append(all[i].points, plotter.XY{X: float64(f.Volumes), Y: f.Measured})
+			}
+		}
+		slices.SortFunc(all[i].points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+	}
+	return all
+}
+
+// measured are the lines of which there is something to draw.
+func (c *chart) measured(r *results) []series {
+	return slices.DeleteFunc(c.series(r), func(s series) bool { return len(s.points) == 0 })
+}
+
+// drawn are the charts of which there is something to show.
+func drawn(r *results) (all []chart) {
+	for _, c := range charts {
+		if len(c.measured(r)) > 0 {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // drawAll writes the charts into a folder.
 func drawAll(r *results, folder string) error {
-	for _, c := range charts {
-		if err := c.draw(r, filepath.Join(folder, c.File)); err != nil {
+	for _, c := range drawn(r) {
+		if err := c.draw(c.measured(r), filepath.Join(folder, c.File)); err != nil {
 			return fmt.Errorf("chart %s: %w", c.File, err)
 		}
 	}
@@ -98,39 +174,32 @@ const (
 	browserFont = "font-family:Helvetica,Arial,Liberation Sans,sans-serif;"
 )
 
-func (c *chart) draw(r *results, file string) error {
+func (c *chart) draw(all []series, file string) error {
 	plot.DefaultFont.Variant = "Sans"
 	p := plot.New()
-	p.X.Label.Text = "nodes in the cluster"
-	p.Y.Label.Text = c.axis
+	p.X.Label.Text = c.x
+	p.Y.Label.Text = c.y
 	p.X.Label.Padding, p.Y.Label.Padding = vg.Points(6), vg.Points(6)
 	p.X.Scale = plot.LogScale{}
-	p.X.Tick.Marker = sizeTicks(r.sizes())
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
 	grid.Horizontal.Color = color.Gray{Y: 0xe2}
 	p.Add(grid)
 
-	var drawn []variant
-	for _, v := range variants {
-		values := r.scheduling(v.name, c.unit)
-		var points plotter.XYs
-		for _, nodes := range r.sizes() {
-			if value, found := median(pick(values, nodes, charted)); found {
-				points = append(points, plotter.XY{X: float64(nodes), Y: value * c.scale})
-			}
-		}
-		if len(points) == 0 {
-			continue
-		}
-		line, marks, err := plotter.NewLinePoints(points)
+	var sizes sizeTicks
+	for _, s := range all {
+		line, marks, err := plotter.NewLinePoints(s.points)
 		if err != nil {
 			return err
 		}
-		line.LineStyle, marks.GlyphStyle = looks[v.name].line(), looks[v.name].mark()
+		line.LineStyle, marks.GlyphStyle = s.look.line(), s.look.mark()
 		p.Add(line, marks)
-		drawn = append(drawn, v)
+		for _, point := range s.points {
+			sizes = append(sizes, int(point.X))
+		}
 	}
+	slices.Sort(sizes)
+	p.X.Tick.Marker = slices.Compact(sizes)
 	if c.logarithmic {
 		p.Y.Scale = plot.LogScale{}
 		p.Y.Min, p.Y.Max = step(p.Y.Min, false), step(p.Y.Max, true)
@@ -144,7 +213,7 @@ func (c *chart) draw(r *results, file string) error {
 	canvas := draw.New(picture)
 	canvas.SetColor(color.White)
 	canvas.Fill(canvas.Rectangle.Path())
-	c.drawHeader(canvas, p.Title.TextStyle, drawn)
+	c.drawHeader(canvas, p.Title.TextStyle, all)
 	p.Draw(draw.Crop(canvas, vg.Points(4), -vg.Points(margin), vg.Points(4), -vg.Points(header)))
 	var svg bytes.Buffer
 	if _, err := picture.WriteTo(&svg); err != nil {
@@ -154,23 +223,23 @@ func (c *chart) draw(r *results, file string) error {
 }
 
 // drawHeader writes the title, and below it the legend in one line.
-func (c *chart) drawHeader(canvas draw.Canvas, style text.Style, drawn []variant) {
+func (c *chart) drawHeader(canvas draw.Canvas, style text.Style, all []series) {
 	style.XAlign, style.YAlign = draw.XLeft, draw.YCenter
 	x, y := canvas.Min.X+vg.Points(12), canvas.Max.Y-vg.Points(16)
 	style.Font = font.From(plot.DefaultFont, 13)
-	canvas.FillText(style, vg.Point{X: x, Y: y}, c.Title+" – pods with 1 replicated volume")
+	canvas.FillText(style, vg.Point{X: x, Y: y}, c.Title)
 	style.Font = font.From(plot.DefaultFont, 10)
 	y -= vg.Points(20)
-	for _, v := range drawn {
+	for _, line := range all {
 		end := x + vg.Points(26)
-		canvas.StrokeLine2(looks[v.name].line(), x, y, end, y)
-		canvas.DrawGlyph(looks[v.name].mark(), vg.Point{X: (x + end) / 2, Y: y})
-		canvas.FillText(style, vg.Point{X: end + vg.Points(5), Y: y}, v.title)
-		x = end + vg.Points(5) + style.Width(v.title) + vg.Points(16)
+		canvas.StrokeLine2(line.look.line(), x, y, end, y)
+		canvas.DrawGlyph(line.look.mark(), vg.Point{X: (x + end) / 2, Y: y})
+		canvas.FillText(style, vg.Point{X: end + vg.Points(5), Y: y}, line.title)
+		x = end + vg.Points(5) + style.Width(line.title) + vg.Points(16)
 	}
 }
 
-// sizeTicks marks the cluster sizes that were measured, and nothing else.
+// sizeTicks marks the sizes that were measured, and nothing else.
 type sizeTicks []int
 
 func (s sizeTicks) Ticks(float64, float64) []plot.Tick {

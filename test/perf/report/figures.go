@@ -100,8 +100,15 @@ const (
 const (
 	pluginPackage  = "hyperconverge"
 	webhookPackage = "webhook"
+	volumesPackage = "volumes"
 	perfPackage    = "perf"
 )
+
+// nodeLists are the benchmarks of lists of storage nodes.
+var nodeLists = [...]struct{ benchmark, title, look string }{
+	{"NodeList", "nothing is new", "LocalFirst"},
+	{"RollingStateChange", "one node went down, one came back", "stock"},
+}
 
 // figures are the promises of this project, in the order of the table.
 func figures(r *results) []figure {

@@ -25,13 +25,14 @@ type page struct {
 	Details    []detail
 	Parts      []part
 	Admissions []admission
+	Growth     []growthRow
 	Sizes      []int
 	Rounds     int
 }
 
 // writePage writes the report for people who were not there.
 func writePage(r *results, file string) error {
-	p := page{Hardware: describe(r), Rows: rows(r), Charts: charts, Details: details(r), Parts: parts(r), Admissions: admissions(r), Sizes: r.sizes()}
+	p := page{Hardware: describe(r), Rows: rows(r), Charts: drawn(r), Growth: growths(r), Details: details(r), Parts: parts(r), Admissions: admissions(r), Sizes: r.sizes()}
 	p.Missed = missed(p.Rows)
 	for _, v := range variants {
 		p.Variants = append(p.Variants, v.title)

@@ -38,7 +38,10 @@ func output() string {
 	text.WriteString("BenchmarkWebhook/admission/claims=100000-2\t1\t505 CPU-µs/admission\t39.4 MB-caches\t98.5 MB-resident\t59.1 MB-without-caches\t1.02 p50-ms\t3.7 p99-ms\t7.6 p99.9-ms\n")
 	text.WriteString("pkg: example.com/test/perf\n")
 	text.WriteString("BenchmarkHomecoming-2\t1\t90.2 before-home-%\t147 evictions\t99.9 home-%\t61.2 s\n")
-	text.WriteString(`{"What":"first sync","Unit":"s","Limit":20,"Measured":21.5,"Note":"by the dump"}` + "\n")
+	text.WriteString(`{"What":"first sync","Unit":"s","Limit":20,"Measured":21.5,"Note":"by the dump","Volumes":100000}` + "\n")
+	text.WriteString(`{"What":"first sync, 1000000 volumes","Unit":"s","Limit":30,"Measured":25,"Volumes":1000000}` + "\n")
+	text.WriteString("pkg: example.com/pkg/volumes\nBenchmarkNodeList/nodes=5000-2\t100\t1500000 ns/op\nBenchmarkRollingStateChange/nodes=5000-2\t100\t8000000 ns/op\n")
+	text.WriteString("pkg: example.com/test/perf\nBenchmarkOwnProcess/nodes=5000/round=1/variant=stock/workload=soft1-2\t1\t200 own-rss-MB\t5000 volumes\n")
 	return text.String()
 }
 
@@ -125,7 +128,8 @@ func TestReportWritesPageAndCharts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"some CPU", "| 1 replicated volume | 5000 | 100 | 148 | 300 | 10 |",
-		"| 100000 | 1.02 ms | 3.7 ms | 7.6 ms | 505 µs | 98.5 MB | 39.4 MB |", "not measured"} {
+		"| 100000 | 1.02 ms | 3.7 ms | 7.6 ms | 505 µs | 98.5 MB | 39.4 MB |", "not measured",
+		"| 5000 | 1.5 ms | 8 ms | – | 200 MB |"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page has no %q:\n%s", want, page)
 		}

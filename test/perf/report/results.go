@@ -33,6 +33,7 @@ type results struct {
 type indexFigure struct {
 	What, Unit, Note string
 	Limit, Measured  float64
+	Volumes          int
 }
 
 var processors = regexp.MustCompile(`-\d+$`)
@@ -140,6 +141,18 @@ func (r *results) scheduling(variant, unit string) map[run]float64 {
 		values[run{nodes, s.keys["round"], s.keys["workload"]}] = value
 	}
 	return values
+}
+
+// nodesOf returns the cluster sizes of a benchmark of the index, in ascending order.
+func (r *results) nodesOf(benchmark string) []int {
+	var sizes []int
+	for _, s := range r.samples {
+		if nodes, err := strconv.Atoi(s.keys["nodes"]); err == nil && strings.HasPrefix(s.name, benchmark+"/") && !slices.Contains(sizes, nodes) {
+			sizes = append(sizes, nodes)
+		}
+	}
+	slices.Sort(sizes)
+	return sizes
 }
 
 // sizes returns the cluster sizes of BenchmarkScheduling, in ascending order.

@@ -166,3 +166,32 @@ func admissions(r *results) []admission {
 	}
 	return all
 }
+
+// growthRow is what one cluster size costs the scheduler beside its scheduling.
+type growthRow struct {
+	Nodes                                  int
+	List, Change, Resident, Volumes, Stock string
+}
+
+func growths(r *results) []growthRow {
+	var all []growthRow
+	for _, nodes := range r.nodesOf(nodeLists[0].benchmark) {
+		cell := func(values []float64, factor float64, unit string) string {
+			if value, found := median(values); found {
+				return quantity(unit)(value * factor)
+			}
+			return "–"
+		}
+		list := func(i int) string {
+			return cell(r.of(volumesPackage, fmt.Sprint(nodeLists[i].benchmark, "/nodes=", nodes), "ns/op"), 1e-6, "ms")
+		}
+		resident := func(variant string) string {
+			return cell(pick(r.scheduling(variant, "own-rss-MB"), nodes, charted), 1, "MB")
+		}
+		all = append(all, growthRow{
+			Nodes: nodes, List: list(0), Change: list(1), Resident: resident("LocalFirst"), Stock: resident("stock"),
+			Volumes: cell(pick(r.scheduling("LocalFirst", "volumes"), nodes, charted), 1, ""),
+		})
+	}
+	return all
+}
