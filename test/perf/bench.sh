@@ -86,6 +86,7 @@ gobench ./test/perf -bench '^BenchmarkKubectl$' -benchtime 1x -timeout 30m -args
 gobench ./test/perf -bench '^Benchmark(Rebalancer|Homecoming)$' -benchtime 1x -timeout 30m
 gobench ./test/perf -bench '^BenchmarkOwnProcess$' -benchtime 1x -timeout 30m -args "${own[@]}"
 run '^BenchmarkLocalFromBirth$' "${heap[@]}"
+run '^BenchmarkReaders$' "${heap[@]}" -perf.pods=500
 run '^BenchmarkScheduling$' "${small[@]}"
 run '^BenchmarkScheduling$' "${scheduling[@]}"
 if ((${#scale[@]})); then

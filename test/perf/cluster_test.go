@@ -152,8 +152,12 @@ func (c *cluster) addVolumes(ctx context.Context) error {
 	for _, n := range c.Storage.Nodes() {
 		names[n.ID] = n.SchedulerNodeName
 	}
-	for _, w := range workloads {
-		handles := make([]string, c.pods*w.claims)
+	for _, w := range append(workloads[:len(workloads):len(workloads)], readers) {
+		pods := c.pods
+		if w.shared {
+			pods = 1
+		}
+		handles := make([]string, pods*w.claims)
 		for i := range handles {
 			pod, claim := i/w.claims, i%w.claims
 			handles[i] = w.claimName(pod, claim)

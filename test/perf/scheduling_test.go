@@ -7,6 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/component-base/metrics/testutil"
+	schedulermetrics "k8s.io/kubernetes/pkg/scheduler/metrics"
 )
 
 var (
@@ -84,6 +88,40 @@ func BenchmarkScheduling(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkReaders has 2000 readers of one shared volume scheduled, one to a node. Without
+// the plugin most take over what was found for the one before; pods with volumes of the
+// driver do not sign. Run it with -benchtime=1x.
+func BenchmarkReaders(b *testing.B) {
+	c := newCluster(b, 5000, *podsFlag)
+	for round := range *rounds {
+		for _, v := range variants {
+			if v.extender != nil || v.preference == "Score" {
+				continue
+			}
+			b.Run(fmt.Sprintf("round=%d/variant=%s", round+1, v.name), func(b *testing.B) {
+				s, err := startScheduler(b, c, v)
+				c.Must(err)
+				before := hintsUsed(b)
+				m, err := s.measure(b.Context(), c, readers, c.pods*readers.fold)
+				c.Must(err)
+				b.ReportMetric(0, "ns/op") // of no meaning here
+				b.ReportMetric(m.throughput, "pods/s")
+				b.ReportMetric(100*(hintsUsed(b)-before)/float64(m.scheduled), "batched-%")
+			})
+		}
+	}
+}
+
+// hintsUsed is how many pods, in this process, have taken over the search of another.
+func hintsUsed(b *testing.B) float64 {
+	b.Helper()
+	used, err := testutil.GetCounterMetricValue(schedulermetrics.BatchAttemptStats.WithLabelValues(v1.DefaultSchedulerName, schedulermetrics.BatchAttemptHintUsed))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return used
 }
 
 func benchmarkVariant(b *testing.B, c *cluster, v variant) {

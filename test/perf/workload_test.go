@@ -31,6 +31,10 @@ type workload struct {
 	// fold multiplies the number of pods: plain pods are quick, and their ratio has
 	// to be told to a hundredth.
 	fold int
+	// shared claims are the same for all pods.
+	shared bool
+	// cpu is what a pod asks for, if that is not what scheduler_perf's pods do.
+	cpu string
 }
 
 // ofEveryPod is what scheduler_perf's pods ask for.
@@ -46,10 +50,17 @@ var workloads = []workload{
 	{name: "strict3", claims: 3, driver: kit.Driver, strict: true, fold: 1},
 }
 
+// readers share one volume, and are so large that each has a node of its own: the pods for
+// which kube-scheduler uses the search of one for the next (opportunistic batching).
+var readers = workload{name: "readers", claims: 1, driver: kit.Driver, shared: true, cpu: "3", fold: 4}
+
 // replicated reports whether the pods have data that they can be near to.
 func (w workload) replicated() bool { return w.driver == kit.Driver }
 
 func (w workload) claimName(pod, claim int) string {
+	if w.shared {
+		pod = 0
+	}
 	return fmt.Sprintf("%s-%d-%d", w.name, pod, claim)
 }
 
@@ -61,6 +72,9 @@ func (w workload) pod(number int) *v1.Pod {
 		claims[i] = w.claimName(number, i)
 	}
 	pod := kit.Pod(metav1.NamespaceDefault, w.podName(number), v1.DefaultSchedulerName, claims...).Label(workloadLabel, w.name).Req(ofEveryPod)
+	if w.cpu != "" {
+		pod.Req(map[v1.ResourceName]string{v1.ResourceCPU: w.cpu})
+	}
 	if w.strict {
 		pod.Annotation(strictAnnotation, "true")
 	}

@@ -170,6 +170,10 @@ func figures(r *results) []figure {
 			limit: 64, show: mebibytes, measure: heap,
 		},
 	)
+	all = append(all, figure{
+		section: schedulingSection, what: "throughput, 2000 readers of one volume, a node each, LocalFirst ÷ stock with batching",
+		limit: 1, atLeast: true, show: hundredths, measure: readersRatio,
+	})
 	direct := func(section, what, pkg, benchmark, unit string, limit float64, show func(float64) string) {
 		all = append(all, figure{
 			section: section, what: what, limit: limit, show: show,
@@ -335,6 +339,26 @@ func ownPlainRatio(r *results) measured {
 	m.value, m.found = median(pick(quotients(r.scheduling("stock", ownCPU), r.scheduling("LocalFirst", ownCPU)), largest, "plain"))
 	m.detail = fmt.Sprintf("%.0f µs and %.0f allocations with it, %.0f µs and %.0f without; %.1f %% of the time is in our code",
 		of("LocalFirst", ownCPU), of("LocalFirst", "own-allocs/pod"), of("stock", ownCPU), of("stock", "own-allocs/pod"), of("LocalFirst", "own-share-%"))
+	return m
+}
+
+// readersRatio has how many of stock's pods took over the search of another beside it.
+func readersRatio(r *results) measured {
+	var ratios []float64
+	for round := 1; ; round++ {
+		of := func(variant string) []float64 {
+			return r.where("Readers", "pods/s", fmt.Sprint("round=", round), "variant="+variant)
+		}
+		stock, found := median(of("stock"))
+		ours, both := median(of("LocalFirst"))
+		if !found || !both {
+			break
+		}
+		ratios = append(ratios, ours/stock)
+	}
+	m := spread(ratios, hundredths)
+	batched, _ := median(r.where("Readers", "batched-%", "variant=stock"))
+	m.detail = strings.TrimPrefix(m.detail+"; ", "; ") + percent(batched) + " of stock's are batched, of ours none"
 	return m
 }
 
