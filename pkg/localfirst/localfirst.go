@@ -14,6 +14,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -57,6 +58,9 @@ type pass struct {
 	// profile has one scheduling cycle at a time. It stands here and not in the
 	// cycle state, because Filter asks for it for every node of every pod.
 	cycle atomic.Pointer[cycle]
+	// inline says that the Filter of this cycle has so little to do that to wake other
+	// goroutines would take longer.
+	inline atomic.Bool
 }
 
 // cycle is one scheduling cycle of a pod with an offer.
@@ -70,6 +74,9 @@ type cycle struct {
 	// question about it is the cycle's own.
 	refused atomic.Pointer[string]
 }
+
+// operation is what the goroutines of the pass count as in kube-scheduler's metrics.
+const operation = "prefer_first"
 
 // nominationRefused is what kube-scheduler sees of a refused nomination. It goes on
 // with the node set of the cycle.
@@ -86,6 +93,7 @@ func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, po
 	p.cycle.Store(nil)
 	p.answers.current = nil
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
+	p.inline.Store(!result.AllNodes() && len(result.NodeNames) <= fewNodes)
 	if !status.IsSuccess() {
 		return result, status, narrowing
 	}
@@ -103,6 +111,31 @@ func (p *pass) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, po
 		return nil, failure, narrowing
 	}
 	return preferred, status, narrowing
+}
+
+// fewNodes pass their Filter plugins sooner one after the other than by goroutines: a node
+// takes about as long as to wake one.
+const fewNodes = 4
+
+// Parallelizer is that by which kube-scheduler runs the Filter of a cycle.
+func (p *pass) Parallelizer() fwk.Parallelizer {
+	if p.inline.Load() {
+		return inline{}
+	}
+	return p.Framework.Parallelizer()
+}
+
+// inline does all pieces in the goroutine that has them.
+type inline struct{}
+
+// Until implements fwk.Parallelizer.
+func (inline) Until(ctx context.Context, pieces int, do workqueue.DoWorkPieceFunc, _ string) {
+	for i := range pieces {
+		if ctx.Err() != nil {
+			return
+		}
+		do(i)
+	}
 }
 
 // RunFilterPluginsWithNominatedPods does not ask the Filter plugins of a node a
@@ -151,6 +184,7 @@ func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, of
 			if nominated != "" && !feasible.Has(nominated) {
 				c.refused.Store(&nominated)
 			}
+			p.inline.Store(true) // they have passed already
 			return &fwk.PreFilterResult{NodeNames: feasible}, nil
 		}
 	}
@@ -163,7 +197,7 @@ func (p *pass) prefer(ctx context.Context, state fwk.CycleState, pod *v1.Pod, of
 // feasible returns the nodes that the pod can have: they are in the node set of
 // the PreFilter plugins, and pass all Filter plugins and extenders.
 func (p *pass) feasible(ctx context.Context, c *cycle, pod *v1.Pod, names []string, allowed *fwk.PreFilterResult) (sets.Set[string], *fwk.Status) {
-	nodes := make([]fwk.NodeInfo, 0, len(names))
+	asked := make([]fwk.NodeInfo, 0, len(names))
 	node := candidates(p.SnapshotSharedLister().NodeInfos())
 	for _, name := range names {
 		if !allowed.AllNodes() && !allowed.NodeNames.Has(name) {
@@ -173,14 +207,28 @@ func (p *pass) feasible(ctx context.Context, c *cycle, pod *v1.Pod, names []stri
 		if err != nil {
 			continue // not a node, gone since the offer was made, or outside of the placement
 		}
-		status := p.Framework.RunFilterPluginsWithNominatedPods(ctx, c.state, pod, info)
+		asked = append(asked, info)
+	}
+	var parallelizer fwk.Parallelizer = inline{}
+	if len(asked) > fewNodes {
+		parallelizer = p.Framework.Parallelizer()
+	}
+	statuses := make([]*fwk.Status, len(asked))
+	parallelizer.Until(ctx, len(asked), func(i int) {
+		statuses[i] = p.Framework.RunFilterPluginsWithNominatedPods(ctx, c.state, pod, asked[i])
+	}, operation)
+	if err := ctx.Err(); err != nil {
+		return nil, fwk.AsStatus(err) // not all have been asked
+	}
+	nodes := make([]fwk.NodeInfo, 0, len(asked))
+	for i, status := range statuses {
 		switch {
 		case status.Code() == fwk.Error:
 			return nil, status
 		case status.IsSuccess():
-			nodes = append(nodes, info)
+			nodes = append(nodes, asked[i])
 		default:
-			p.answers.note(name, strings.Join(status.Reasons(), ", "))
+			p.answers.note(asked[i].Node().Name, strings.Join(status.Reasons(), ", "))
 		}
 	}
 	nodes = p.passExtenders(ctx, pod, nodes)

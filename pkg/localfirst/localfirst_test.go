@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,6 +66,7 @@ type plugin struct {
 	// fails are the nodes on which its Filter breaks.
 	fails sets.Set[string]
 	// asked are the nodes that its Filter was asked about.
+	mu    sync.Mutex
 	asked []string
 }
 
@@ -84,7 +86,9 @@ func (p *plugin) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
 
 func (p *plugin) Filter(_ context.Context, _ fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) *fwk.Status {
 	name := node.Node().Name
+	p.mu.Lock()
 	p.asked = append(p.asked, name)
+	p.mu.Unlock()
 	switch {
 	case p.fails.Has(name):
 		return fwk.AsStatus(errors.New("broken"))
@@ -346,6 +350,78 @@ func TestAFilterThatBreaksEndsTheCycle(t *testing.T) {
 	result, status, _ := wrapped.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("db").Obj())
 	if status.Code() != fwk.Error || status.Plugin() != "B" || result != nil {
 		t.Errorf("result %v and status %v of plugin %q, want an error of B", result, status, status.Plugin())
+	}
+}
+
+func TestLargeGroupsPassAsSmallOnesDo(t *testing.T) {
+	everyNode := groups{{"n1", "n2", "n3", "n4", "n5"}}
+	t.Run("all that are feasible become the node set", func(t *testing.T) {
+		ctx, p := newProfile(t, []*plugin{{name: "offering", offer: everyNode}, {name: "filter", full: sets.New("n1", "n4")}})
+		result, status, _ := p.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("p").Obj())
+		if want := sets.New("n2", "n3", "n5"); !status.IsSuccess() || !result.NodeNames.Equal(want) {
+			t.Errorf("node set %v, %v, want %v", result, status, want)
+		}
+	})
+	t.Run("a Filter that breaks on one ends the cycle", func(t *testing.T) {
+		ctx, p := newProfile(t, []*plugin{{name: "offering", offer: everyNode}, {name: "filter", fails: sets.New("n5")}})
+		if _, status, _ := p.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("p").Obj()); status.Code() != fwk.Error {
+			t.Errorf("status %v, want an error", status)
+		}
+	})
+	t.Run("a scheduler that stops takes no node for feasible that was not asked about", func(t *testing.T) {
+		ctx, p := newProfile(t, []*plugin{{name: "offering", offer: everyNode}, {name: "filter"}})
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		if result, status, _ := p.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("p").Obj()); status.Code() != fwk.Error {
+			t.Errorf("node set %v, %v, want an error", result, status)
+		}
+	})
+}
+
+func TestFilterWakesNobodyWhereItHasLittleToDo(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		offering *plugin
+		filter   *plugin
+		inline   bool
+	}{
+		{name: "nodes that have passed already", offering: &plugin{offer: groups{{"n1", "n2", "n3", "n4", "n5"}}}, inline: true},
+		{name: "all nodes, because none that is offered is feasible", offering: &plugin{offer: groups{{"n1"}}}, filter: &plugin{full: sets.New("n1")}},
+		{name: "all nodes without an offer"},
+		{name: "the few nodes of a PreFilter plugin", offering: &plugin{nodes: []string{"n1", "n2", "n3", "n4"}}, inline: true},
+		{name: "the many nodes of a PreFilter plugin", offering: &plugin{nodes: []string{"n1", "n2", "n3", "n4", "n5"}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			plugins := []*plugin{{name: "neither"}}
+			if row.offering != nil {
+				row.offering.name = "offering"
+				plugins = append(plugins, row.offering)
+			}
+			if row.filter != nil {
+				row.filter.name = "filter"
+				plugins = append(plugins, row.filter)
+			}
+			ctx, p := newProfile(t, plugins)
+			if _, status, _ := p.RunPreFilterPlugins(ctx, framework.NewCycleState(), st.MakePod().Name("p").Obj()); !status.IsSuccess() {
+				t.Fatal(status)
+			}
+			if _, is := p.Parallelizer().(inline); is != row.inline {
+				t.Errorf("Filter runs by %T", p.Parallelizer())
+			}
+		})
+	}
+}
+
+func TestInlineDoesAllPiecesUntilTheEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var done []int
+	inline{}.Until(ctx, 5, func(i int) {
+		if done = append(done, i); i == 2 {
+			cancel() // enough nodes are found
+		}
+	}, "")
+	if want := []int{0, 1, 2}; !slices.Equal(done, want) {
+		t.Errorf("done are %v, want %v", done, want)
 	}
 }
 

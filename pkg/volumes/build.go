@@ -168,7 +168,8 @@ func (t *nodeTable) picture(old *View, states map[string]placement.StorageState,
 		if before := old.nodes[name]; before != nil && *before == n {
 			nodes[name] = before
 		} else {
-			nodes[name] = &n
+			made := n // so that no other is allocated
+			nodes[name] = &made
 		}
 	}
 	t.domains.commit()
