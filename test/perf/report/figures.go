@@ -153,6 +153,11 @@ func figures(r *results) []figure {
 			measure: func(r *results) measured { return leastRatio(r, "pods/s", "LocalFirst", "extender-names") },
 		},
 		figure{
+			section: schedulingSection, what: "Filter+Score p50, replicated volumes, 5000 nodes, extender, names ÷ LocalFirst",
+			limit: 10, atLeast: true, show: times,
+			measure: func(r *results) measured { return leastRatio(r, "filter-score-p50-ns", "extender-names", "LocalFirst") },
+		},
+		figure{
 			section: schedulingSection, what: "Filter+Score p50, LocalFirst, 30 000 ÷ 500 nodes",
 			limit: 1.2, show: times, measure: growth,
 		},
