@@ -26,7 +26,8 @@ type Informer struct {
 // and no object of it has come since.
 func (i *Informer) Gone() bool { return i.gone.Load() }
 
-// Tried reports whether the resource has been read, or cannot be now.
+// Tried reports whether the resource has been read, or cannot be: it does not exist, or may
+// not be read.
 func (i *Informer) Tried() bool { return i.HasSynced() || i.failed.Load() }
 
 // NewInformer makes an informer of a resource in all namespaces, which keeps what the
@@ -44,7 +45,8 @@ func NewInformer(client dynamic.Interface, resource schema.GroupVersionResource,
 	}
 	tell := tellOfWatchError(resource, without)
 	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
-		informer.failed.Store(true)
+		// Another error may be over in a moment.
+		informer.failed.Store(informer.failed.Load() || apierrors.IsNotFound(err) || apierrors.IsForbidden(err))
 		if apierrors.IsNotFound(err) {
 			informer.gone.Store(true)
 		}

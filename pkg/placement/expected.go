@@ -27,8 +27,8 @@ type Expected struct {
 	Candidates *Candidates
 	// Peers are the volumes that rules about other volumes speak of.
 	Peers []Peers
-	// UnknownSince is when the source was first heard of, or strategies and snapshots were
-	// first asked for, if nothing has been told of them since; else zero.
+	// UnknownSince is when the source was first heard of, if storage has told nothing of it
+	// since; else zero.
 	UnknownSince time.Time
 }
 

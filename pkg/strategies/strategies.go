@@ -10,11 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/lru"
@@ -110,24 +108,15 @@ func (s *Store) Run(ctx context.Context) {
 	for _, informer := range []*optional.Informer{s.strategies, s.snapshots, s.content} {
 		running.Go(func() { informer.RunWithContext(ctx) })
 	}
-	running.Go(func() {
-		if wait.PollUntilContextCancel(ctx, triedPoll, true, func(context.Context) (bool, error) { return s.Tried(), nil }) == nil {
-			s.strategyChanged() // that there are none may be news, too
-		}
-	})
 	running.Wait()
 }
-
-// triedPoll is how often a store that has just begun looks whether all has been read.
-const triedPoll = 20 * time.Millisecond
 
 // Tried reports whether all that can be read has been.
 func (s *Store) Tried() bool {
 	return s.strategies == nil || s.strategies.Tried() && s.snapshots.Tried() && s.content.Tried()
 }
 
-// Subscribe calls f after a strategy has changed, and once when all has been read that can
-// be, with no lock held.
+// Subscribe calls f after a strategy has changed, with no lock held.
 func (s *Store) Subscribe(f func()) (unsubscribe func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -41,19 +41,23 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 	localfirst.Wrap(sched.Profiles, sched.Extenders)
 	// Nothing is taken from the queue before this process leads.
 	minor.BeforeEach(sched, factory.StartLeading)
-	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced}
+	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced, hasTried: factory.HasTried}
 	go tellMinor(klog.FromContext(ctx), config.Client.Discovery())
 	go serveDebug(ctx, config, factory, opts.SecureServing.PermitPortSharing)
 	return config, sched, nil
 }
 
 // syncGate makes kube-scheduler wait for the plugin's own event handlers: it
-// waits only for its own. The call it is hung on stands before the first
-// scheduling cycle and before /readyz says yes.
+// waits only for its own. For what a cluster may have or not, it waits a moment. The call it is
+// hung on stands before the first scheduling cycle and before /readyz says yes.
 type syncGate struct {
 	informers.SharedInformerFactory
-	hasSynced func() bool
+	hasSynced, hasTried func() bool
 }
+
+// moment is how long the start waits for resources that may not be there, when the API server
+// does not say so.
+const moment = 5 * time.Second
 
 // syncPoll is how often the gate looks. The informers have synced by then, so
 // that what is left is a matter of milliseconds.
@@ -64,7 +68,8 @@ func (g *syncGate) WaitForCacheSync(stop <-chan struct{}) map[reflect.Type]bool 
 	synced := g.SharedInformerFactory.WaitForCacheSync(stop)
 	ticker := time.NewTicker(syncPoll)
 	defer ticker.Stop()
-	for !g.hasSynced() {
+	deadline := time.Now().Add(moment)
+	for !g.hasSynced() || !g.hasTried() && time.Now().Before(deadline) {
 		select {
 		case <-stop:
 			return synced

@@ -26,7 +26,6 @@ const (
 // newVolumes tells what may be expected of volumes that do not exist yet (section 12).
 type newVolumes struct {
 	store    *strategies.Store
-	since    time.Time // the store began to read then
 	bookings *bookings
 	// candidates are the nodes for rules, by candidatesKey; nil where only verdicts are asked
 	// for, which depend on rules alone.
@@ -35,9 +34,7 @@ type newVolumes struct {
 
 // brief tells no more than verdicts need. It is for who decides about a great many pods:
 // tenants can have each of them look at all nodes in its own way, by templates.
-func (p *newVolumes) brief() *newVolumes {
-	return &newVolumes{store: p.store, since: p.since, bookings: p.bookings}
-}
+func (p *newVolumes) brief() *newVolumes { return &newVolumes{store: p.store, bookings: p.bookings} }
 
 type candidatesKey struct {
 	rules *placement.StrategyRules
@@ -45,7 +42,7 @@ type candidatesKey struct {
 }
 
 func makeNewVolumes(store *strategies.Store, bookings *bookings) *newVolumes {
-	return &newVolumes{store: store, since: time.Now(), bookings: bookings, candidates: lru.New(candidatesKept)}
+	return &newVolumes{store: store, bookings: bookings, candidates: lru.New(candidatesKept)}
 }
 
 // expect gathers what can be told of the volume of a claim that is not bound.
@@ -56,9 +53,6 @@ func (dec *decider) expect(d *decision, pod *v1.Pod, c *claims.Claim, policy pla
 	size := c.PVC.Spec.Resources.Requests[v1.ResourceStorage]
 	e := placement.Expected{Name: c.String(), Policy: policy, Size: size.Value()}
 	store := dec.newVolumes.store
-	if !store.Tried() {
-		e.UnknownSince = dec.newVolumes.since
-	}
 	source, problem := store.Source(c.PVC)
 	if source != nil {
 		problem = dec.locateSource(d, &e, c.PVC, source, look)
@@ -136,7 +130,10 @@ func (dec *decider) locateCopied(d *decision, e *placement.Expected, handle stri
 	entry := look(handle)
 	switch {
 	case entry.Volume == nil:
-		e.UnknownSince = entry.FirstSeen
+		// Whether there is a volume of a handle that no PV names is for storage to say.
+		if entry.Claimed && entry.FirstSeen.After(e.UnknownSince) {
+			e.UnknownSince = entry.FirstSeen
+		}
 	case entry.Freshness != volumes.Stale && entry.Volume.NumSets() > 0:
 		e.Source = &placement.Volume{Name: handle}
 		locate(e.Source, d.view, entry.Volume)

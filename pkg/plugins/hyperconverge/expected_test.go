@@ -1,7 +1,6 @@
 package hyperconverge
 
 import (
-	"context"
 	"errors"
 	"math"
 	"strconv"
@@ -19,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2"
@@ -218,11 +216,10 @@ func TestNewVolumes(t *testing.T) {
 	}
 }
 
-// TestNewVolumesOfWhichMoreMayBeKnownSoon: section 12, pods wait a moment for sources of
-// copies and for strategies.
-func TestNewVolumesOfWhichMoreMayBeKnownSoon(t *testing.T) {
+// TestCopiesOfVolumesThatMayBeKnownSoon: section 12, pods wait a moment for the sources of
+// copies.
+func TestCopiesOfVolumesThatMayBeKnownSoon(t *testing.T) {
 	const notKnown = placement.ReasonVolumeUnknown + ": shop/new"
-	ssd := where("replicaAffinity disk In ssd")
 
 	t.Run("a clone waits for the replicas of its source, and is tried again when they are known", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
@@ -255,6 +252,13 @@ func TestNewVolumesOfWhichMoreMayBeKnownSoon(t *testing.T) {
 			same(s, "scores", []int64{0, 81, 0}, s.scores(s.pending(makePod("db", "new").Obj())))
 		})
 	})
+	t.Run("a restore does not wait for what storage alone may know", func(t *testing.T) {
+		client := customResources(snapshotOf("old", "content"), contentOf("content", driver, map[string]any{"snapshotHandle": "cloud/77"}))
+		play(t, setting{nodes: []string{"", "", ""}, resources: client}, func(s *scene) {
+			s.newClaim("new", nil, cloneOf("VolumeSnapshot", "old"))
+			same(s, "verdicts", everywhere, s.verdicts(s.pending(makePod("db", "new").Obj())))
+		})
+	})
 	t.Run("a pod without placement waits for no source", func(t *testing.T) {
 		play(t, online(3), func(s *scene) {
 			s.unknown("data")
@@ -262,66 +266,7 @@ func TestNewVolumesOfWhichMoreMayBeKnownSoon(t *testing.T) {
 			same(s, "verdicts", everywhere, s.verdicts(s.pending(makePod("db", "new").Annotation(placement.PodDisableHyperconvergence, "true").Obj())))
 		})
 	})
-	for _, row := range []struct {
-		name string
-		// takes is how long the API server takes to list strategies.
-		takes, activated time.Duration
-		verdicts         []string
-	}{
-		{"strategies that have not been read are waited for", time.Second, time.Second, []string{"ok", placement.ReasonNoNewReplica}},
-		{"strategies that cannot be read are waited for in the grace period alone", time.Hour, grace, []string{"ok", "ok"}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			client := slowClient{customResources(strategy("fast", ssd)), row.takes}
-			play(t, setting{nodes: []string{"disk=ssd", "disk=hdd"}, resources: client}, func(s *scene) {
-				started := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // where time begins in play
-				s.newClaim("new", placedBy("fast"), nil)
-				pod := s.pending(strict(makePod("db", "new")))
-				same(s, "rejection", notKnown, s.rejection(pod))
-				s.pass(row.activated - time.Since(started) - time.Millisecond)
-				same(s, "activated early", nil, s.queue.taken())
-				s.pass(triedSoon)
-				same(s, "activated", []string{"shop/db"}, s.queue.taken())
-				same(s, "verdicts", row.verdicts, s.verdicts(pod))
-			})
-		})
-	}
 }
-
-// slowClient takes its time to list strategies. A reactor would keep all other calls waiting.
-type slowClient struct {
-	dynamic.Interface
-	takes time.Duration
-}
-
-func (c slowClient) Resource(resource schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	found := c.Interface.Resource(resource)
-	if resource != strategies.Resource {
-		return found
-	}
-	return slowList{found, c.takes}
-}
-
-func (slowClient) IsWatchListSemanticsUnSupported() bool { return true }
-
-type slowList struct {
-	dynamic.NamespaceableResourceInterface
-	takes time.Duration
-}
-
-func (l slowList) Namespace(string) dynamic.ResourceInterface { return l }
-
-func (l slowList) List(ctx context.Context, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
-	select {
-	case <-time.After(l.takes):
-		return l.NamespaceableResourceInterface.List(ctx, options)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// triedSoon is when a store has surely noticed that all is read.
-const triedSoon = 50 * time.Millisecond
 
 // TestStrictPodsWithNewVolumes: F15, and that its pods are tried again when a strategy or a
 // node leaves them one more node, and at no other time.

@@ -133,7 +133,8 @@ func (f *Factory) HasSynced() bool {
 }
 
 // HasTried reports whether what a cluster may have or not has been read where it is: virtual
-// machines, placement strategies, snapshots. Scheduling waits for none of them.
+// machines, placement strategies, snapshots. Scheduling waits a moment for them, and goes
+// without what cannot be read.
 func (f *Factory) HasTried() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
