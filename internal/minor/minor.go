@@ -34,6 +34,9 @@ func Signing[P fwk.Plugin](factory frameworkruntime.PluginFactory, around func(P
 	}
 }
 
+// Oldest and Newest are N of the minors 1.N that hack/kubernetes/minors has.
+const Oldest, Newest uint = 35, 37
+
 // Skew says what is wrong with a scheduler of the minor 1.scheduler at an API server of
 // 1.server, and what to do; empty for nothing. Broken is one that lacks kinds which it waits
 // for. The rule is that of Kubernetes: a scheduler is not newer than the API server, and one
@@ -46,5 +49,12 @@ func Skew(scheduler, server uint) (fault, advice string, broken bool) {
 	if broken = scheduler > server; broken {
 		fault += ": it may schedule nothing"
 	}
-	return fault, fmt.Sprintf("use the build for Kubernetes 1.%d (docs/versions.md)", server), broken
+	fits := server
+	if server == Newest+1 {
+		fits = Newest
+	}
+	if fits < Oldest || fits > Newest {
+		return fault, "no build of this version fits: take the scheduler of another one (docs/versions.md)", broken
+	}
+	return fault, fmt.Sprintf("use the build for Kubernetes 1.%d (docs/versions.md)", fits), broken
 }

@@ -1,6 +1,9 @@
 package minor
 
 import (
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,7 +17,9 @@ func TestSkew(t *testing.T) {
 	}{
 		{"the same", 36, "", "", false},
 		{"an API server that is one minor newer", 37, "", "", false},
-		{"an API server that is two minors newer", 38, "the scheduler is of Kubernetes 1.36, the API server of 1.38", "use the build for Kubernetes 1.38 (docs/versions.md)", false},
+		{"an API server that is two minors newer", 38, "the scheduler is of Kubernetes 1.36, the API server of 1.38", "use the build for Kubernetes 1.37 (docs/versions.md)", false},
+		{"an API server for which there is no build yet", 39, "the scheduler is of Kubernetes 1.36, the API server of 1.39", "no build of this version fits: take the scheduler of another one (docs/versions.md)", false},
+		{"an API server for which there is no build any more", 34, "the scheduler is of Kubernetes 1.36, the API server of 1.34: it may schedule nothing", "no build of this version fits: take the scheduler of another one (docs/versions.md)", true},
 		{"an API server that is older", 35, "the scheduler is of Kubernetes 1.36, the API server of 1.35: it may schedule nothing", "use the build for Kubernetes 1.35 (docs/versions.md)", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -22,6 +27,23 @@ func TestSkew(t *testing.T) {
 				t.Errorf("%q, %q, %t", fault, advice, broken)
 			}
 		})
+	}
+}
+
+func TestMinorsAreThoseThatAreBuilt(t *testing.T) {
+	text, err := os.ReadFile("../../hack/kubernetes/minors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var built []uint
+	for line := range strings.Lines(string(text)) {
+		var minor uint
+		if n, _ := fmt.Sscanf(line, "1.%d ", &minor); n == 1 {
+			built = append(built, minor)
+		}
+	}
+	if len(built) == 0 || slices.Min(built) != Oldest || slices.Max(built) != Newest {
+		t.Errorf("built are %v, Oldest and Newest say %d and %d", built, Oldest, Newest)
 	}
 }
 

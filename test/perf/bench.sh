@@ -37,9 +37,14 @@ elif [[ -n ${SCALE:-} ]]; then
 	minutes=70
 fi
 
-kubernetes=${KUBERNETES:-1.35}
-if [[ $kubernetes != 1.35 ]]; then
+default=$(awk '/^[^#]/ { print $1; exit }' hack/kubernetes/minors)
+kubernetes=${KUBERNETES:-$default}
+if [[ $kubernetes != "$default" ]]; then
 	docs=() # the page is about the default
+	if [[ ${GOFLAGS:-} != *"kubernetes$kubernetes"* ]]; then
+		echo "Kubernetes $kubernetes is measured by: make bench KUBERNETES=$kubernetes" >&2
+		exit 1
+	fi
 fi
 
 folder=$(mktemp -d)
@@ -67,7 +72,7 @@ run() {
 # gobench PACKAGE FLAGS...: what a package prints goes to the results.
 gobench() {
 	# A benchmark that fails when it is repeated does not fail the command.
-	if ! go test -run '^$' "${@:2}" "$1" >"$folder/output.txt" || grep -q -- '--- FAIL' "$folder/output.txt"; then
+	if ! go test "$1" -run '^$' "${@:2}" >"$folder/output.txt" || grep -q -- '--- FAIL' "$folder/output.txt"; then
 		tail -50 "$folder/output.txt" >&2
 		exit 1
 	fi
@@ -94,7 +99,7 @@ run '^BenchmarkScheduling$' "${scheduling[@]}"
 if ((${#scale[@]})); then
 	run '^BenchmarkScheduling$' "${scale[@]}"
 	gobench ./test/perf -bench '^BenchmarkOwnProcess$' -benchtime 1x -timeout 60m -args -perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200
-	for volumes in 300000 1000000; do
+	for volumes in 100000 300000 1000000; do
 		"$folder/index" -json -scale -volumes "$volumes" -nodes 5000 >>"$results"
 	done
 fi

@@ -27,6 +27,9 @@ type variant struct {
 	preference string
 	// extender is that of a scheduler with one.
 	extender *extenderForm
+	// batches says that pods are not spread by default, which keeps kube-scheduler from
+	// placing any by what was decided for the one before.
+	batches bool
 }
 
 var variants = []variant{
@@ -47,12 +50,15 @@ clientConnection: {qps: %[1]d, burst: %[1]d}
 profiles:
 - schedulerName: default-scheduler
 `
+	batchingYAML = `  pluginConfig:
+  - name: PodTopologySpread
+    args: {defaultingType: List}
+`
 	pluginYAML = `  plugins:
     multiPoint:
       enabled:
       - {name: Hyperconverge, weight: 15}
-  pluginConfig:
-  - name: Hyperconverge
+%s  - name: Hyperconverge
     args:
       preference: %s
       openStorage: {endpoint: %q}
@@ -72,8 +78,15 @@ profiles:
 // configuration is the variant as users configure it.
 func (v variant) configuration(tb testing.TB, c *cluster) (string, error) {
 	yaml := fmt.Sprintf(stockYAML, clientLimit)
-	if v.plugin() {
-		yaml += fmt.Sprintf(pluginYAML, v.preference, c.Server.Endpoint())
+	config := "  pluginConfig:\n"
+	if v.batches {
+		config = batchingYAML
+	}
+	switch {
+	case v.plugin():
+		yaml += fmt.Sprintf(pluginYAML, config, v.preference, c.Server.Endpoint())
+	case v.batches:
+		yaml += config
 	}
 	if v.extender != nil {
 		url, err := startExtender(tb, c, v.extender)

@@ -30,11 +30,12 @@ type stopwatch struct {
 
 // cycle is when the parts of one scheduling cycle were over.
 type cycle struct {
-	preFiltered, passed, filtered, scored time.Time
+	begun, preFiltered, passed, filtered, scored time.Time
 }
 
-// The parts of a cycle after the PreFilter plugins. Filter and Score hold what
-// extenders do there.
+// The parts of a cycle: the PreFilter plugins, and those after them. Filter and Score hold
+// what extenders do there.
+func (c *cycle) preFilter() time.Duration   { return c.preFiltered.Sub(c.begun) }
 func (c *cycle) pass() time.Duration        { return c.passed.Sub(c.preFiltered) }
 func (c *cycle) filter() time.Duration      { return c.filtered.Sub(c.passed) }
 func (c *cycle) score() time.Duration       { return c.scored.Sub(c.filtered) }
@@ -105,8 +106,10 @@ type outerProfile struct {
 	stopwatch *stopwatch
 }
 
-// RunPreFilterPlugins notes the end of the prefer-first pass, if there is one.
+// RunPreFilterPlugins notes the begin of the cycle, and the end of the prefer-first pass, if
+// there is one.
 func (p *outerProfile) RunPreFilterPlugins(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*fwk.PreFilterResult, *fwk.Status, sets.Set[string]) {
+	p.stopwatch.mark(func(c *cycle) *time.Time { return &c.begun })
 	result, status, narrowing := p.Framework.RunPreFilterPlugins(ctx, state, pod)
 	p.stopwatch.mark(func(c *cycle) *time.Time { return &c.passed })
 	return result, status, narrowing

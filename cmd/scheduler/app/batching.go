@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
@@ -36,8 +38,14 @@ func batchingOffBy(inner framework.Framework, extenders []fwk.Extender) string {
 		}
 		return strings.Join(all, ", ")
 	}
+	if !utilfeature.DefaultFeatureGate.Enabled(features.OpportunisticBatching) {
+		return "feature gate " + string(features.OpportunisticBatching)
+	}
 	if signs(inner) {
 		return ""
+	}
+	if utilfeature.DefaultFeatureGate.Enabled(features.DRAExtendedResource) {
+		return "feature gate " + string(features.DRAExtendedResource)
 	}
 	// All plugins that are compiled in sign pods that ask for nothing special, but for one
 	// that spreads them by default.

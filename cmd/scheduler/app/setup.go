@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"k8s.io/client-go/informers"
-	"k8s.io/klog/v2"
 	kubescheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	schedulerconfig "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
@@ -42,7 +41,7 @@ func Setup(ctx context.Context, opts *options.Options, inside ...func(profile.Ma
 	// Nothing is taken from the queue before this process leads.
 	minor.BeforeEach(sched, factory.StartLeading)
 	config.InformerFactory = &syncGate{SharedInformerFactory: config.InformerFactory, hasSynced: factory.HasSynced, hasTried: factory.HasTried}
-	go tellMinor(klog.FromContext(ctx), config.Client.Discovery())
+	go tellMinor(ctx, config.Client.Discovery())
 	go serveDebug(ctx, config, factory, opts.SecureServing.PermitPortSharing)
 	return config, sched, nil
 }

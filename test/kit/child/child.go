@@ -72,8 +72,14 @@ func Run(tb testing.TB, command process.Command, base string) *Process {
 // but for the stamps, into the folder, and returns the path.
 func Build(tb testing.TB, folder, command string) (path string) {
 	tb.Helper()
+	return BuildPackage(tb, folder, "github.com/hyperconverge/scheduler/"+command)
+}
+
+// BuildPackage compiles a command of any module that the one of the test requires.
+func BuildPackage(tb testing.TB, folder, command string) (path string) {
+	tb.Helper()
 	path = filepath.Join(folder, filepath.Base(command))
-	build := exec.Command("go", "build", "-o", path, "github.com/hyperconverge/scheduler/"+command)
+	build := exec.Command("go", "build", "-o", path, command)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("compiling %s: %v: %s", command, err, output)

@@ -87,6 +87,7 @@ const (
 var charts = []chart{
 	{File: "throughput.svg", Title: "Throughput" + oneVolume, x: nodesAxis, y: "pods per second", logarithmic: true, series: ofVariants("pods/s", 1)},
 	{File: "latency.svg", Title: "Filter+Score, p50" + oneVolume, x: nodesAxis, y: "milliseconds", logarithmic: true, series: ofVariants("filter-score-p50-ns", 1e-6)},
+	{File: "prefilter.svg", Title: "PreFilter of all plugins, p50" + oneVolume, x: nodesAxis, y: "microseconds", logarithmic: true, series: ofVariants("prefilter-p50-ns", 1e-3)},
 	{File: "locality.svg", Title: "Pods on their data" + oneVolume, x: nodesAxis, y: "per cent of the pods", most: 100, series: ofVariants("on-data-%", 1)},
 	{File: "nodelist.svg", Title: "What a node list costs", x: nodesAxis, y: "milliseconds", logarithmic: true, series: ofNodeLists},
 	{File: "index.svg", Title: "The volume index", x: "volumes of three replicas", y: "MB, or seconds", logarithmic: true, series: ofIndex},
@@ -127,7 +128,7 @@ func ofIndex(r *results) []series {
 	all := []series{{"live heap, MB", looks["LocalFirst"], nil}, {"first sync, s", looks["Score"], nil}}
 	for i, figure := range []string{"live heap of the index", "first sync"} {
 		for _, f := range r.index {
-			if f.Volumes > 0 && strings.HasPrefix(f.What, figure) {
+			if strings.HasPrefix(f.What, figure+", ") { // on the same number of nodes
 				all[i].points = append(all[i].points, plotter.XY{X: float64(f.Volumes), Y: f.Measured})
 			}
 		}

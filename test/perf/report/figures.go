@@ -362,8 +362,11 @@ func readersRatio(r *results) measured {
 		ratios = append(ratios, ours/stock)
 	}
 	m := spread(ratios, hundredths)
-	batched, _ := median(r.where("Readers", "batched-%", "variant=stock"))
-	m.detail = strings.TrimPrefix(m.detail+"; ", "; ") + percent(batched) + " of stock's are batched, of ours none"
+	batched := func(variant string) string {
+		value, _ := median(r.where("Readers", "batched-%", "variant="+variant))
+		return percent(value)
+	}
+	m.detail = strings.TrimPrefix(m.detail+"; ", "; ") + batched("stock") + " of stock's are batched, " + batched("LocalFirst") + " of ours"
 	return m
 }
 

@@ -18,7 +18,7 @@ func output() string {
 	var text strings.Builder
 	text.WriteString("goos: linux\npkg: example.com/test/perf\ncpu: some CPU\n")
 	line := func(nodes, round int, variant, workload string, rate, nanos, onData float64) {
-		fmt.Fprintf(&text, "BenchmarkScheduling/nodes=%d/round=%d/variant=%s/workload=%s-2 \t1\t%g filter-score-p50-ns\t%g loaded-p50-ns\t%g on-data-%%\t%g pods/s\n",
+		fmt.Fprintf(&text, "BenchmarkScheduling/nodes=%d/round=%d/variant=%s/workload=%s-2 \t1\t90000 prefilter-p50-ns\t%g filter-score-p50-ns\t%g loaded-p50-ns\t%g on-data-%%\t%g pods/s\n",
 			nodes, round, variant, workload, nanos, nanos, onData, rate)
 	}
 	for _, w := range workloads {
@@ -39,6 +39,7 @@ func output() string {
 	text.WriteString("pkg: example.com/test/perf\n")
 	text.WriteString("BenchmarkHomecoming-2\t1\t90.2 before-home-%\t147 evictions\t99.9 home-%\t61.2 s\n")
 	text.WriteString(`{"What":"first sync","Unit":"s","Limit":20,"Measured":21.5,"Note":"by the dump","Volumes":100000}` + "\n")
+	text.WriteString(`{"What":"live heap of the index, 1000000 volumes","Unit":"MB","Limit":150,"Measured":140,"Volumes":1000000}` + "\n")
 	text.WriteString(`{"What":"first sync, 1000000 volumes","Unit":"s","Limit":30,"Measured":25,"Volumes":1000000}` + "\n")
 	text.WriteString("pkg: example.com/pkg/volumes\nBenchmarkNodeList/nodes=5000-2\t100\t1500000 ns/op\nBenchmarkRollingStateChange/nodes=5000-2\t100\t8000000 ns/op\n")
 	text.WriteString("pkg: example.com/test/perf\nBenchmarkOwnProcess/nodes=5000/round=1/variant=stock/workload=soft1-2\t1\t200 own-rss-MB\t5000 volumes\n")
