@@ -10,11 +10,11 @@ ifeq ($(KUBERNETES_VERSION),)
 $(error KUBERNETES=$(KUBERNETES) is none of the minors in hack/kubernetes/minors)
 endif
 export BIN := bin
-CONTROLPLANE_MODULES := $(CURDIR)/hack/controlplane/go.mod
+CONTROLPLANE_MODULES := hack/controlplane/go.mod
 ifneq ($(KUBERNETES),$(DEFAULT_KUBERNETES))
 BIN := bin/$(KUBERNETES)
-CONTROLPLANE_MODULES := $(CURDIR)/hack/kubernetes/$(KUBERNETES)/controlplane.mod
-export GOFLAGS := $(shell go env GOFLAGS) -modfile=$(CURDIR)/hack/kubernetes/$(KUBERNETES)/go.mod -tags=kubernetes$(KUBERNETES)
+CONTROLPLANE_MODULES := hack/kubernetes/$(KUBERNETES)/controlplane.mod
+export GOFLAGS := $(shell go env GOFLAGS) '-modfile=$(CURDIR)/hack/kubernetes/$(KUBERNETES)/go.mod' -tags=kubernetes$(KUBERNETES)
 endif
 # Modules of this tree that have go.mod files of their own are the same for all minors; scripts
 # that build with both choose those of the minor by KUBERNETES.
@@ -172,11 +172,11 @@ $(BIN)/kubectl-hyperconverge: FORCE
 
 $(BIN)/etcd: $(CONTROLPLANE_MODULES)
 	@echo "Compiling etcd"
-	@go -C hack/controlplane build -modfile=$< -ldflags '$(CONTROLPLANE_LDFLAGS)' -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
+	@go -C hack/controlplane build -modfile='$(CURDIR)/$<' -ldflags '$(CONTROLPLANE_LDFLAGS)' -o '$(CURDIR)/$@' go.etcd.io/etcd/server/v3
 
 $(BIN)/kube%: $(CONTROLPLANE_MODULES)
 	@echo "Compiling $(@F) $(KUBERNETES_VERSION): the first of these binaries takes some minutes"
-	@go -C hack/controlplane build -modfile=$< -ldflags '$(CONTROLPLANE_LDFLAGS)' -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/$(@F)
+	@go -C hack/controlplane build -modfile='$(CURDIR)/$<' -ldflags '$(CONTROLPLANE_LDFLAGS)' -o '$(CURDIR)/$@' k8s.io/kubernetes/cmd/$(@F)
 
 .PHONY: image
 image: ## Build reproducible OCI images into dist/, without a daemon; ARCH=arm64 for one architecture

@@ -11,12 +11,15 @@
 
 set -o errexit -o nounset -o pipefail
 
+# Those of another minor, where make has been called for it.
+GOFLAGS=$(sed -E "s/ *('-modfile=[^']*'|-tags=kubernetes[^ ]*)//g" <<< "${GOFLAGS:-}")
+[[ -n $GOFLAGS ]] && export GOFLAGS || unset GOFLAGS
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 read -ra steps <<< "${STEPS:-vet test-unit test-integration demo bench-quick}"
 if [[ ${1:-} == -quick ]]; then
   shift
-  steps=(vet test-unit)
+  steps=(vet build test-unit)
   quick=true
   # What has nothing of kube-scheduler in it is the same on all minors.
   mapfile -t packages < <(go list -f '{{.ImportPath}} {{join .Deps " "}}' ./cmd/... ./internal/... ./pkg/... | sed -n 's/ .*k8s\.io\/kubernetes\/pkg\/scheduler.*//p')

@@ -19,7 +19,7 @@ cd "$root"
 
 flags=
 if [[ -f hack/kubernetes/${KUBERNETES:-}/go.mod ]]; then
-  flags="-modfile=$root/hack/kubernetes/$KUBERNETES/go.mod -tags=kubernetes$KUBERNETES"
+  flags="'-modfile=$root/hack/kubernetes/$KUBERNETES/go.mod' -tags=kubernetes$KUBERNETES"
 fi
 kubernetes=$(GOFLAGS=$flags go list -m -f '{{.Version}}' k8s.io/kubernetes)
 source hack/version.sh

@@ -11,11 +11,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # available MODULE VERSION: the version, or the last one before it that there is of its minor.
 available() {
-  local version
+  local version answer
   for ((version = ${2##*.}; version >= 0; version--)); do
-    if go -C / mod download "$1@${2%.*}.$version" > /dev/null 2>&1; then
+    if answer=$(go -C / mod download "$1@${2%.*}.$version" 2>&1); then
       echo "${2%.*}.$version"
       return
+    fi
+    if [[ ! $answer =~ unknown\ revision|404|410|403|not\ found|invalid\ version ]]; then
+      echo "$answer" >&2
+      return 1
     fi
   done
   echo "$2" # not needed, as it seems
@@ -30,8 +34,10 @@ pin() {
   done
   # k8s.io/kubernetes says which modules are released with it.
   theirs=$(go mod download -json "k8s.io/kubernetes@v$3" | sed -n 's/^.*"GoMod": "\(.*\)".*$/\1/p')
+  local version
   while read -r module; do
-    edits+=(-replace "$module=$module@$(available "$module" "v0.${3#1.}")")
+    version=$(available "$module" "v0.${3#1.}")
+    edits+=(-replace "$module=$module@$version")
   done < <(sed -n 's/^.*\(k8s.io\/[a-z-]*\) => .*$/\1/p' "$theirs" | grep -vE 'sample-(controller|cli-plugin)')
   echo "Kubernetes $3: ${1#"$PWD/"}"
   go mod edit "${edits[@]}" "$1"

@@ -38,6 +38,9 @@ if [[ -f $root/hack/kubernetes/${KUBERNETES:-}/go.mod ]]; then # not the default
   version+=-kubernetes$KUBERNETES
   DIST+=/kubernetes$KUBERNETES
 fi
+if [[ -n ${VERSION:-} && -f $root/hack/kubernetes/${KUBERNETES:-}/go.mod && $VERSION != *-kubernetes* ]]; then
+  VERSION+=-kubernetes$KUBERNETES # images of several minors are not to have one tag
+fi
 export VERSION=${VERSION:-$version} REVISION=${REVISION:-$revision}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(ours log -1 --format=%ct 2>/dev/null || echo 0)}
 

@@ -9,8 +9,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler"
+	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 )
+
+// The pass of package localfirst keeps to placements by this method.
+var _ interface {
+	GetNodeInPlacement(name string) (fwk.NodeInfo, error)
+} = (*cache.Snapshot)(nil)
 
 // EventRecorder is what the handle of a plugin has.
 type EventRecorder = events.EventRecorderLogger
