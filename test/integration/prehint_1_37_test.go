@@ -1,0 +1,60 @@
+//go:build kubernetes1.37
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/component-base/metrics/testutil"
+	"k8s.io/kubernetes/pkg/features"
+
+	"github.com/hyperconverge/scheduler/internal/openstoragesim"
+	"github.com/hyperconverge/scheduler/pkg/placement"
+	"github.com/hyperconverge/scheduler/pkg/plugins/hyperconverge"
+	"github.com/hyperconverge/scheduler/test/kit"
+	"github.com/hyperconverge/scheduler/test/kit/controlplane"
+)
+
+// With the feature gate SchedulerPreQueueingHints, the event of a claim is looked at for the
+// pod that waits for that claim, and for none of the others that wait.
+func TestEventsOfClaimsAreLookedAtForTheirPodsAlone(t *testing.T) {
+	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.SchedulerPreQueueingHints, true)
+	plane := controlplane.Start(t, controlplane.WithoutControllers, "--authorization-mode=AlwaysAllow")
+	c := &cluster{controlplane.NewCluster(t, plane, kit.Soon, 3, openstoragesim.ServerOptions{})}
+	c.class("new", "repl", "1")
+	c.runScheduler("")
+	const waiting = 200
+	for i := range waiting {
+		c.Create(c.pod(fmt.Sprintf("db-%d", i), fmt.Sprintf("data-%d", i)))
+	}
+	for i := range waiting {
+		c.expectPending(fmt.Sprintf("db-%d", i), placement.ReasonClaimMissing)
+	}
+	before := hintsAsked()
+	c.newVolume("data-7", "new", nil)
+	c.Eventually("the claim has its node", func() error {
+		if c.GetClaim("data-7").Annotations["volume.kubernetes.io/selected-node"] == "" {
+			return errors.New("it has none")
+		}
+		return nil
+	})
+	if asked := hintsAsked() - before; asked == 0 || asked > waiting/10 {
+		t.Errorf("%d hints were asked for of %d waiting pods, want those of one", asked, waiting)
+	}
+}
+
+// hintsAsked is how often, in this process, the plugin was asked whether an event helps a pod.
+// Before the first time there is no such metric.
+func hintsAsked() uint64 {
+	asked, err := testutil.GetHistogramVecFromGatherer(legacyregistry.DefaultGatherer,
+		"scheduler_queueing_hint_execution_duration_seconds", map[string]string{"plugin": hyperconverge.Name})
+	if err != nil {
+		return 0
+	}
+	return asked.GetAggregatedSampleCount()
+}
