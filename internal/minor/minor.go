@@ -34,8 +34,11 @@ func Signing[P fwk.Plugin](factory frameworkruntime.PluginFactory, around func(P
 	}
 }
 
-// Oldest and Newest are N of the minors 1.N that hack/kubernetes/minors has.
-const Oldest, Newest uint = 35, 37
+// N of the oldest and the newest minor 1.N that hack/kubernetes/minors has.
+const (
+	Oldest uint = 35
+	Newest uint = 37
+)
 
 // Skew says what is wrong with a scheduler of the minor 1.scheduler at an API server of
 // 1.server, and what to do; empty for nothing. Broken is one that lacks kinds which it waits

@@ -21,16 +21,21 @@ const askAgain = 5 * time.Second
 func tellMinor(ctx context.Context, server discovery.ServerVersionInterface) {
 	_ = wait.PollUntilContextCancel(ctx, askAgain, true, func(context.Context) (bool, error) {
 		info, err := server.ServerVersion()
-		if err != nil {
-			return false, nil // the informers say that nobody answers
+		if err == nil { // else the informers say that nobody answers
+			tellSkew(klog.FromContext(ctx), info)
 		}
-		if theirs, known := served(info); known {
-			if fault, advice, _ := minor.Skew(minor.Kubernetes, theirs); fault != "" {
-				klog.FromContext(ctx).Error(nil, "This build is for another minor of Kubernetes", "fault", fault, "advice", advice, "apiServer", info.GitVersion)
-			}
-		}
-		return true, nil
+		return err == nil, nil
 	})
+}
+
+func tellSkew(logger klog.Logger, info *apiversion.Info) {
+	theirs, known := served(info)
+	if !known {
+		return
+	}
+	if fault, advice, _ := minor.Skew(minor.Kubernetes, theirs); fault != "" {
+		logger.Error(nil, "This build is for another minor of Kubernetes", "fault", fault, "advice", advice, "apiServer", info.GitVersion)
+	}
 }
 
 // served is the minor whose resources an API server has: its own, or an older one that it
