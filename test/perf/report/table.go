@@ -185,12 +185,15 @@ func growths(r *results) []growthRow {
 		list := func(i int) string {
 			return cell(r.of(volumesPackage, fmt.Sprint(nodeLists[i].benchmark, "/nodes=", nodes), "ns/op"), 1e-6, "ms")
 		}
-		resident := func(variant string) string {
-			return cell(pick(r.scheduling(variant, "own-rss-MB"), nodes, charted), 1, "MB")
+		whole := func(variant, unit, behind string) string {
+			if value, found := median(pick(r.scheduling(variant, unit), nodes, charted)); found {
+				return fmt.Sprintf("%.0f%s", value, behind)
+			}
+			return "–"
 		}
 		all = append(all, growthRow{
-			Nodes: nodes, List: list(0), Change: list(1), Resident: resident("LocalFirst"), Stock: resident("stock"),
-			Volumes: cell(pick(r.scheduling("LocalFirst", "volumes"), nodes, charted), 1, ""),
+			Nodes: nodes, List: list(0), Change: list(1), Resident: whole("LocalFirst", "own-rss-MB", " MB"), Stock: whole("stock", "own-rss-MB", " MB"),
+			Volumes: whole("LocalFirst", "volumes", ""),
 		})
 	}
 	return all
