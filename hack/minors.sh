@@ -11,7 +11,7 @@
 
 set -o errexit -o nounset -o pipefail
 
-# Those of another minor, where make has been called for it.
+# Without the flags of a minor that make was called for: each minor has its own below.
 GOFLAGS=$(sed -E "s/ *('-modfile=[^']*'|-tags=kubernetes[^ ]*)//g" <<< "${GOFLAGS:-}")
 [[ -n $GOFLAGS ]] && export GOFLAGS || unset GOFLAGS
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -40,11 +40,7 @@ func benchmarkOwn(b *testing.B, nodes int, stock, ours string) {
 	factory.WaitForCacheSync(c.Ctx.Done())
 	b.Cleanup(factory.Shutdown)
 	for round := range *rounds {
-		for i := range variants {
-			v := variants[(i+round)%len(variants)]
-			if v.extender != nil || v.preference == "Score" {
-				continue
-			}
+		for _, v := range rivals(round) {
 			b.Run(fmt.Sprintf("round=%d/variant=%s", round+1, v.name), func(b *testing.B) {
 				binary := stock
 				if v.plugin() {

@@ -41,6 +41,15 @@ var variants = []variant{
 	{name: "extender-names", extender: &extenderForm{names: true, weight: 1, full: 4}},
 }
 
+// rivals are stock and the default of the plugin, each of them first in every other round.
+func rivals(round int) []variant {
+	stock, ours := variants[0], variants[2]
+	if round%2 == 1 {
+		return []variant{ours, stock}
+	}
+	return []variant{stock, ours}
+}
+
 func (v variant) plugin() bool { return v.preference != "" }
 
 const (

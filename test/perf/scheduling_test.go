@@ -96,11 +96,7 @@ func BenchmarkScheduling(b *testing.B) {
 func BenchmarkReaders(b *testing.B) {
 	c := newCluster(b, 5000, *podsFlag)
 	for round := range *rounds {
-		for i := range variants {
-			v := variants[(i+round)%len(variants)]
-			if v.extender != nil || v.preference == "Score" {
-				continue
-			}
+		for _, v := range rivals(round) {
 			b.Run(fmt.Sprintf("round=%d/variant=%s", round+1, v.name), func(b *testing.B) {
 				v.batches = true
 				s, err := startScheduler(b, c, v)
