@@ -154,8 +154,11 @@ var outageScenarios = []scenario{
 				c.Volume(fmt.Sprintf("data-%d", i), fmt.Sprintf("n%d", i%3+1))
 			}
 			c.runProfiles(frequentResync)
-			c.Create(c.strict("db", "data-0"))
-			c.ExpectNode("db", "n1")
+			for i := range 20 { // a volume that has never been heard of cannot be forgotten
+				name := fmt.Sprintf("first-%d", i)
+				c.Create(c.strict(name, fmt.Sprintf("data-%d", i)))
+				c.ExpectNode(name, fmt.Sprintf("n%d", i%3+1))
+			}
 			c.Must(c.Server.SetFaults(openstoragesim.Faults{HideVolumes: 0.5, LoseVolumes: 0.5}))
 			c.Server.CutWatches()
 			c.awaitCalls("Volume.Inspect", 20)

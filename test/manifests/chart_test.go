@@ -35,13 +35,19 @@ var helm = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "-C", filepath.Join(root, "hack", "helm"), "build", "-o", path, "helm.sh/helm/v4/cmd/helm")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
+	if output, err := goTool("helm", "build", "-o", path, "helm.sh/helm/v4/cmd/helm").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("compiling helm: %w: %s", err, output)
 	}
 	return path, nil
 })
+
+// goTool is a go command in a folder of hack that has a go.mod of its own. The flags of a minor
+// of Kubernetes are for the main one.
+func goTool(folder string, args ...string) *exec.Cmd {
+	command := exec.Command("go", append([]string{"-C", filepath.Join(root, "hack", folder)}, args...)...)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	return command
+}
 
 // runHelm returns what Helm prints, and fails if it fails.
 func runHelm(t *testing.T, args ...string) string {
@@ -614,7 +620,7 @@ func foreignDefinitions(t *testing.T) []*unstructured.Unstructured {
 // moduleFolder is where a module is that hack/go.mod pins.
 func moduleFolder(t *testing.T, module string) string {
 	t.Helper()
-	output, err := exec.Command("go", "-C", filepath.Join(root, "hack"), "mod", "download", "-json", module).Output()
+	output, err := goTool("", "mod", "download", "-json", module).Output()
 	if err != nil {
 		t.Fatalf("finding %s: %v: %s", module, err, output)
 	}

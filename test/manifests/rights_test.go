@@ -13,6 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,6 +23,7 @@ import (
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/test/kit"
 )
@@ -356,6 +358,37 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				_, err := plane.Client.CoreV1().PersistentVolumes().Create(t.Context(), volume, metav1.CreateOptions{})
 				c.Must(err)
 			}
+			const devices, extended = "devices", "extended"
+			claimTo := func(name string) *resourcev1.ResourceClaim {
+				made := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}}
+				if name == extended {
+					metav1.SetMetaDataAnnotation(&made.ObjectMeta, resourcev1.ExtendedResourceClaimAnnotation, "true")
+				}
+				return made
+			}
+			for _, name := range []string{devices, extended} {
+				_, err := plane.Client.ResourceV1().ResourceClaims(c.Namespace).Create(t.Context(), claimTo(name), metav1.CreateOptions{})
+				c.Must(err)
+			}
+			makeDevices := func(name string) attempt {
+				return func(a *account) error {
+					claim := claimTo(name)
+					claim.Name += "-more"
+					_, err := a.ResourceV1().ResourceClaims(c.Namespace).Create(a.ctx, claim, tryCreate)
+					return err
+				}
+			}
+			deleteDevices := func(name string) attempt {
+				return func(a *account) error {
+					return a.ResourceV1().ResourceClaims(c.Namespace).Delete(a.ctx, name, tryDelete)
+				}
+			}
+			changeDevices := func(name, patch string) attempt {
+				return func(a *account) error {
+					_, err := a.ResourceV1().ResourceClaims(c.Namespace).Patch(a.ctx, name, types.MergePatchType, []byte(patch), tryPatch)
+					return err
+				}
+			}
 			thief := plane.as(t, schedulerName)
 			createLease := func(namespace, name string) attempt {
 				return func(a *account) error {
@@ -404,12 +437,18 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				// The policy of the choice before has the same name and another lease.
 				return createLease(lease.Namespace, lease.Name)(thief)
 			})
-			for name, allowed := range map[string]attempt{
+			work := map[string]attempt{
 				"create its lease":                                 createLease(lease.Namespace, lease.Name),
 				"choose a node for a claim":                        claim(`{"metadata":{"annotations":{"volume.kubernetes.io/selected-node":"n1"}}}`),
 				"bind a claim to a volume that is free":            bind(free, func(*v1.ObjectReference) {}),
 				"bind a claim to a volume that is reserved for it": bind(reserved, func(*v1.ObjectReference) {}),
-			} {
+				"protect a claim to devices":                       changeDevices(devices, `{"metadata":{"finalizers":["resource.kubernetes.io/delete-protection"]}}`),
+			}
+			if minor.Kubernetes >= 36 { // extended resources get their devices by claims by default
+				work["make a claim for an extended resource"] = makeDevices(extended)
+				work["delete a claim of an extended resource"] = deleteDevices(extended)
+			}
+			for name, allowed := range work {
 				if err := allowed(thief); err != nil {
 					t.Errorf("its work: %s: %v", name, err)
 				}
@@ -460,12 +499,15 @@ func TestStolenTokenOfTheScheduler(t *testing.T) {
 				"have a volume deleted with its claim": volume("data", func(v *v1.PersistentVolume) {
 					v.Spec.PersistentVolumeReclaimPolicy = v1.PersistentVolumeReclaimDelete
 				}),
-				"change the class of a volume":   volume("data", func(v *v1.PersistentVolume) { v.Spec.StorageClassName = "other" }),
-				"change annotations of a volume": volume("data", func(v *v1.PersistentVolume) { metav1.SetMetaDataAnnotation(&v.ObjectMeta, "a", "b") }),
-				"tie a volume to a finalizer":    volume("data", func(v *v1.PersistentVolume) { v.Finalizers = []string{"example.com/never"} }),
-				"grow a claim":                   claim(`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`),
-				"change annotations of a claim":  claim(`{"metadata":{"annotations":{"a":"b"}}}`),
-				"change labels of a claim":       claim(`{"metadata":{"labels":{"a":"b"}}}`),
+				"change the class of a volume":    volume("data", func(v *v1.PersistentVolume) { v.Spec.StorageClassName = "other" }),
+				"change annotations of a volume":  volume("data", func(v *v1.PersistentVolume) { metav1.SetMetaDataAnnotation(&v.ObjectMeta, "a", "b") }),
+				"tie a volume to a finalizer":     volume("data", func(v *v1.PersistentVolume) { v.Finalizers = []string{"example.com/never"} }),
+				"make a claim to devices":         makeDevices(devices),
+				"delete a claim to devices":       deleteDevices(devices),
+				"call a claim to devices its own": changeDevices(devices, `{"metadata":{"annotations":{"resource.kubernetes.io/extended-resource-claim":"true"}}}`),
+				"grow a claim":                    claim(`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`),
+				"change annotations of a claim":   claim(`{"metadata":{"annotations":{"a":"b"}}}`),
+				"change labels of a claim":        claim(`{"metadata":{"labels":{"a":"b"}}}`),
 				"change the spec of a pod": func(a *account) error {
 					_, err := a.CoreV1().Pods(c.Namespace).Patch(a.ctx, "p", types.MergePatchType, []byte(`{}`), tryPatch)
 					return err

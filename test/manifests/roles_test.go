@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 	"k8s.io/utils/ptr"
 
+	"github.com/hyperconverge/scheduler/internal/minor"
 	"github.com/hyperconverge/scheduler/internal/openstoragesim"
 	"github.com/hyperconverge/scheduler/test/kit"
 )
@@ -34,6 +36,13 @@ var unneeded = map[string]string{
 	"update resourceclaims.resource.k8s.io":        "for pods with devices",
 	"read resourceclaims/status.resource.k8s.io":   "a subresource that nobody reads by itself",
 	"update resourceclaims/status.resource.k8s.io": "for pods with devices",
+}
+
+// unneededSince136 are those that came with Kubernetes 1.36.
+var unneededSince136 = map[string]string{
+	"create resourceclaims.resource.k8s.io":         "for pods whose devices come from extended resources",
+	"delete resourceclaims.resource.k8s.io":         "as above",
+	"update resourceclaims/binding.resource.k8s.io": "for pods with devices",
 }
 
 // The scheduler's day: a pod with a volume, a claim that is bound when its pod
@@ -67,6 +76,10 @@ func TestBuiltInRolesAreNeeded(t *testing.T) {
 			right := p.right()
 			used[right] = used[right] || p.used(requests)
 		}
+	}
+	unneeded := maps.Clone(unneeded)
+	if minor.Kubernetes >= 36 {
+		maps.Copy(unneeded, unneededSince136)
 	}
 	for right := range used {
 		switch _, known := unneeded[right]; {
