@@ -7,6 +7,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
@@ -25,6 +26,10 @@ type EventRecorder = events.EventRecorderLogger
 func SchedulePod(ctx context.Context, s *scheduler.Scheduler, profile framework.Framework, state fwk.CycleState, pod *v1.Pod) (scheduler.ScheduleResult, error) {
 	info, err := framework.NewPodInfo(pod)
 	if err != nil {
+		return scheduler.ScheduleResult{}, err
+	}
+	// A cycle has done so before it looks for a node.
+	if err := s.Cache.UpdateSnapshot(klog.FromContext(ctx), profile.SnapshotSharedLister().(*cache.Snapshot)); err != nil {
 		return scheduler.ScheduleResult{}, err
 	}
 	return s.SchedulePod(ctx, profile, state, &framework.QueuedPodInfo{PodInfo: info})

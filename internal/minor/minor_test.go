@@ -6,6 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/scheduler"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/profile"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
 )
 
 func TestSkew(t *testing.T) {
@@ -27,6 +36,24 @@ func TestSkew(t *testing.T) {
 				t.Errorf("%q, %q, %t", fault, advice, broken)
 			}
 		})
+	}
+}
+
+func TestPodsAreScheduledOnTheNodesThatThereAre(t *testing.T) {
+	ctx := t.Context()
+	client := fake.NewClientset()
+	s, err := scheduler.New(ctx, client, NewInformerFactory(client), nil, profile.NewRecorderFactory(events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := st.MakePod().Namespace("default").Name("db").UID("db").Obj()
+	for i := range 3 {
+		name := fmt.Sprintf("n%d", i)
+		s.Cache.AddNode(klog.FromContext(ctx), st.MakeNode().Name(name).Label(v1.LabelHostname, name).Capacity(map[v1.ResourceName]string{v1.ResourcePods: "9"}).Obj())
+		result, err := SchedulePod(ctx, s, s.Profiles[v1.DefaultSchedulerName], framework.NewCycleState(), pod)
+		if err != nil || result.FeasibleNodes != i+1 {
+			t.Errorf("%d nodes: %d are feasible, %v", i+1, result.FeasibleNodes, err)
+		}
 	}
 }
 
