@@ -3,9 +3,12 @@ package safelog
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,12 +59,45 @@ func TestBodiesAreLeftOut(t *testing.T) {
 					t.Errorf("the logger %s says %s", name, text)
 				}
 			}
-			said.Reset()
-			WithoutBodies(verbose).V(10).Info("Anything else")
-			if text := said.String(); !strings.Contains(text, "safelog_test.go") || !strings.Contains(text, "Anything else") {
-				t.Errorf("another message is %q", text)
+		})
+	}
+}
+
+func TestAllElseIsSaidAsBefore(t *testing.T) {
+	for name, say := range map[string]func(klog.Logger){
+		"a message":                           func(l klog.Logger) { l.V(10).Info("Said", "key", "value") },
+		"an error":                            func(l klog.Logger) { l.Error(errors.New("fault"), "Said", "key", "value") },
+		"an error with a name":                func(l klog.Logger) { l.WithName("a").Error(errors.New("fault"), "Said") },
+		"two names":                           func(l klog.Logger) { l.WithName("a").WithName("b").Info("Said") },
+		"a name, values and another name":     func(l klog.Logger) { l.WithName("a").WithValues("key", "value").WithName("b").Info("Said") },
+		"a name and a place further up":       func(l klog.Logger) { l.WithName("a").WithCallDepth(1).Info("Said") },
+		"an error from a place further up":    func(l klog.Logger) { l.WithCallDepth(1).WithName("a").Error(nil, "Said") },
+		"what is too verbose, not even named": func(l klog.Logger) { l.WithName("a").V(11).Info("Said") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said bytes.Buffer
+			logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(10), textlogger.Output(&said), textlogger.FixedTime(time.Unix(0, 0))))
+			var texts []string
+			for _, logger := range []klog.Logger{logger, WithoutBodies(logger)} {
+				said.Reset()
+				say(logger)
+				texts = append(texts, said.String())
+			}
+			if texts[0] != texts[1] {
+				t.Errorf("it says %q, want %q", texts[1], texts[0])
 			}
 		})
+	}
+}
+
+// kube-scheduler names a logger for every node.
+func TestNamesCostNoMoreThanBefore(t *testing.T) {
+	logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(io.Discard)))
+	cost := func(logger klog.Logger) float64 {
+		return testing.AllocsPerRun(100, func() { logger.WithName("Filter").V(4).Info("Said") })
+	}
+	if before, now := cost(logger), cost(WithoutBodies(logger)); before == 0 || now > before {
+		t.Errorf("a name costs %v allocations, and %v without bodies", before, now)
 	}
 }
 
