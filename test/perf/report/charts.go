@@ -80,8 +80,9 @@ type series struct {
 }
 
 const (
-	nodesAxis = "nodes in the cluster"
-	oneVolume = " – pods with 1 replicated volume"
+	nodesAxis   = "nodes in the cluster"
+	volumesAxis = "volumes of three replicas"
+	oneVolume   = " – pods with 1 replicated volume"
 )
 
 var charts = []chart{
@@ -90,7 +91,9 @@ var charts = []chart{
 	{File: "prefilter.svg", Title: "PreFilter of all plugins, p50" + oneVolume, x: nodesAxis, y: "microseconds", logarithmic: true, series: ofVariants("prefilter-p50-ns", 1e-3)},
 	{File: "locality.svg", Title: "Pods on their data" + oneVolume, x: nodesAxis, y: "per cent of the pods", most: 100, series: ofVariants("on-data-%", 1)},
 	{File: "nodelist.svg", Title: "What a node list costs", x: nodesAxis, y: "milliseconds", logarithmic: true, series: ofNodeLists},
-	{File: "index.svg", Title: "The volume index", x: "volumes of three replicas", y: "MB, or seconds", logarithmic: true, series: ofIndex},
+	{File: "memory.svg", Title: "Resident memory of the scheduler" + oneVolume, x: nodesAxis, y: "MB", logarithmic: true, series: ofVariants("own-rss-MB", 1)},
+	{File: "index.svg", Title: "The volume index", x: volumesAxis, y: "MB, or seconds", logarithmic: true, series: ofIndex("live heap of the index", "first sync")},
+	{File: "indexcalls.svg", Title: "Calls of the volume index", x: volumesAxis, y: "microseconds", logarithmic: true, series: ofIndex("update, far", "update", "lookup, far", "lookup")},
 }
 
 // ofVariants has a line for each scheduler; factor leads from the unit to that of the axis.
@@ -124,17 +127,25 @@ func ofNodeLists(r *results) []series {
 	return all
 }
 
-func ofIndex(r *results) []series {
-	all := []series{{"live heap, MB", looks["LocalFirst"], nil}, {"first sync, s", looks["Score"], nil}}
-	for i, figure := range []string{"live heap of the index", "first sync"} {
-		for _, f := range r.index {
-			if strings.HasPrefix(f.What, figure+", ") { // on the same number of nodes
-				all[i].points = append(all[i].points, plotter.XY{X: float64(f.Volumes), Y: f.Measured})
+// ofIndex has a line for each figure that is measured with the index alone.
+func ofIndex(figures ...string) func(*results) []series {
+	looksInOrder := []look{looks["LocalFirst"], looks["Score"], looks["stock"], looks["extender-names"]}
+	return func(r *results) []series {
+		var all []series
+		for i, figure := range figures {
+			line := series{look: looksInOrder[i]}
+			for _, f := range r.index {
+				// On the same number of nodes; what follows the comma is that of volumes.
+				if rest, is := strings.CutPrefix(f.What, figure+", "); is && rest == fmt.Sprint(f.Volumes, " volumes") {
+					line.title = fmt.Sprintf("%s (%s)", figure, f.Unit)
+					line.points = append(line.points, plotter.XY{X: float64(f.Volumes), Y: f.Measured})
+				}
 			}
+			slices.SortFunc(line.points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+			all = append(all, line)
 		}
-		slices.SortFunc(all[i].points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
+		return all
 	}
-	return all
 }
 
 // measured are the lines of which there is something to draw.
@@ -257,7 +268,7 @@ type decades struct{}
 func (decades) Ticks(least, most float64) []plot.Tick {
 	var ticks []plot.Tick
 	for value := least; value <= most*1.001; value = step(value*1.001, true) {
-		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'g', 3, 64)})
+		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'f', -1, 64)})
 	}
 	return ticks
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,13 +76,21 @@ func (f *figure) bound() string {
 
 func percent(v float64) string      { return fmt.Sprintf("%.1f %%", v) }
 func exactPercent(v float64) string { return fmt.Sprintf("%.4g %%", v) }
-func times(v float64) string        { return fmt.Sprintf("%.3g ×", v) }
+func times(v float64) string        { return digits(v) + " ×" }
 func hundredths(v float64) string   { return fmt.Sprintf("%.2f ×", v) }
 func nanoseconds(v float64) string  { return fmt.Sprintf("%.0f ns", v) }
-func microseconds(v float64) string { return fmt.Sprintf("%.3g µs", v/1e3) }
-func mebibytes(v float64) string    { return fmt.Sprintf("%.3g MiB", v) }
+func microseconds(v float64) string { return digits(v/1e3) + " µs" }
+func mebibytes(v float64) string    { return digits(v) + " MiB" }
 func quantity(unit string) func(float64) string {
-	return func(v float64) string { return strings.TrimSpace(strconv.FormatFloat(v, 'g', 3, 64) + " " + unit) }
+	return func(v float64) string { return strings.TrimSpace(digits(v) + " " + unit) }
+}
+
+// digits shows three that count, and never a power of ten.
+func digits(v float64) string {
+	if math.Abs(v) >= 999.5 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
 func count(v float64) string { return fmt.Sprintf("%g", v) }

@@ -40,6 +40,7 @@ func output() string {
 	text.WriteString("BenchmarkHomecoming-2\t1\t90.2 before-home-%\t147 evictions\t99.9 home-%\t61.2 s\n")
 	text.WriteString(`{"What":"first sync","Unit":"s","Limit":20,"Measured":21.5,"Note":"by the dump","Volumes":100000}` + "\n")
 	text.WriteString(`{"What":"live heap of the index, 1000000 volumes","Unit":"MB","Limit":150,"Measured":140,"Volumes":1000000}` + "\n")
+	text.WriteString(`{"What":"update, far, 1000000 volumes","Unit":"µs","Limit":2,"Measured":1.5,"Volumes":1000000}` + "\n")
 	text.WriteString(`{"What":"first sync, 1000000 volumes","Unit":"s","Limit":30,"Measured":25,"Volumes":1000000}` + "\n")
 	text.WriteString("pkg: example.com/pkg/volumes\nBenchmarkNodeList/nodes=5000-2\t100\t1500000 ns/op\nBenchmarkRollingStateChange/nodes=5000-2\t100\t8000000 ns/op\n")
 	text.WriteString("pkg: example.com/test/perf\nBenchmarkOwnProcess/nodes=5000/round=1/variant=stock/workload=soft1-2\t1\t200 own-rss-MB\t5000 volumes\n")
@@ -148,6 +149,14 @@ func TestReportWritesPageAndCharts(t *testing.T) {
 			} else if err != nil {
 				t.Fatalf("%s: %v", c.File, err)
 			}
+		}
+	}
+}
+
+func TestDigits(t *testing.T) {
+	for value, want := range map[float64]string{0: "0", 0.01234: "0.0123", 3: "3", 99.96: "100", 999.4: "999", 999.7: "1000", 10_000: "10000", -328.4: "-328"} {
+		if got := digits(value); got != want {
+			t.Errorf("%v is shown as %s, want %s", value, got, want)
 		}
 	}
 }
