@@ -118,7 +118,7 @@ bench: ## Measure everything, print the figures beside their limits, write docs/
 	@KUBERNETES=$(KUBERNETES) SCALE=$(SCALE) test/perf/bench.sh
 
 .PHONY: bench-quick
-bench-quick: ## Measure everything with few pods and one round, and only print, about 13 minutes
+bench-quick: ## Measure everything with few pods and one round, and only print, about 20 minutes
 	@KUBERNETES=$(KUBERNETES) test/perf/bench.sh -quick
 
 .PHONY: bench-webhook

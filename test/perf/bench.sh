@@ -22,7 +22,7 @@ webhook=3
 docs=(-docs docs)
 minutes=48
 if [[ ${1:-} == -quick ]]; then
-	scheduling=(-perf.nodes=500,1000,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
+	scheduling=(-perf.nodes=500,5000 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	small=(-perf.nodes=300 -perf.rounds=1 -perf.pods=100 -perf.extender-pods=10)
 	own=(-perf.nodes=5000 -perf.rounds=1 -perf.pods=300)
 	heap=(-perf.rounds=1)
@@ -31,7 +31,7 @@ if [[ ${1:-} == -quick ]]; then
 	few=1
 	webhook=1
 	docs=()
-	minutes=13
+	minutes=20
 elif [[ -n ${SCALE:-} ]]; then
 	scale=(-perf.nodes=15000,30000 -perf.rounds=1 -perf.pods=200 -perf.variants=stock,LocalFirst)
 	minutes=70
