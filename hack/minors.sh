@@ -55,9 +55,9 @@ record() {
   cp "$work/page" docs/versions.md
 }
 
-# figure TEXT: what the log says of a figure, and what it should be.
+# figure TEXT: what the log says of a figure, what it should be, and of each kind of pod.
 figure() {
-  awk -F '   *' -v what="$1" '$2 == what { print $4 ", " $3 " wanted" }' "$work/log"
+  awk -F '   *' -v what="$1" '$2 == what { print $4 ", " $3 " wanted (" $6 ")" }' "$work/log"
 }
 
 failed=0
