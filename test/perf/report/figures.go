@@ -85,7 +85,7 @@ func quantity(unit string) func(float64) string {
 	return func(v float64) string { return strings.TrimSpace(digits(v) + " " + unit) }
 }
 
-// digits shows three that count, and never a power of ten.
+// digits shows three that count, and all of a number from 1000 on.
 func digits(v float64) string {
 	if math.Abs(v) >= 999.5 {
 		return strconv.FormatFloat(v, 'f', 0, 64)
